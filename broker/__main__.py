@@ -1,0 +1,46 @@
+"""`python -m broker`: settings, sockets, signals, then the loop."""
+
+import logging
+import signal
+from types import FrameType
+
+from broker.http import pages
+from broker.loop import Loop
+from broker.routing import Core
+from broker.settings import BrokerSettings
+from cluster import logs
+from cluster.endpoint import HttpEndpoint
+from cluster.settings import WrongSettingError, load, refuse
+
+log = logging.getLogger("broker")
+
+
+def main() -> None:
+    """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
+    logs.configure()
+    try:
+        settings = load(BrokerSettings)
+        core = Core(max_message_bytes=settings.max_message_bytes, no_worker_grace_s=settings.no_worker_grace_s)
+        loop = Loop(core, settings)
+        http = HttpEndpoint("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
+    except WrongSettingError as error:
+        refuse(error)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        loop.stop()
+
+    signal.set_wakeup_fd(loop.signal_fd, warn_on_full_buffer=False)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    http.start()
+    log.info("clients at %s, workers at %s, HTTP at %s", settings.frontend, settings.backend, settings.http)
+    try:
+        loop.run()
+    finally:
+        http.close()
+        loop.close()
+    log.info("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Who can answer what: workers, the models they host, and the procedures of the whole cluster. Pure state.
+
+The catalogue is merged from the workers' own descriptions. What was registered once stays known when its workers
+are gone, so that a call in a restart waits for a worker instead of being told that there is no such procedure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Literal
+
+from broker.conversation import Conversation
+from broker.counters import Histogram
+from cluster.protocol import ModelDescription, WorkerDescription
+
+
+class Procedure:
+    """Something callable, with what is counted about it.
+
+    Attributes:
+        name, doc, args: as introspection shows them.
+        service: the model whose workers answer it; None if the broker answers it itself.
+        waiting: how many calls of it are in the service's queue.
+        outcomes: how many calls of it ended how.
+        duration, queue_wait: of calls that went to a worker.
+    """
+
+    __slots__ = ("args", "doc", "duration", "name", "outcomes", "queue_wait", "service", "waiting")
+
+    def __init__(self, name: str, doc: str, args: Iterable[str], service: Service | None = None) -> None:
+        self.name = name
+        self.doc = doc
+        self.args = list(args)
+        self.service = service
+        self.waiting = 0
+        self.outcomes: Counter[str] = Counter()
+        self.duration = Histogram()
+        self.queue_wait = Histogram()
+
+
+class Service:
+    """A model, wherever it is hosted: one queue, and the room for it on each ready worker.
+
+    Attributes:
+        model: its description, from the worker that registered last.
+        queue: calls that wait for room, oldest first; those whose client went away are skipped when their turn comes.
+        hostings: the ready workers that host it.
+        free: the room on all of them.
+        unserved_since_s: since when no worker has been ready; None while one is.
+    """
+
+    __slots__ = ("free", "hostings", "model", "queue", "unserved_since_s")
+
+    def __init__(self, model: ModelDescription, now_s: float) -> None:
+        self.model = model
+        self.queue: deque[Conversation] = deque()
+        self.hostings: list[Hosting] = []
+        self.free = 0
+        self.unserved_since_s: float | None = now_s
+
+    def roomiest(self) -> Hosting:
+        """The hosting with the most room; among equals the one whose worker does least, then longest not asked."""
+        return max(self.hostings, key=_room)
+
+
+def _room(hosting: Hosting) -> tuple[int, int, int]:
+    return (hosting.free, -len(hosting.worker.in_flight), -hosting.worker.last_turn)
+
+
+class Hosting:
+    """One model on one worker: `free` of its `slots` calls could start now."""
+
+    __slots__ = ("free", "service", "slots", "worker")
+
+    def __init__(self, worker: Worker, service: Service, slots: int) -> None:
+        self.worker = worker
+        self.service = service
+        self.slots = slots
+        self.free = slots
+
+
+class Worker:
+    """A registered worker.
+
+    Attributes:
+        identity: ZeroMQ's own name for its connection.
+        description: what it said of itself.
+        state: "ready", or "draining" when it asked for no more work.
+        hostings: its models, by qualified name.
+        in_flight: the conversations that it owes an answer, by number.
+        registered_s, heard_s: when it came, when it last sent anything; monotonic seconds.
+        dispatched: how many calls it was given.
+        last_turn: a number that grows with each call given to any worker.
+        outgoing: the (number, event) pairs that go with its next WORK.
+    """
+
+    __slots__ = (
+        "description",
+        "dispatched",
+        "heard_s",
+        "hostings",
+        "identity",
+        "in_flight",
+        "last_turn",
+        "outgoing",
+        "registered_s",
+        "state",
+    )
+
+    def __init__(self, identity: bytes, description: WorkerDescription, now_s: float) -> None:
+        self.identity = identity
+        self.description = description
+        self.state: Literal["ready", "draining"] = "ready"
+        self.hostings: dict[str, Hosting] = {}
+        self.in_flight: dict[bytes, Conversation] = {}
+        self.registered_s = now_s
+        self.heard_s = now_s
+        self.dispatched = 0
+        self.last_turn = 0
+        self.outgoing: list[bytes] = []
+
+
+class Catalogue:
+    """The merged view of all workers.
+
+    Attributes:
+        procedures: everything callable, by name.
+        services: every model that a worker registered since the broker started, by qualified name.
+        workers: the registered workers, by identity.
+    """
+
+    def __init__(self, own_procedures: Iterable[Procedure]) -> None:
+        self.procedures = {procedure.name: procedure for procedure in own_procedures}
+        self._own_names = frozenset(self.procedures)
+        self.services: dict[str, Service] = {}
+        self.workers: dict[bytes, Worker] = {}
+        self._turns = 0
+
+    def objection(self, description: WorkerDescription) -> str | None:
+        """Why that worker cannot join, for its log; None if it can."""
+        for procedure in description.procedures:
+            if procedure.name in self._own_names or procedure.name.startswith("_"):
+                return f"the procedure name {procedure.name!r} is the broker's own: rename the model"
+            known = self.procedures.get(procedure.name)
+            if known is not None and known.service is not self.services.get(procedure.model):
+                return f"the procedure name {procedure.name!r} is another model's already: rename the model"
+        return None
+
+    def add(self, identity: bytes, description: WorkerDescription, now_s: float) -> Worker:
+        """Register a worker that `objection` has nothing against."""
+        worker = Worker(identity, description, now_s)
+        self.workers[identity] = worker
+        for model in description.models:
+            service = self.services.get(model.qualified_name)
+            if service is None:
+                service = self.services[model.qualified_name] = Service(model, now_s)
+            service.model = model
+            service.unserved_since_s = None
+            hosting = worker.hostings[model.qualified_name] = Hosting(worker, service, model.slots)
+            service.hostings.append(hosting)
+            service.free += hosting.free
+        for described in description.procedures:
+            known = self.procedures.get(described.name)
+            if known is None:
+                service = self.services[described.model]
+                self.procedures[described.name] = Procedure(described.name, described.doc, described.args, service)
+            else:
+                known.doc, known.args = described.doc, list(described.args)
+        return worker
+
+    def drain(self, worker: Worker, now_s: float) -> None:
+        """Offer the worker no more work; what it has under way stays its own."""
+        if worker.state == "draining":
+            return
+        worker.state = "draining"
+        for hosting in worker.hostings.values():
+            service = hosting.service
+            service.hostings.remove(hosting)
+            service.free -= hosting.free
+            if not service.hostings:
+                service.unserved_since_s = now_s
+
+    def remove(self, worker: Worker, now_s: float) -> None:
+        """Forget the worker."""
+        self.drain(worker, now_s)
+        del self.workers[worker.identity]
+
+    def take(self, hosting: Hosting, conversation: Conversation) -> None:
+        """Give the hosting's worker that conversation: from now on it takes room."""
+        worker = hosting.worker
+        hosting.free -= 1
+        hosting.service.free -= 1
+        worker.in_flight[conversation.number] = conversation
+        worker.dispatched += 1
+        self._turns += 1
+        worker.last_turn = self._turns
+        conversation.hosting = hosting
+
+    def release(self, hosting: Hosting, conversation: Conversation) -> None:
+        """The worker has answered that conversation: its room is free again."""
+        del hosting.worker.in_flight[conversation.number]
+        hosting.free += 1
+        if hosting.worker.state == "ready":
+            hosting.service.free += 1

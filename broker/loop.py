@@ -1,0 +1,199 @@
+"""The broker's message loop: the only module that touches ZeroMQ. It moves messages; `routing` decides about them."""
+
+import errno
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import zmq
+
+from broker import counters
+from broker.routing import Core, Send
+from broker.settings import BrokerSettings
+from cluster import protocol
+from cluster.settings import cannot_bind
+from cluster.waker import Waker
+
+log = logging.getLogger(__name__)
+
+BURST = 256
+"""Messages taken from a socket before the others have their turn."""
+
+POLL_MS = 250
+"""Longest wait for a message, in milliseconds, so that the core's ticks come in time."""
+
+TICK_S = 0.1
+"""Least time between two ticks, in seconds: under load there is no need for one each turn."""
+
+CLIENT_BACKLOG = 10_000
+"""Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark)."""
+
+LARGEST_FRAME_BYTES = 64 * 1024 * 1024
+"""A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""
+
+FLUSH_MS = 1000
+"""How long the last messages may take to leave when the broker stops, in milliseconds."""
+
+Answer = TypeVar("Answer")
+
+
+class Loop:
+    """Runs a core over two ROUTER sockets."""
+
+    def __init__(self, core: Core, settings: BrokerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        """Bind both sockets.
+
+        Raises:
+            WrongSettingError: if an address cannot be bound.
+        """
+        self._core = core
+        self._settings = settings
+        self._clock = clock
+        self._context = zmq.Context()
+        self._frontend = self._router("BROKER_FRONTEND", settings.frontend)
+        self._backend = self._router("BROKER_BACKEND", settings.backend)
+        self._waker = Waker()
+        self._questions: deque[Callable[[], None]] = deque()
+        self._stop_signals = 0
+        self._ticked_s = float("-inf")
+        self._logged_bad_frames_s = float("-inf")
+        self._logged_bad_frames = 0
+
+    def _router(self, setting: str, endpoint: str) -> zmq.Socket[bytes]:
+        router = self._context.socket(zmq.ROUTER)
+        router.router_mandatory = True  # or messages to those who have gone would vanish without an error
+        router.maxmsgsize = LARGEST_FRAME_BYTES
+        router.linger = FLUSH_MS
+        if setting == "BROKER_BACKEND":
+            router.sndhwm = 0  # bounded by the workers' room
+            router.rcvhwm = 0
+            router.heartbeat_ivl = int(protocol.HEARTBEAT_INTERVAL_S * 1000)
+            router.heartbeat_timeout = int(protocol.HEARTBEAT_TIMEOUT_S * 1000)
+        else:
+            router.sndhwm = CLIENT_BACKLOG
+        try:
+            router.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise cannot_bind(setting, endpoint, error) from error
+        return router
+
+    def ask(self, question: Callable[[], Answer], timeout_s: float = 2.0) -> Answer:
+        """Have the loop call a function between two messages, and return what it returned. For other threads.
+
+        Raises:
+            TimeoutError: if the loop did not turn in time.
+        """
+        future: Future[Answer] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(question())
+            except Exception as error:
+                future.set_exception(error)
+
+        self._questions.append(call)
+        self._waker.wake()
+        return future.result(timeout_s)
+
+    @property
+    def signal_fd(self) -> int:
+        """Where Python writes a byte for each signal (`signal.set_wakeup_fd`)."""
+        return self._waker.signal_fd
+
+    def stop(self) -> None:
+        """Drain, then stop; called again: stop at once. For signal handlers: it only notes, the loop acts."""
+        self._stop_signals += 1
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        poller = zmq.Poller()
+        for source in (self._backend, self._frontend, self._waker):
+            poller.register(source, zmq.POLLIN)
+        drain_until_s: float | None = None
+        while self._stop_signals < 2:
+            ready = dict(poller.poll(POLL_MS))
+            # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
+            # The backend before the frontend: answers make room for what the frontend brings.
+            if self._backend in ready:
+                self._receive(self._backend, self._core.worker_message)
+            if self._frontend in ready:
+                self._receive(self._frontend, self._core.client_message)
+            now_s = self._clock()
+            if now_s - self._ticked_s >= TICK_S:
+                self._ticked_s = now_s
+                self._core.tick(now_s)
+                self._log_bad_frames(now_s)
+            self._send(now_s)
+            for note in self._core.take_notes():
+                log.info(note)
+            if self._waker.fileno() in ready:
+                self._answer_questions()
+            if self._stop_signals:
+                if drain_until_s is None:
+                    drain_until_s = now_s + self._settings.drain_timeout_s
+                    self._core.drain()
+                    log.info("draining: %d calls are open", self._core.open_channels)
+                if not self._core.open_channels:
+                    break
+                if now_s >= drain_until_s:
+                    log.warning("stopping with %d calls still open", self._core.open_channels)
+                    break
+        self._core.farewell()
+        self._send(self._clock())
+
+    def close(self) -> None:
+        """Close both sockets, after the last messages have left; may be called twice."""
+        if self._context.closed:
+            return
+        self._frontend.close()
+        self._backend.close()
+        self._context.term()
+        self._waker.close()
+
+    def _receive(self, router: zmq.Socket[bytes], handle: Callable[[bytes, list[bytes], float], None]) -> None:
+        now_s = self._clock()
+        for _ in range(BURST):
+            try:
+                identity, *frames = router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            handle(identity, frames, now_s)
+
+    def _send(self, now_s: float) -> None:
+        to_clients, to_workers = self._core.take_sends(now_s)
+        while to_clients or to_workers:  # a send that fails may make new ones
+            for send in to_workers:
+                if self._try_send(self._backend, send) is not None:
+                    self._core.worker_lost(send[0], now_s)
+            for send in to_clients:
+                reason = self._try_send(self._frontend, send)
+                if reason is not None:
+                    self._core.client_lost(send[0], reason, now_s)
+            to_clients, to_workers = self._core.take_sends(now_s)
+
+    def _try_send(self, router: zmq.Socket[bytes], send: Send) -> str | None:
+        identity, frames = send
+        try:
+            router.send_multipart((identity, *frames), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return counters.UNREACHABLE
+            if error.errno == errno.EAGAIN:
+                return counters.STALLED
+            raise
+        return None
+
+    def _answer_questions(self) -> None:
+        self._waker.clear()
+        while self._questions:
+            self._questions.popleft()()
+
+    def _log_bad_frames(self, now_s: float) -> None:
+        reasons = self._core.counters.bad_frames
+        if reasons.total() > self._logged_bad_frames and now_s - self._logged_bad_frames_s >= 1.0:
+            log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(reasons))
+            self._logged_bad_frames = reasons.total()
+            self._logged_bad_frames_s = now_s

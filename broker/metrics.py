@@ -1,0 +1,110 @@
+"""The broker's Prometheus metrics, made from the routing core's counts when they are asked for."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from broker.counters import UNKNOWN_METHOD
+from broker.routing import Core
+from cluster import __version__
+
+Answer = TypeVar("Answer")
+
+
+def registry(core: Core, ask: Callable[[Callable[[], list[Metric]]], list[Metric]]) -> CollectorRegistry:
+    """The registry of a broker process.
+
+    Args:
+        core: whose counts are shown.
+        ask: has a function called where the core may be read (`Loop.ask`).
+    """
+    made = CollectorRegistry()
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    made.register(_CoreCollector(core, ask))
+    return made
+
+
+class _CoreCollector(Collector):
+    def __init__(self, core: Core, ask: Callable[[Callable[[], list[Metric]]], list[Metric]]) -> None:
+        self._core = core
+        self._ask = ask
+
+    def describe(self) -> Iterable[Metric]:
+        return families(self._core)  # at registration, before the loop runs
+
+    def collect(self) -> Iterable[Metric]:
+        return self._ask(lambda: families(self._core))
+
+
+def families(core: Core) -> list[Metric]:
+    """Every metric of the broker, with its values now."""
+    return [*_by_method(core), *_by_worker(core), *_of_the_whole(core)]
+
+
+def _by_method(core: Core) -> list[Metric]:
+    requests = CounterMetricFamily(
+        "zerorpc_broker_requests", "Requests, by how they ended.", labels=["method", "outcome"]
+    )
+    duration = HistogramMetricFamily(
+        "zerorpc_broker_request_duration_seconds", "From a call's arrival to its last event.", labels=["method"]
+    )
+    queue_wait = HistogramMetricFamily(
+        "zerorpc_broker_queue_wait_seconds", "From a call's arrival to the worker.", labels=["method"]
+    )
+    queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait for room.", labels=["method"])
+    for procedure in core.catalogue.procedures.values():
+        for outcome, count in procedure.outcomes.items():
+            requests.add_metric([procedure.name, outcome], count)
+        if procedure.service is not None:
+            duration.add_metric([procedure.name], procedure.duration.cumulative(), procedure.duration.sum_s)
+            queue_wait.add_metric([procedure.name], procedure.queue_wait.cumulative(), procedure.queue_wait.sum_s)
+            queue_depth.add_metric([procedure.name], procedure.waiting)
+    for outcome, count in core.counters.unknown_method.items():
+        requests.add_metric([UNKNOWN_METHOD, outcome], count)
+    return [requests, duration, queue_wait, queue_depth]
+
+
+def _by_worker(core: Core) -> list[Metric]:
+    dispatched = CounterMetricFamily("zerorpc_broker_dispatched", "Calls given to a worker.", labels=["worker"])
+    inflight = GaugeMetricFamily("zerorpc_broker_inflight", "Calls that a worker owes an answer.", labels=["worker"])
+    workers = GaugeMetricFamily("zerorpc_broker_workers", "Registered workers.", labels=["state"])
+    for worker in core.catalogue.workers.values():
+        dispatched.add_metric([worker.description.id], worker.dispatched)
+        inflight.add_metric([worker.description.id], len(worker.in_flight))
+    states = Counter(worker.state for worker in core.catalogue.workers.values())
+    workers.add_metric(["ready"], states["ready"])
+    workers.add_metric(["draining"], states["draining"])
+    return [dispatched, inflight, workers]
+
+
+def _of_the_whole(core: Core) -> list[Metric]:
+    counts = core.counters
+    lost = CounterMetricFamily("zerorpc_broker_worker_lost", "Workers given up.", labels=["reason"])
+    bad_frames = CounterMetricFamily("zerorpc_broker_bad_frames", "Messages dropped as bad.", labels=["reason"])
+    dropped = CounterMetricFamily("zerorpc_broker_clients_dropped", "Clients given up.", labels=["reason"])
+    for family, values in (
+        (lost, counts.worker_lost),
+        (bad_frames, counts.bad_frames),
+        (dropped, counts.clients_dropped),
+    ):
+        for reason, count in values.items():
+            family.add_metric([reason], count)
+    build_info = GaugeMetricFamily("zerorpc_broker_build_info", "Always 1; the version is a label.", labels=["version"])
+    build_info.add_metric([__version__], 1)
+    return [
+        lost,
+        bad_frames,
+        dropped,
+        CounterMetricFamily("zerorpc_broker_retries", "Calls given to a second worker.", counts.retries),
+        CounterMetricFamily(
+            "zerorpc_broker_late_replies", "Answers of a worker that nobody waited for.", counts.late_replies
+        ),
+        GaugeMetricFamily("zerorpc_broker_open_channels", "Conversations under way.", core.open_channels),
+        build_info,
+    ]

@@ -1,0 +1,37 @@
+"""What the broker says of the cluster to people and programs: readiness, the workers, Prometheus' targets. Pure."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from broker.catalogue import Catalogue
+
+
+def missing(catalogue: Catalogue, expected_models: Iterable[str]) -> list[str]:
+    """The models that should have a ready worker and have none."""
+    ready = {name for name, service in catalogue.services.items() if service.hostings}
+    return sorted({*expected_models, *catalogue.services} - ready)
+
+
+def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
+    """One object a worker, for `/workers`; `uptime_s` counts from its registration."""
+    return [
+        {
+            "id": worker.description.id,
+            "host": worker.description.host,
+            "pid": worker.description.pid,
+            "state": worker.state,
+            "models": sorted(worker.hostings),
+            "in_flight": len(worker.in_flight),
+            "uptime_s": round(now_s - worker.registered_s, 3),
+            "metrics_address": worker.description.metrics_address,
+        }
+        for worker in catalogue.workers.values()
+    ]
+
+
+def prometheus_targets(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Every worker's metrics address, in the form of Prometheus' HTTP service discovery."""
+    return [
+        {"targets": [worker.description.metrics_address], "labels": {"worker": worker.description.id}}
+        for worker in catalogue.workers.values()
+    ]

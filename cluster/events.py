@@ -1,0 +1,318 @@
+"""ZeroRPC events to and from bytes. Knows msgpack and the ZeroRPC protocol; knows no socket and no broker.
+
+An event is the msgpack array ``[header, name, args]`` (zerorpc-python, doc/protocol.md). Only what routing needs is
+read: the header and the name. The arguments stay the raw bytes they were, so a hostile argument costs its sender
+nothing but an error, and an honest one is copied nowhere.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+HEADER_WINDOW_BYTES = 64 * 1024
+"""Bytes from the start of an event within which its header must end; stock clients need under 100."""
+
+MAX_MESSAGE_ID_BYTES = 256
+"""Longest `message_id`; Python's have 32 bytes, Node's 36."""
+
+MAX_SLOTS = 1 << 31
+"""Most free slots that one `_zpc_more` may announce; stock clients announce 100."""
+
+# Nearly every first event comes from a stock Python client and starts with the same bytes:
+# array of 3, map of 2, "message_id", bin of 32 bytes, ..., "v", 3.
+_CALL_HEAD = b"\x93\x82\xaamessage_id\xc4\x20"
+_CALL_ID = slice(13, 47)
+_CALL_VERSION = slice(47, 50)
+_VERSION_3 = b"\xa1v\x03"
+_CALL_NAME_AT = 50
+
+_LONG_STRS = frozenset((0xDA, 0xDB))  # str 16 and str 32
+
+_EMPTY_HEADER = b"\x93\x80"
+_OWN_HEADER_KEYS = ("message_id", "response_to", "v")
+
+HEARTBEAT = "_zpc_hb"
+MORE = "_zpc_more"
+OK = "OK"
+ERR = "ERR"
+STREAM = "STREAM"
+STREAM_DONE = "STREAM_DONE"
+LAST_EVENTS = frozenset((OK, ERR, STREAM_DONE))
+"""The events that end a conversation."""
+
+
+class BadFrameError(Exception):
+    """Bytes that are no ZeroRPC event that could be answered; `reason` is a label of few values."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BadArgumentsError(Exception):
+    """Arguments that cannot be read; the text says why."""
+
+
+class ClientEvent:
+    """The readable head of an event.
+
+    Attributes:
+        message_id: the sender's id of this event, as its msgpack bytes, so that type and length are kept.
+        response_to: the id of the conversation it belongs to, as msgpack bytes; None for a first event.
+        version: ZeroRPC protocol version, 1 where the header names none.
+        name: the procedure, or the name of the event; None if it is no string.
+        args_at: where the arguments start in the event's bytes.
+    """
+
+    __slots__ = ("args_at", "message_id", "name", "response_to", "version")
+
+    def __init__(self, message_id: bytes, response_to: bytes | None, version: int, name: str | None, args_at: int):
+        self.message_id = message_id
+        self.response_to = response_to
+        self.version = version
+        self.name = name
+        self.args_at = args_at
+
+
+def read_event(payload: bytes) -> ClientEvent:
+    """Read the head of an event.
+
+    Raises:
+        BadFrameError: if there is no `message_id` that an answer could name, or no event at all.
+    """
+    if payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION] == _VERSION_3 and len(payload) > _CALL_NAME_AT:
+        length = payload[_CALL_NAME_AT] ^ 0xA0  # a fixstr's length; any other type gives 32 or more
+        end = _CALL_NAME_AT + 1 + length
+        if length < 32 and end < len(payload):
+            name = payload[_CALL_NAME_AT + 1 : end].decode("utf-8", "replace")
+            return ClientEvent(payload[_CALL_ID], None, 3, name, end)
+    return _read_any_event(payload)
+
+
+def _read_any_event(payload: bytes) -> ClientEvent:
+    window = memoryview(payload)[:HEADER_WINDOW_BYTES]
+    # The limits are given, or a declared length beyond the message would be believed.
+    size = len(window) or 1
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        strict_map_key=False,
+        unicode_errors="surrogateescape",
+        max_buffer_size=size,
+        max_str_len=size,
+        max_bin_len=size,
+        max_array_len=size,
+        max_map_len=size,
+        max_ext_len=size,
+    )
+    unpacker.feed(window)
+    try:
+        if unpacker.read_array_header() != 3:
+            raise BadFrameError("event")
+    except (ValueError, msgpack.UnpackException):
+        raise BadFrameError("event") from None
+    try:
+        header = unpacker.unpack()
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        raise BadFrameError("header") from None
+    if not isinstance(header, dict):
+        raise BadFrameError("header")
+    if "message_id" not in header:
+        raise BadFrameError("message_id")
+    message_id = _pack_id(header["message_id"])
+    response_to = header.get("response_to")
+    response_to_id = None if response_to is None else _pack_id(response_to)
+    version = header.get("v", 1)
+    if type(version) is not int or not 0 <= version <= 255:
+        raise BadFrameError("version")
+    name_at = unpacker.tell()
+    try:
+        name = unpacker.unpack()
+    except msgpack.OutOfData:
+        if len(payload) <= HEADER_WINDOW_BYTES:
+            raise BadFrameError("truncated") from None
+        # Cut off by the window, not by its sender. No procedure has a name that long, so its start will do.
+        name = (
+            payload[name_at + 5 : name_at + 85].decode("utf-8", "replace") if payload[name_at] in _LONG_STRS else None
+        )
+        return ClientEvent(message_id, response_to_id, version, name, len(payload))
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        raise BadFrameError("name") from None
+    args_at = unpacker.tell()
+    if args_at >= len(payload):
+        raise BadFrameError("truncated")
+    return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at)
+
+
+def _pack_id(value: object) -> bytes:
+    if type(value) not in (bytes, str, int):
+        raise BadFrameError("message_id")
+    try:
+        packed: bytes = msgpack.packb(value, unicode_errors="surrogateescape")
+    except (OverflowError, UnicodeEncodeError):
+        raise BadFrameError("message_id") from None
+    if len(packed) > MAX_MESSAGE_ID_BYTES:
+        raise BadFrameError("message_id")
+    return packed
+
+
+def argument_count(payload: bytes, args_at: int) -> int | None:
+    """How many arguments an event declares; None if they are no array, or more than its bytes could hold."""
+    first = payload[args_at] if args_at < len(payload) else 0xC1
+    if 0x90 <= first <= 0x9F:
+        return first & 0x0F
+    width = {0xDC: 2, 0xDD: 4}.get(first)
+    if width is None:
+        return None
+    count = int.from_bytes(payload[args_at + 1 : args_at + 1 + width], "big")
+    return count if count <= len(payload) - args_at - 1 - width else None
+
+
+def read_arguments(payload: bytes, args_at: int) -> list[Any]:
+    """Unpack the arguments of an event.
+
+    Raises:
+        BadArgumentsError: whatever is wrong with them: the text is fit for the caller.
+    """
+    try:
+        arguments = msgpack.unpackb(memoryview(payload)[args_at:], raw=False, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise BadArgumentsError(f"the arguments cannot be read as msgpack: {_reason(error)}") from error
+    if not isinstance(arguments, list):
+        raise BadArgumentsError(f"the arguments must be an array, not {type(arguments).__name__}")
+    return arguments
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def read_slots(payload: bytes, args_at: int) -> int | None:
+    """The number of free slots that a `_zpc_more` announces, clamped to `MAX_SLOTS`; None if it is no sane number."""
+    try:
+        arguments = read_arguments(payload, args_at)
+    except BadArgumentsError:
+        return None
+    if not arguments or type(arguments[0]) is not int or arguments[0] < 0:
+        return None
+    return min(arguments[0], MAX_SLOTS)
+
+
+def pack(value: object) -> bytes:
+    """Pack a value as msgpack, text as str and bytes as bin."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def _pack_body(name: str, args: object) -> bytes:
+    return pack(name) + pack(args)
+
+
+def error_body(version: int, name: str, text: str) -> bytes:
+    """The name and arguments of an ERR for a client of that protocol version.
+
+    Version 1 carries one string (`ServerBase._print_traceback`), later ones `[name, text, traceback]`; a traceback of
+    nil makes `str(RemoteError)` read "name: text".
+    """
+    return _pack_body(ERR, [f"{name}({text!r})"] if version < 2 else [name, text, None])
+
+
+def ok_body(value: object) -> bytes:
+    """The name and arguments of an OK."""
+    return _pack_body(OK, [value])
+
+
+def heartbeat_body() -> bytes:
+    """The name and arguments of a heartbeat; the 0 is for clients of version 2 (`HeartBeatOnChannel`)."""
+    return _pack_body(HEARTBEAT, [0])
+
+
+class ReplyWriter:
+    """Writes the events of one conversation to its client, under the client's own message id."""
+
+    __slots__ = ("_head", "_version")
+
+    def __init__(self, message_id: bytes, version: int, own_id: bytes) -> None:
+        """Build.
+
+        Args:
+            message_id: the client's, as msgpack bytes.
+            version: the client's protocol version.
+            own_id: 8 bytes, sent as the `message_id` of each reply; clients only look whether there is one.
+        """
+        self._head = b"\xabresponse_to" + message_id + b"\xa1v\x03\xaamessage_id\xc4\x08" + own_id
+        self._version = version
+
+    def from_body(self, body: bytes) -> bytes:
+        """An event with that name and arguments."""
+        return b"\x93\x83" + self._head + body
+
+    def from_event(self, event: bytes) -> bytes:
+        """A worker's event, readdressed; what its header holds beside the address is kept (zerorpc's context hooks).
+
+        Raises:
+            BadFrameError: if the event cannot be read.
+        """
+        if self._version < 2:
+            return self._for_version_1(event)
+        if event.startswith(_EMPTY_HEADER):
+            return b"\x93\x83" + self._head + event[2:]
+        header, body_at = _read_header(event)
+        extra = {key: value for key, value in header.items() if key not in _OWN_HEADER_KEYS}
+        map_head: bytes = msgpack.Packer().pack_map_header(3 + len(extra))
+        fields = b"".join(pack(key) + pack(value) for key, value in extra.items())
+        return b"\x93" + map_head + self._head + fields + event[body_at:]
+
+    def _for_version_1(self, event: bytes) -> bytes:
+        _, body_at = _read_header(event)
+        if event_name(event) != ERR:
+            return self.from_body(event[body_at:])
+        try:
+            arguments = read_arguments(event, body_at + 1 + len(ERR))
+        except BadArgumentsError:
+            raise BadFrameError("arguments") from None
+        name, text = (str(part) for part in (*arguments, "", "")[:2])
+        return self.from_body(error_body(1, name, text))
+
+
+def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
+    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(event) or 1)
+    unpacker.feed(event)
+    try:
+        if unpacker.read_array_header() != 3:
+            raise BadFrameError("event")
+        header = unpacker.unpack()
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        raise BadFrameError("header") from None
+    if not isinstance(header, dict):
+        raise BadFrameError("header")
+    return header, unpacker.tell()
+
+
+def event_name(event: bytes) -> str | None:
+    """The name of a worker's event; None if it cannot be read."""
+    name_at = 2
+    if not event.startswith(_EMPTY_HEADER):
+        try:
+            _, name_at = _read_header(event)
+        except BadFrameError:
+            return None
+    if name_at >= len(event):
+        return None
+    length = event[name_at] ^ 0xA0
+    if length > 31:
+        return None
+    return event[name_at + 1 : name_at + 1 + length].decode("ascii", "replace")
+
+
+def worker_event(name: str, args: object, default: Callable[[Any], Any] | None = None) -> bytes:
+    """An event as a worker sends it: the header is empty, the broker addresses it.
+
+    Args:
+        name: of the event.
+        args: its arguments.
+        default: makes a plain value of one that msgpack cannot pack.
+    """
+    packed: bytes = msgpack.packb(args, default=default)
+    return _EMPTY_HEADER + pack(name) + packed

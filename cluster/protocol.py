@@ -1,0 +1,96 @@
+"""The worker's side of the protocol: kinds of messages, and how a worker describes itself. See docs/protocol.md.
+
+A message between broker and worker is a ZeroMQ multipart message whose first frame is its kind, one byte. No socket
+and no policy here: what a kind makes the broker or the worker do is theirs.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+"""Named in READY; the broker refuses any other."""
+
+# worker -> broker
+READY = b"\x01"  # description
+REPLY = b"\x02"  # (conversation number, event)+
+REFUSE = b"\x03"  # (conversation number, ERR event)+: not executed
+DRAIN = b"\x04"  # no more work, please; the broker says it back when it will send none
+BYE = b"\x05"  # gone; from the broker: (reason), go and do not come back
+
+# both ways
+PING = b"\x06"  # nothing but a sign of life
+
+# broker -> worker
+WELCOME = b"\x11"  # the READY was accepted
+WORK = b"\x12"  # (conversation number, event)+
+MORE = b"\x13"  # conversation number, slots: the client can take that many more stream items
+CANCEL = b"\x14"  # conversation number: nobody waits for it any more
+RESET = b"\x15"  # the broker does not know you: register anew, with a new id, on a new socket
+
+PING_INTERVAL_S = 0.25
+"""Seconds between two PINGs of the broker to a worker: a dead one is noticed by the send that fails."""
+
+WORKER_PING_INTERVAL_S = 1.0
+"""Seconds between two PINGs of a worker: a broker that has forgotten it (a restart) answers RESET."""
+
+HEARTBEAT_INTERVAL_S = 1.0
+HEARTBEAT_TIMEOUT_S = 3.0
+"""ZeroMQ's own heartbeats on the broker's backend. libzmq's thread answers them, so they go on while a model holds
+the interpreter lock for minutes, and stop when the process is dead, frozen or cut off."""
+
+SILENCE_S = 10.0
+"""Seconds without any message after which a worker gives its connection up and makes a new one."""
+
+NUMBER_BYTES = 8
+"""Length of a conversation number. Opaque to the worker."""
+
+
+class ProtocolError(Exception):
+    """A message that the protocol does not allow; the text is for the log of the one who sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """A model as a worker hosts it. The schemas are JSON Schema; `slots` calls of it run at one time."""
+
+    display_name: str
+    qualified_name: str
+    description: str
+    major_version: int
+    minor_version: int
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedureDescription:
+    """A procedure that a worker answers, with the model whose room it takes, its docstring and its parameters."""
+
+    name: str
+    model: str
+    doc: str
+    args: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDescription:
+    """What a worker says of itself in READY.
+
+    Attributes:
+        protocol: `VERSION`.
+        id: new for each registration.
+        host: the machine's name.
+        pid: of the worker's process.
+        metrics_address: `host:port` where Prometheus can reach its HTTP endpoint.
+        models: what it hosts.
+        procedures: what it answers.
+    """
+
+    protocol: int
+    id: str
+    host: str
+    pid: int
+    metrics_address: str
+    models: list[ModelDescription] = field(default_factory=list)
+    procedures: list[ProcedureDescription] = field(default_factory=list)

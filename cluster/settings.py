@@ -1,0 +1,108 @@
+"""Settings from environment variables: read, checked and refused in one sentence. Knows no particular setting."""
+
+import difflib
+import errno
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from typing import Annotated, NoReturn, TypeVar
+
+from pydantic import AfterValidator, ValidationError
+from pydantic_settings import BaseSettings
+
+WRONG_SETTING_EXIT_CODE = 2
+"""Exit code of a process whose settings are wrong; supervisor does not restart it (deploy/supervisord.conf)."""
+
+SUPERVISOR_STARTSECS = 1.0
+"""`startsecs` of deploy/supervisord.conf, in seconds."""
+
+# A container platform adds variables of its own for a service that is called "broker" or "worker".
+_PLATFORM_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP)(_|$)|$)")
+_TCP_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
+
+
+class WrongSettingError(Exception):
+    """A setting that is unknown, missing or wrong; the text names it, its value and what would be right."""
+
+
+def _checked_port(match: re.Match[str] | None) -> bool:
+    return match is not None and 1 <= int(match["port"]) <= 65535
+
+
+def _endpoint(value: str) -> str:
+    if value.startswith("ipc://") and len(value) > len("ipc://"):
+        return value
+    if not _checked_port(_TCP_ENDPOINT.fullmatch(value)):
+        raise ValueError("a ZeroMQ endpoint, tcp://host:port with a port from 1 to 65535, or ipc:///path")
+    return value
+
+
+def _host_port(value: str) -> str:
+    if not _checked_port(_HOST_PORT.fullmatch(value)):
+        raise ValueError("host:port with a port from 1 to 65535")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""A ZeroMQ endpoint."""
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+"""An address as `host:port`."""
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """The two parts of a `HostPort`; the brackets of an IPv6 address are dropped."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def load(settings: type[Settings], environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of one process from the environment.
+
+    Args:
+        settings: the class; its `env_prefix` says which variables are its own.
+        environ: where to look for unknown names; the process's environment by default.
+
+    Raises:
+        WrongSettingError: naming the first setting that is unknown or wrong.
+    """
+    prefix = settings.model_config["env_prefix"]
+    known = {f"{prefix}{name.upper()}" for name in settings.model_fields}
+    for name in environ if environ is not None else os.environ:
+        if name.startswith(prefix) and name not in known and not _PLATFORM_VARIABLE.search(name):
+            near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+            value = (environ if environ is not None else os.environ)[name]
+            raise WrongSettingError(f"{name}={value!r} is no setting; did you mean {near[0]}?")
+    try:
+        return settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{prefix}{str(first['loc'][0]).upper()}"
+        wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        raise WrongSettingError(f"{name}={first['input']!r} is wrong: it should be {wanted}") from error
+
+
+def cannot_bind(setting: str, value: str, error: Exception) -> WrongSettingError:
+    """The error for an address that could not be bound, from what the system said."""
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        return WrongSettingError(
+            f"{setting}={value!r} is taken: another process listens there; stop it or choose another port"
+        )
+    return WrongSettingError(f"{setting}={value!r} cannot be bound ({error}): it should be an address of this machine")
+
+
+def refuse(error: WrongSettingError) -> NoReturn:
+    """End the process because of a wrong setting: one sentence, exit code 2.
+
+    Under supervisor (which says so with `SUPERVISOR_ENABLED`), not before `startsecs` have passed: a process that
+    ends sooner counts as a failed start whatever its exit code, and would be started again and again.
+    """
+    print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    if "SUPERVISOR_ENABLED" in os.environ:
+        time.sleep(SUPERVISOR_STARTSECS + 0.2)
+    sys.exit(WRONG_SETTING_EXIT_CODE)

@@ -1,0 +1,1 @@
+"""Small programs for people: callers of the service, and what the Makefile runs."""

@@ -1,0 +1,26 @@
+"""`make logs`: the ends of the processes' logs."""
+
+import argparse
+import subprocess
+
+from scripts import supervision
+
+LINES = 30
+
+
+def main() -> None:
+    """Print the last lines of every log, and with --follow all that come."""
+    parser = argparse.ArgumentParser(prog="make logs", description=__doc__)
+    parser.add_argument("--follow", action="store_true", help="go on until interrupted")
+    follow = parser.parse_args().follow
+    paths = sorted(str(path) for path in supervision.LOGS.glob("*.log"))
+    if not paths:
+        supervision.fail(f"there are no logs in {supervision.LOGS}; start the cluster with make up")
+    if follow:
+        subprocess.run(["tail", "-n", str(LINES), "-F", *paths], check=False)
+    else:
+        print(supervision.last_log_lines(LINES))
+
+
+if __name__ == "__main__":
+    main()

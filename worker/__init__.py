@@ -1,0 +1,1 @@
+"""A worker: one process that hosts models and answers the broker."""

@@ -1,0 +1,65 @@
+"""`python -m worker`: settings, HTTP, models, signals, then the loop."""
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+from cluster import logs
+from cluster.endpoint import HttpEndpoint
+from cluster.settings import WrongSettingError, load, refuse
+from worker.http import pages
+from worker.metrics import WorkerMetrics
+from worker.models import ModelManager, configured_entries
+from worker.procedures import Procedures
+from worker.server import RefusedError, Server
+from worker.settings import WorkerSettings
+
+log = logging.getLogger("worker")
+
+REFUSED_EXIT_CODE = 2
+"""Exit code of a worker that the broker sent away: starting it again would not help."""
+
+
+def main() -> int:
+    """Run a worker until SIGTERM or SIGINT; a second one ends it at once. Returns the exit code."""
+    logs.configure()
+    metrics = WorkerMetrics()
+    try:
+        settings = load(WorkerSettings)
+        manager = ModelManager(configured_entries())
+        server = Server(settings, metrics)
+        # Before the models are loaded: while that takes its time, /readyz says so.
+        http = HttpEndpoint("WORKER_HTTP", settings.http, pages(server, metrics))
+    except WrongSettingError as error:
+        refuse(error)
+    _stop_on_signals(server)
+    http.start()
+    try:
+        manager.load()
+        procedures = Procedures(manager.models.values(), metrics, expose_tracebacks=settings.expose_tracebacks)
+        if not server.stopping:
+            server.serve(manager.models, procedures)
+    except WrongSettingError as error:
+        refuse(error)
+    except RefusedError as error:
+        log.error("the broker refuses this worker: %s", error)
+        return REFUSED_EXIT_CODE
+    finally:
+        http.close()
+        server.close()
+    log.info("stopped")
+    return 0
+
+
+def _stop_on_signals(server: Server) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.stop()
+
+    signal.set_wakeup_fd(server.signal_fd, warn_on_full_buffer=False)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

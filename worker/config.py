@@ -1,0 +1,33 @@
+"""Which models a worker hosts. Add a model: install its package, add an entry to `Config.models`.
+
+The environment variable `APP_SETTINGS` names the class that is used, `ProdConfig` by default; `module:Class` names a
+class outside this file. An entry has `module_name` and `class_name`, and may have
+
+    slots   how many calls of the model run at one time in one worker (default 1)
+"""
+
+from typing import Any, ClassVar
+
+
+class Config:
+    """What all environments have in common."""
+
+    models: ClassVar[list[dict[str, Any]]] = [
+        {"module_name": "iris_model.iris_predict", "class_name": "IrisModel"},
+    ]
+
+
+class ProdConfig(Config):
+    """Production."""
+
+
+class BetaConfig(Config):
+    """Before production."""
+
+
+class TestConfig(Config):
+    """Tests."""
+
+
+class DevConfig(Config):
+    """A developer's machine."""

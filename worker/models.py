@@ -1,0 +1,209 @@
+"""Finds, checks and loads the models that the configuration names. Knows no socket and no procedure."""
+
+import importlib
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_model_abc import MLModel, MLModelSchemaValidationException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from schema import Schema
+
+from cluster.protocol import ModelDescription
+from cluster.settings import WrongSettingError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = "ProdConfig"
+
+
+class ModelEntry(BaseModel):
+    """One entry of a configuration's `models`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    module_name: str
+    class_name: str
+    slots: int = Field(1, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """A loaded model: what it says of itself, and its predict on plain values."""
+
+    description: ModelDescription
+    predict: Callable[[Any], Any]
+
+
+class ModelManager:
+    """The models of one worker process, in the order of the configuration."""
+
+    def __init__(self, entries: Iterable[ModelEntry]) -> None:
+        """Import the classes; `load` makes the models.
+
+        Raises:
+            WrongSettingError: if a module or class is missing, or is no model.
+        """
+        self._found = [(entry, _find_class(entry)) for entry in entries]
+        self.models: dict[str, HostedModel] = {}
+
+    def load(self) -> None:
+        """Make every model. This may take as long as the models take to load.
+
+        Raises:
+            WrongSettingError: if a model's metadata cannot be served, or two have one qualified name.
+            Exception: whatever a model's constructor raises.
+        """
+        owners: dict[str, ModelEntry] = {}
+        for entry, model_class in self._found:
+            hosted = _host(entry, model_class())
+            name = hosted.description.qualified_name
+            if name in owners:
+                raise WrongSettingError(
+                    f"{_where(entry)}: the qualified name {name!r} is already that of "
+                    f"{_where(owners[name])}; every model needs its own"
+                )
+            owners[name] = entry
+            self.models[name] = hosted
+            log.info("loaded %s (%s)", name, _where(entry))
+
+
+def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEntry]:
+    """The entries of the configuration class that `APP_SETTINGS` names.
+
+    Raises:
+        WrongSettingError: if there is no such class, or one of its entries is wrong.
+    """
+    name = environ.get("APP_SETTINGS", DEFAULT_CONFIG)
+    models = getattr(_config_class(name), "models", None)
+    if not isinstance(models, list) or not models:
+        raise WrongSettingError(f"APP_SETTINGS={name!r}: its `models` should be a list of at least one entry")
+    entries = []
+    for position, entry in enumerate(models):
+        try:
+            entries.append(ModelEntry.model_validate(entry))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "entry"
+            raise WrongSettingError(
+                f"APP_SETTINGS={name!r}: models[{position}]: {key}={first['input']!r}: {first['msg']}"
+            ) from error
+    return entries
+
+
+def _config_class(name: str) -> type:
+    module_name, colon, class_name = name.rpartition(":")
+    try:
+        module = importlib.import_module(module_name if colon else "worker.config")
+    except ImportError as error:
+        raise WrongSettingError(f"APP_SETTINGS={name!r}: module {module_name!r} cannot be imported: {error}") from error
+    config = getattr(module, class_name, None)
+    if not isinstance(config, type):
+        known = [key for key, value in vars(module).items() if isinstance(value, type) and hasattr(value, "models")]
+        raise WrongSettingError(f"APP_SETTINGS={name!r} is no configuration; there are {', '.join(known) or 'none'}")
+    return config
+
+
+def _where(entry: ModelEntry) -> str:
+    return f"model {entry.module_name}.{entry.class_name}"
+
+
+def _find_class(entry: ModelEntry) -> type[Any]:
+    try:
+        module = importlib.import_module(entry.module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{entry.module_name}.".startswith(f"{error.name}."):
+            raise WrongSettingError(
+                f"{_where(entry)}: there is no module {error.name!r}: install the model's package, "
+                "or correct module_name in the configuration"
+            ) from error
+        raise WrongSettingError(f"{_where(entry)}: importing it failed: {error}: install what it needs") from error
+    except Exception as error:
+        raise WrongSettingError(
+            f"{_where(entry)}: importing it failed: {type(error).__name__}: {error}: correct the module"
+        ) from error
+    found = getattr(module, entry.class_name, None)
+    if found is None:
+        raise WrongSettingError(
+            f"{_where(entry)}: the module has no class {entry.class_name!r}: correct class_name in the configuration"
+        )
+    if not isinstance(found, type) or not issubclass(found, _model_bases()):
+        raise WrongSettingError(f"{_where(entry)}: it is no MLModel: derive it from ml_model_abc.MLModel")
+    if inspect.isabstract(found):
+        absent = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise WrongSettingError(f"{_where(entry)}: it is abstract: it should define {absent}")
+    return found
+
+
+def _model_bases() -> tuple[type, ...]:
+    # A model of the ml-base package has imported that package; this project does not depend on it.
+    ml_base = sys.modules.get("ml_base")
+    return (MLModel,) if ml_base is None else (MLModel, ml_base.MLModel)
+
+
+def _host(entry: ModelEntry, model: Any) -> HostedModel:
+    name = model.qualified_name
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        raise WrongSettingError(
+            f"{_where(entry)}: the qualified name {name!r} should be an identifier that does not start with '_': "
+            "a procedure is named after it"
+        )
+    major_version, minor_version = _version(entry, model)
+    description = ModelDescription(
+        display_name=str(model.display_name),
+        qualified_name=name,
+        description=str(model.description),
+        major_version=major_version,
+        minor_version=minor_version,
+        input_schema=_json_schema(model.input_schema, f"{name}_input"),
+        output_schema=_json_schema(model.output_schema, f"{name}_output"),
+        slots=entry.slots,
+    )
+    predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
+    return HostedModel(description, predict)
+
+
+def _version(entry: ModelEntry, model: Any) -> tuple[int, int]:
+    if isinstance(model, MLModel):
+        return int(model.major_version), int(model.minor_version)
+    parts = str(model.version).split(".")  # ml_base: "major.minor.patch"
+    if len(parts) < 2 or not all(part.isdecimal() for part in parts[:2]):
+        raise WrongSettingError(f"{_where(entry)}: the version {model.version!r} should start with major.minor")
+    return int(parts[0]), int(parts[1])
+
+
+def _json_schema(schema: object, identifier: str) -> dict[str, Any]:
+    """A model's schema as JSON Schema; one that says nothing is the schema that accepts everything, {}."""
+    if isinstance(schema, Schema):
+        made = schema.json_schema(identifier)
+    elif isinstance(schema, type) and issubclass(schema, BaseModel):
+        made = schema.model_json_schema()
+    else:
+        made = {}
+    plain: dict[str, Any] = json.loads(json.dumps(made, default=str))
+    return plain
+
+
+def _predict_of_ml_base(model: Any) -> Callable[[Any], Any]:
+    """The predict of a model whose schemas are pydantic classes, from plain values to plain values."""
+    schema = model.input_schema
+    takes_pydantic = isinstance(schema, type) and issubclass(schema, BaseModel)
+
+    def predict(data: Any) -> Any:
+        if takes_pydantic:
+            try:
+                data = schema.model_validate(data)
+            except ValidationError as error:
+                wrong = "; ".join(
+                    f"Key {'.'.join(str(part) for part in one['loc'])!r} error: {one['msg']}" for one in error.errors()
+                )
+                raise MLModelSchemaValidationException(f"Failed to validate input data: {wrong}") from error
+        result = model.predict(data)
+        return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+
+    return predict

@@ -1,0 +1,110 @@
+"""The procedures that a worker answers: bytes of an event in, bytes of its answer out. Knows no socket, no thread."""
+
+import logging
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from cluster import events, protocol
+from cluster.events import ClientEvent
+from cluster.protocol import ProcedureDescription
+from worker.metrics import ModelMetrics, WorkerMetrics
+from worker.models import HostedModel
+
+log = logging.getLogger(__name__)
+
+INVALID_INPUT = "MLModelSchemaValidationException"
+"""By name: a model may raise its own library's exception of that name (ml_base has one)."""
+
+Answer = tuple[bytes, bytes]
+"""(kind of message, event): REPLY if the procedure was executed, REFUSE if it was not."""
+
+
+class Procedures:
+    """Every procedure of a worker process."""
+
+    def __init__(self, models: Iterable[HostedModel], metrics: WorkerMetrics, *, expose_tracebacks: bool) -> None:
+        """Give each model its procedures.
+
+        Args:
+            models: the loaded models.
+            metrics: where predictions are counted.
+            expose_tracebacks: whether an ERR carries the traceback to the caller.
+        """
+        made = [
+            PredictProcedure(model, metrics.of_model(model.description), expose_tracebacks=expose_tracebacks)
+            for model in models
+        ]
+        self._by_name = {procedure.description.name: procedure for procedure in made}
+
+    @property
+    def descriptions(self) -> list[ProcedureDescription]:
+        """What READY says of them."""
+        return [procedure.description for procedure in self._by_name.values()]
+
+    def find(self, event: ClientEvent) -> "PredictProcedure | None":
+        """The procedure that an event calls."""
+        return self._by_name.get(event.name) if event.name is not None else None
+
+
+class PredictProcedure:
+    """`<qualified_name>_predict(data)`."""
+
+    def __init__(self, model: HostedModel, metrics: ModelMetrics, *, expose_tracebacks: bool) -> None:
+        name = model.description.qualified_name
+        self.description = ProcedureDescription(
+            f"{name}_predict", name, f"Predict with the {model.description.display_name}.", ["data"]
+        )
+        self._model = model
+        self._metrics = metrics
+        self._expose_tracebacks = expose_tracebacks
+
+    def answer(self, event: ClientEvent, payload: bytes) -> Answer:
+        """Run one call. Whatever the model raises becomes an ERR; nothing is raised here."""
+        try:
+            arguments = events.read_arguments(payload, event.args_at)
+        except events.BadArgumentsError as error:
+            return _refusal(f"{self.description.name}: {error}")
+        if len(arguments) != 1:
+            return _refusal(f"{self.description.name}(data) takes 1 argument, {len(arguments)} given")
+        started_s = time.perf_counter()
+        self._metrics.in_progress.inc()
+        self._metrics.batch_size.observe(1)
+        try:
+            reply = events.worker_event(events.OK, [self._model.predict(arguments[0])], default=_plain)
+            outcome = "ok"
+        except BaseException as error:  # a model that raises SystemExit ends its call, not the worker
+            outcome = "invalid_input" if type(error).__name__ == INVALID_INPUT else "error"
+            if outcome == "error":
+                log.warning("%s raised %s: %s", self.description.name, type(error).__name__, error)
+            reply = self._error(error)
+        self._metrics.in_progress.dec()
+        self._metrics.duration.observe(time.perf_counter() - started_s)
+        self._metrics.outcomes[outcome].inc()
+        return protocol.REPLY, reply
+
+    def _error(self, error: BaseException) -> bytes:
+        shown = "".join(traceback.format_exception(error)) if self._expose_tracebacks else None
+        return events.worker_event(events.ERR, [type(error).__name__, _text(error), shown])
+
+
+def _refusal(text: str) -> Answer:
+    return protocol.REFUSE, events.worker_event(events.ERR, ["BadRequest", text, None])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error).encode("utf-8", "replace").decode()
+    except Exception:  # a model's own exception class may fail to say what it is
+        return ""
+
+
+def _plain(value: Any) -> Any:
+    """What msgpack cannot pack, as plain values: numpy's scalars and arrays, for which models need no conversion."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(
+        f"the model returned a value of type {type(value).__name__!r}, which msgpack cannot carry: "
+        "it should return numbers, text, bytes, lists and dictionaries"
+    )

@@ -1,0 +1,31 @@
+"""The worker's settings. Which models it hosts is in `config`."""
+
+import socket
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cluster.settings import Endpoint, HostPort, split_host_port
+
+
+class WorkerSettings(BaseSettings):
+    """What the environment may say to a worker, as `WORKER_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True)
+
+    broker: Endpoint = Field("tcp://127.0.0.1:4243", description="the broker's address for workers")
+    http: HostPort = Field("127.0.0.1:8421", description="metrics and health")
+    metrics_address: HostPort | None = Field(
+        None, description="where Prometheus reaches this worker, if not at WORKER_HTTP as seen from here"
+    )
+    expose_tracebacks: bool = Field(False, description="whether errors carry the model's traceback to the caller")
+    drain_timeout_s: float = Field(
+        20.0, ge=0, description="how long a stopping worker waits for the calls it has, in seconds"
+    )
+
+    def advertised_address(self) -> str:
+        """The `host:port` that Prometheus is told; this machine's name stands for "every interface"."""
+        if self.metrics_address is not None:
+            return self.metrics_address
+        host, port = split_host_port(self.http)
+        return f"{socket.gethostname()}:{port}" if host in ("0.0.0.0", "::") else self.http
