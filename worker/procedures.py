@@ -77,7 +77,7 @@ class PredictProcedure:
         except BaseException as error:  # a model that raises SystemExit ends its call, not the worker
             outcome = "invalid_input" if type(error).__name__ == INVALID_INPUT else "error"
             if outcome == "error":
-                log.warning("%s raised %s: %s", self.description.name, type(error).__name__, error)
+                log.warning("%s raised %s: %s", self.description.name, type(error).__name__, _text(error))
             reply = self._error(error)
         self._metrics.in_progress.dec()
         self._metrics.duration.observe(time.perf_counter() - started_s)
@@ -104,6 +104,8 @@ def _plain(value: Any) -> Any:
     """What msgpack cannot pack, as plain values: numpy's scalars and arrays, for which models need no conversion."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, int):
+        raise OverflowError("the model returned an integer that does not fit 64 bits, which msgpack cannot carry")
     raise TypeError(
         f"the model returned a value of type {type(value).__name__!r}, which msgpack cannot carry: "
         "it should return numbers, text, bytes, lists and dictionaries"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 from ml_model_abc import MLModelException
 
@@ -56,7 +57,7 @@ def load(folder: Path = FOLDER) -> SVC:
         )
     try:
         estimator: SVC = skops.io.load(folder / _ESTIMATOR, trusted=[])
-    except (OSError, ValueError, KeyError, TypeError, UntrustedTypesFoundException) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile, UntrustedTypesFoundException) as error:
         raise MLModelException(
             f"the model in {folder} cannot be loaded ({type(error).__name__}: {error}): run iris_train to make it anew"
         ) from error

@@ -1,0 +1,1 @@
+"""Tiny real models and services that the tests run."""

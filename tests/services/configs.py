@@ -1,0 +1,80 @@
+"""Configurations for tests: `APP_SETTINGS=tests.services.configs:Name`."""
+
+from typing import Any
+
+MODELS = "tests.services.models"
+IRIS = {"module_name": "iris_model.iris_predict", "class_name": "IrisModel"}
+
+Entries = list[dict[str, Any]]
+
+
+def entry(class_name: str, **settings: Any) -> dict[str, Any]:
+    return {"module_name": MODELS, "class_name": class_name, **settings}
+
+
+class EchoOnly:
+    models: Entries = [entry("Echo")]
+
+
+class SleeperOnly:
+    models: Entries = [entry("Sleeper")]
+
+
+class SleeperWithSlots:
+    models: Entries = [entry("Sleeper", slots=8)]
+
+
+class LockHolderAndEcho:
+    models: Entries = [entry("LockHolder"), entry("Echo")]
+
+
+class Misbehaving:
+    models: Entries = [entry("Misbehaver"), entry("NumpyModel"), entry("Echo")]
+
+
+class MlBase:
+    models: Entries = [{"module_name": "tests.services.ml_base_model", "class_name": "ColourModel"}]
+
+
+class SlowLoading:
+    models: Entries = [entry("SlowToLoad")]
+
+
+class FailingToLoad:
+    models: Entries = [entry("FailsToLoad")]
+
+
+class NoModule:
+    models: Entries = [{"module_name": "no_such_package.model", "class_name": "Model"}]
+
+
+class NoClass:
+    models: Entries = [entry("Nothing")]
+
+
+class NotAModel:
+    models: Entries = [entry("NoModel")]
+
+
+class IsAbstract:
+    models: Entries = [entry("Abstract")]
+
+
+class SameName:
+    models: Entries = [entry("Echo"), entry("Echo")]
+
+
+class BadName:
+    models: Entries = [entry("BadlyNamed")]
+
+
+class UnknownKey:
+    models: Entries = [entry("Echo", slot=1)]
+
+
+class BadSlots:
+    models: Entries = [entry("Echo", slots=0)]
+
+
+class Empty:
+    models: Entries = []

@@ -1,0 +1,114 @@
+"""Models for tests, each with one habit."""
+
+import os
+import time
+from typing import Any
+
+from ml_model_abc import MLModel, MLModelException, MLModelSchemaValidationException
+
+
+class _TestModel(MLModel):
+    description = "A model for tests."
+    major_version = 1
+    minor_version = 0
+    input_schema = None
+    output_schema = None
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def display_name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def qualified_name(self) -> str:
+        return type(self).__name__.lower()
+
+
+class Echo(_TestModel):
+    """Returns its input."""
+
+    def predict(self, data: Any) -> Any:
+        return data
+
+
+class Sleeper(_TestModel):
+    """Sleeps as many seconds as it is told, and returns the process that did."""
+
+    def predict(self, data: Any) -> Any:
+        time.sleep(data)
+        return os.getpid()
+
+
+class LockHolder(_TestModel):
+    """Computes for as many seconds as it is told in one C call that does not let go of the interpreter."""
+
+    def predict(self, data: Any) -> Any:
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < data:
+            sum(range(2_000_000))
+        return time.monotonic() - started_s
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Misbehaver(_TestModel):
+    """Does what it is told to, all of it bad."""
+
+    def predict(self, data: Any) -> Any:
+        if data == "exit":
+            raise SystemExit(3)
+        if data == "die":
+            os._exit(1)
+        if data == "unpackable":
+            return {"x": object()}
+        if data == "huge":
+            return 2**70
+        if data == "odd":
+            raise OddError
+        if data == "surrogate":
+            raise MLModelException("bad \ud800 text")
+        if data == "invalid":
+            raise MLModelSchemaValidationException("not this")
+        raise MLModelException(f"cannot: {data}")
+
+
+class NumpyModel(_TestModel):
+    """Returns what numpy returns."""
+
+    def predict(self, data: Any) -> Any:
+        import numpy as np
+
+        return {"scalar": np.float64(0.5), "array": np.arange(3), "integer": np.int64(7)}
+
+
+class SlowToLoad(Echo):
+    """Takes as long to load as SLOW_TO_LOAD_S says."""
+
+    def __init__(self) -> None:
+        time.sleep(float(os.environ["SLOW_TO_LOAD_S"]))
+
+
+class FailsToLoad(Echo):
+    """Does not load."""
+
+    def __init__(self) -> None:
+        raise OSError("the file of weights is gone")
+
+
+class BadlyNamed(Echo):
+    """Has a name that no procedure can have."""
+
+    qualified_name = "not a name"
+
+
+class Abstract(MLModel):
+    """Lacks nearly everything."""
+
+
+class NoModel:
+    """Is no MLModel."""

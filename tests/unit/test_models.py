@@ -1,0 +1,71 @@
+"""How a worker finds, checks and loads the models of its configuration."""
+
+from typing import Any
+
+import pytest
+
+from cluster.settings import WrongSettingError
+from worker.models import ModelManager, configured_entries
+
+
+def load(config: str) -> ModelManager:
+    manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}))
+    manager.load()
+    return manager
+
+
+@pytest.mark.parametrize("name", ["Config", "ProdConfig", "BetaConfig", "TestConfig", "DevConfig", None])
+def test_every_configuration_hosts_the_iris_model(name: str | None) -> None:
+    (entry,) = configured_entries({} if name is None else {"APP_SETTINGS": name})
+    assert (entry.module_name, entry.class_name) == ("iris_model.iris_predict", "IrisModel")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("NoModule", r"no_such_package\.model\.Model: there is no module 'no_such_package': install"),
+        ("NoClass", r"the module has no class 'Nothing': correct class_name"),
+        ("NotAModel", r"models\.NoModel: it is no MLModel: derive it from"),
+        ("IsAbstract", r"models\.Abstract: it is abstract: it should define .*predict"),
+        ("SameName", r"the qualified name 'echo' is already that of"),
+        ("BadName", r"'not a name' should be an identifier"),
+        ("UnknownKey", r"models\[0\]: slot=1"),
+        ("BadSlots", r"models\[0\]: slots=0"),
+        ("Empty", r"at least one entry"),
+        ("Nowhere", r"is no configuration; there are .*EchoOnly"),
+    ],
+)
+def test_a_configuration_that_cannot_be_served_is_refused(config: str, says: str) -> None:
+    with pytest.raises(WrongSettingError, match=says) as raised:
+        load(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_configuration_is_refused_with_those_there_are() -> None:
+    with pytest.raises(WrongSettingError, match=r"'Produktion' is no configuration; there are .*ProdConfig"):
+        configured_entries({"APP_SETTINGS": "Produktion"})
+
+
+def test_a_model_of_ml_base_is_hosted_unchanged() -> None:
+    model = load("MlBase").models["colour_model"]
+    assert (model.description.major_version, model.description.minor_version) == (2, 7)
+    assert model.description.input_schema["properties"]["petal_length"]["type"] == "number"
+    assert model.predict({"petal_length": 2.0, "petal_width": 1.5}) == {"colour": "red", "area": 3.0}
+
+
+@pytest.mark.parametrize("data", [{"petal_length": 2.0}, {"petal_length": "x", "petal_width": 1.0}, None, 5])
+def test_bad_input_to_a_model_of_ml_base_is_a_schema_error(data: Any) -> None:
+    model = load("MlBase").models["colour_model"]
+    with pytest.raises(Exception, match=r"^Failed to validate input data: ") as raised:
+        model.predict(data)
+    assert type(raised.value).__name__ == "MLModelSchemaValidationException"
+
+
+def test_a_model_without_schemas_accepts_everything() -> None:
+    description = load("EchoOnly").models["echo"].description
+    assert (description.input_schema, description.output_schema) == ({}, {})
+
+
+def test_what_a_constructor_raises_is_not_taken_for_a_wrong_setting() -> None:
+    with pytest.raises(OSError, match="weights"):
+        load("FailingToLoad")

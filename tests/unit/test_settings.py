@@ -1,0 +1,70 @@
+"""Settings are checked, and refused in one sentence that names the setting, the value and the way out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from broker.settings import BrokerSettings
+from cluster.settings import WrongSettingError, load
+from worker.settings import WorkerSettings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_every_setting_has_its_default() -> None:
+    broker, worker = load(BrokerSettings, {}), load(WorkerSettings, {})
+    assert (broker.frontend, broker.backend) == ("tcp://127.0.0.1:4242", "tcp://127.0.0.1:4243")
+    assert broker.http == "127.0.0.1:8420"
+    assert (worker.broker, worker.http) == ("tcp://127.0.0.1:4243", "127.0.0.1:8421")
+    assert broker.max_message_bytes == 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("BROKER_FRONTEND", "localhost", "tcp://host:port"),
+        ("BROKER_FRONTEND", "tcp://127.0.0.1", "tcp://host:port"),
+        ("BROKER_FRONTEND", "tcp://127.0.0.1:0", "1 to 65535"),
+        ("BROKER_BACKEND", "tcp://127.0.0.1:65536", "1 to 65535"),
+        ("BROKER_HTTP", "8420", "host:port"),
+        ("BROKER_HTTP", "127.0.0.1:http", "host:port"),
+        ("BROKER_MAX_MESSAGE_BYTES", "16 MiB", "integer"),
+        ("BROKER_MAX_MESSAGE_BYTES", "1", "1024"),
+        ("BROKER_NO_WORKER_GRACE_S", "soon", "number"),
+        ("BROKER_DRAIN_TIMEOUT_S", "-1", "0"),
+        ("WORKER_BROKER", "tcp://", "tcp://host:port"),
+        ("WORKER_METRICS_ADDRESS", "here", "host:port"),
+        ("WORKER_EXPOSE_TRACEBACKS", "perhaps", "boolean"),
+    ],
+)
+def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(WrongSettingError) as raised:
+        load(BrokerSettings if name.startswith("BROKER_") else WorkerSettings)
+    sentence = str(raised.value)
+    assert name in sentence
+    assert repr(value) in sentence
+    assert wanted in sentence
+    assert "\n" not in sentence
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(WrongSettingError, match="BROKER_FRONTED='x' is no setting; did you mean BROKER_FRONTEND"):
+        load(BrokerSettings, {"BROKER_FRONTED": "x"})
+
+
+@pytest.mark.parametrize(
+    "name", ["BROKER_PORT", "BROKER_SERVICE_HOST", "BROKER_PORT_4242_TCP_ADDR", "BROKER_SERVICE_PORT_RPC"]
+)
+def test_what_a_container_platform_adds_is_no_mistake(name: str) -> None:
+    load(BrokerSettings, {name: "tcp://10.0.0.1:4242"})
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    table = (REPOSITORY / "README.md").read_text()
+    names = {f"BROKER_{name.upper()}" for name in BrokerSettings.model_fields}
+    names |= {f"WORKER_{name.upper()}" for name in WorkerSettings.model_fields}
+    assert not {name for name in names if f"`{name}`" not in table}
+    in_table = set(re.findall(r"^\| `((?:BROKER|WORKER)_[A-Z_]+)`", table, re.MULTILINE))
+    assert in_table == names, "and the README names no other"

@@ -1,0 +1,137 @@
+"""A routing core with hand-made clients and workers around it: no socket, no clock, no sleep."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from broker.routing import Core, Send
+from cluster import protocol
+from cluster.descriptions import write_description
+from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
+
+GRACE_S = 10.0
+MAX_MESSAGE_BYTES = 100_000
+
+
+def describe(worker_id: str, *models: str, slots: int = 1) -> WorkerDescription:
+    return WorkerDescription(
+        protocol=protocol.VERSION,
+        id=worker_id,
+        host="host",
+        pid=1,
+        metrics_address="127.0.0.1:8421",
+        models=[
+            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots) for name in models or ("m",)
+        ],
+        procedures=[
+            ProcedureDescription(f"{name}_predict", name, f"Predict with {name}.", ["data"])
+            for name in models or ("m",)
+        ],
+    )
+
+
+@dataclass
+class Reply:
+    """An event as a client reads it."""
+
+    client: bytes
+    header: dict[str, Any]
+    name: str
+    args: Any
+
+
+@dataclass
+class Work:
+    """One conversation in a WORK."""
+
+    number: bytes
+    event: list[Any]
+
+
+@dataclass
+class World:
+    now_s: float = 1000.0
+    core: Core = field(default_factory=lambda: Core(max_message_bytes=MAX_MESSAGE_BYTES, no_worker_grace_s=GRACE_S))
+    to_workers: list[Send] = field(default_factory=list)
+
+    # -- clients
+
+    def say(self, client: bytes, header: Any, name: Any, args: Any) -> list[Reply]:
+        return self.say_bytes(client, msgpack.packb([header, name, args]))
+
+    def say_bytes(self, client: bytes, payload: bytes) -> list[Reply]:
+        self.core.client_message(client, [b"", payload], self.now_s)
+        return self.flush()
+
+    def call(
+        self, client: bytes, message_id: Any, name: str = "m_predict", args: Any = ("x",), v: int = 3
+    ) -> list[Reply]:
+        return self.say(client, {"message_id": message_id, "v": v}, name, args)
+
+    # -- workers
+
+    def join(self, identity: bytes, *models: str, slots: int = 1) -> None:
+        body = write_description(describe(identity.decode(), *models, slots=slots))
+        self.core.worker_message(identity, [protocol.READY, body], self.now_s)
+        self.flush()
+        assert (identity, [protocol.WELCOME]) in self.to_workers
+
+    def from_worker(self, identity: bytes, *frames: bytes) -> list[Reply]:
+        self.core.worker_message(identity, list(frames), self.now_s)
+        return self.flush()
+
+    def answer(
+        self, identity: bytes, number: bytes, name: str = "OK", args: Any = ("y",), header: Any = None
+    ) -> list[Reply]:
+        return self.from_worker(identity, protocol.REPLY, number, msgpack.packb([header or {}, name, args]))
+
+    def work_of(self, identity: bytes) -> list[Work]:
+        """What was given to a worker since this was last asked; the rest of the sends stays."""
+        taken: list[Work] = []
+        for send in [send for send in self.to_workers if send[0] == identity and send[1][0] == protocol.WORK]:
+            self.to_workers.remove(send)
+            frames = send[1][1:]
+            taken += [Work(frames[i], msgpack.unpackb(frames[i + 1])) for i in range(0, len(frames), 2)]
+        return taken
+
+    def kinds_to(self, identity: bytes) -> list[bytes]:
+        return [frames[0] for to, frames in self.to_workers if to == identity]
+
+    # -- time
+
+    def pass_time(self, seconds: float, step_s: float = 0.25) -> list[Reply]:
+        replies = []
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s = min(end_s, self.now_s + step_s)
+            self.core.tick(self.now_s)
+            replies += self.flush()
+        return replies
+
+    def flush(self) -> list[Reply]:
+        to_clients, to_workers = self.core.take_sends(self.now_s)
+        self.to_workers += to_workers
+        replies = []
+        for client, (delimiter, payload) in to_clients:
+            assert delimiter == b""
+            header, name, args = msgpack.unpackb(payload)
+            replies.append(Reply(client, header, name, args))
+        return replies
+
+    # -- what must be so when nothing is under way
+
+    def assert_at_rest(self) -> None:
+        core = self.core
+        assert core.open_channels == 0
+        assert not core._clients
+        assert not core._dirty
+        for service in core.catalogue.services.values():
+            assert not [conversation for conversation in service.queue if conversation.client is not None]
+            assert service.free == sum(hosting.slots for hosting in service.hostings)
+        for worker in core.catalogue.workers.values():
+            assert not worker.in_flight
+        assert all(procedure.waiting == 0 for procedure in core.catalogue.procedures.values())
+
+    def outcomes(self, name: str = "m_predict") -> dict[str, int]:
+        return dict(self.core.catalogue.procedures[name].outcomes)
