@@ -1,0 +1,23 @@
+// Calls the cluster with the stock Node client and prints what it got as one line of JSON.
+const zerorpc = require("zerorpc");
+
+const flower = { sepal_length: 5.1, sepal_width: 3.5, petal_length: 1.4, petal_width: 0.2 };
+const client = new zerorpc.Client();
+client.on("error", (error) => { console.error(error); process.exit(1); });
+client.connect(process.argv[2]);
+
+const call = (...args) => new Promise((resolve) => {
+  client.invoke(...args, (error, result) =>
+    resolve(error ? { name: error.name, message: error.message } : result));
+});
+
+(async () => {
+  const said = {
+    models: await call("get_models"),
+    prediction: await call("iris_model_predict", flower),
+    invalid: await call("iris_model_predict", { ...flower, petal_width: "abc" }),
+    unknown: await call("nope"),
+  };
+  console.log(JSON.stringify(said));
+  client.close();
+})();

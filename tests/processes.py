@@ -1,0 +1,198 @@
+"""Real brokers and workers for tests: started on free ports, waited for by condition, always reaped."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gevent
+import zerorpc
+from prometheus_client.parser import text_string_to_metric_families
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+START_S = 30.0
+"""Seconds that a process may take to start on a slow machine."""
+
+Value = TypeVar("Value")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until(condition: Callable[[], Value], timeout_s: float, what: str) -> Value:
+    """Poll until the condition is true, and return what it returned."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not within {timeout_s:g} s: {what}")
+        gevent.sleep(0.02)  # and not time.sleep: the clients of this process go on meanwhile
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    """The status and body of an HTTP page; (0, reason) if nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+def samples(address: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """The samples of a metric, by their labels."""
+    status, body = get(address, "/metrics")
+    assert status == 200, body
+    return {
+        tuple(sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def total(address: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    wanted = set(labels.items())
+    return sum(value for having, value in samples(address, name).items() if wanted <= set(having))
+
+
+class Process:
+    """A child process with its output in a file."""
+
+    def __init__(self, module: str, environment: dict[str, str], log: Path) -> None:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=REPOSITORY,
+                env={**inherited, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int:
+        return self._process.wait(timeout_s)
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+        self._process.wait(10)
+
+
+class Cluster:
+    """A broker and its workers, each a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.frontend = f"tcp://127.0.0.1:{free_port()}"
+        self.backend = f"tcp://127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
+        self.processes: list[Process] = []
+        self.worker_http: dict[int, str] = {}
+        self._clients: list[zerorpc.Client] = []
+        self.broker: Process
+
+    def start_broker(self, **settings: str) -> Process:
+        environment = {
+            "BROKER_FRONTEND": self.frontend,
+            "BROKER_BACKEND": self.backend,
+            "BROKER_HTTP": self.http,
+            **settings,
+        }
+        self.broker = self._start("broker", environment)
+        wait_until(lambda: get(self.http, "/healthz")[0] == 200, START_S, "the broker answers /healthz")
+        return self.broker
+
+    def start_worker(self, config: str | None = None, **settings: str) -> Process:
+        http = f"127.0.0.1:{free_port()}"
+        environment = {"WORKER_BROKER": self.backend, "WORKER_HTTP": http, **settings}
+        if config is not None:
+            environment["APP_SETTINGS"] = f"tests.services.configs:{config}"
+        worker = self._start("worker", environment)
+        self.worker_http[worker.pid] = http
+        return worker
+
+    def _start(self, module: str, environment: dict[str, str]) -> Process:
+        process = Process(module, environment, self.folder / f"{module}-{len(self.processes)}.log")
+        self.processes.append(process)
+        return process
+
+    def client(self, **options: Any) -> Any:
+        made = zerorpc.Client(**{"timeout": 60, **options})
+        made.connect(self.frontend)
+        self._clients.append(made)
+        return made
+
+    def workers(self) -> list[dict[str, Any]]:
+        status, body = get(self.http, "/workers")
+        workers: list[dict[str, Any]] = json.loads(body) if status == 200 else []
+        return workers
+
+    def wait_for_workers(self, count: int, timeout_s: float = START_S) -> list[dict[str, Any]]:
+        def ready() -> list[dict[str, Any]]:
+            return [worker for worker in self.workers() if worker["state"] == "ready"]
+
+        wait_until(lambda: len(ready()) == count, timeout_s, f"{count} worker(s) are ready")
+        return ready()
+
+    def in_flight(self) -> int:
+        return sum(worker["in_flight"] for worker in self.workers())
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        for process in self.processes:
+            process.end()
+
+
+@contextmanager
+def cluster(folder: Path, *configs: str | None, **broker_settings: str) -> Iterator[Cluster]:
+    """A cluster with one worker for each configuration, ready to be called."""
+    made = Cluster(folder)
+    try:
+        made.start_broker(**broker_settings)
+        for config in configs:
+            made.start_worker(config)
+        made.wait_for_workers(len(configs))
+        yield made
+    except BaseException:
+        for process in made.processes:
+            print(f"==> {process.log.name} <==\n{process.output()}")  # noqa: T201 - pytest shows it with the failure
+        raise
+    finally:
+        made.close()
