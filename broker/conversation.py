@@ -34,12 +34,14 @@ class Conversation:
         message_id: the client's name for it, as msgpack bytes.
         version: the client's protocol version.
         procedure: what is called.
-        event: the client's first event as it came, kept while it waits.
+        event: the client's first event as it came, kept until the end because it may have to be sent again.
         replies: writes the events that go to the client.
         hosting: the model and worker that answers it; None while it waits in the queue.
         arrived_s, dispatched_s, beaten_s: when it came, when it went to its worker, when a heartbeat last went to
             the client; monotonic seconds.
         slots: how many more stream items the client has said it can take.
+        streamed: whether the client has got an item of a stream.
+        deaths: how many workers died while they had it.
         failure: the body of an ERR that waits for a free slot, and the outcome that it is counted as.
     """
 
@@ -47,6 +49,7 @@ class Conversation:
         "arrived_s",
         "beaten_s",
         "client",
+        "deaths",
         "dispatched_s",
         "event",
         "failure",
@@ -56,6 +59,7 @@ class Conversation:
         "procedure",
         "replies",
         "slots",
+        "streamed",
         "version",
     )
 
@@ -81,4 +85,6 @@ class Conversation:
         self.dispatched_s = 0.0
         self.beaten_s = now_s
         self.slots = 1  # a sender starts with one (zerorpc `BufferedChannel`)
+        self.streamed = False
+        self.deaths = 0
         self.failure: tuple[bytes, str] | None = None

@@ -19,6 +19,9 @@ BEAT_INTERVAL_S = 3.0
 """Seconds between two heartbeats to the client of a conversation. Less than a stock client's 5 s, so that a passive
 one, which beats only when it was beaten to, is soon seen alive."""
 
+_MOST_DEATHS = 2
+"""A call that was under way in as many deaths of workers is not tried again: it may be what they died of."""
+
 Send = tuple[bytes, list[bytes]]
 """(identity, frames) of one message."""
 
@@ -256,14 +259,14 @@ class Core:
             hosting = service.roomiest()
             procedure = conversation.procedure
             procedure.waiting -= 1
-            procedure.queue_wait.observe(now_s - conversation.arrived_s)
+            if not conversation.deaths:
+                procedure.queue_wait.observe(now_s - conversation.arrived_s)
             conversation.dispatched_s = now_s
             self.catalogue.take(hosting, conversation)
             worker = hosting.worker
             if not worker.outgoing:
                 self._with_work.append(worker)
             worker.outgoing += (conversation.number, conversation.event)
-            conversation.event = _EMPTY
             if conversation.slots > 1:  # said while it waited
                 self._after_work.append(_more(worker, conversation, conversation.slots - 1))
 
@@ -343,6 +346,7 @@ class Core:
             name = None
         if name in (events.OK, events.ERR, events.STREAM, events.STREAM_DONE):
             conversation.slots -= 1
+            conversation.streamed = name == events.STREAM
             self._send_client(conversation, to_client)
         elif name is None:
             # Its caller must not wait for ever for what the worker can no longer say.
@@ -375,11 +379,25 @@ class Core:
         lost, worker.in_flight = worker.in_flight, {}
         how = "left" if reason is None else f"was lost ({reason}) with {len(lost)} calls in flight"
         self._notes.append(f"worker {worker.description.id} {how}")
-        for conversation in lost.values():
+        for conversation in reversed(lost.values()):  # so that the oldest is again the first of the queue
             if conversation.client is not None:
-                text = f"worker {worker.description.id} died during the call, which may have been executed"
-                body = events.error_body(conversation.version, "WorkerLost", text)
-                self._fail(conversation, body, counters.WORKER_LOST, now_s)
+                self._retry_or_fail(conversation, worker, now_s)
+
+    def _retry_or_fail(self, conversation: Conversation, worker: Worker, now_s: float) -> None:
+        """Have a dead worker's call run once more, unless it may be what the worker died of, or must not run twice."""
+        conversation.deaths += 1
+        service = conversation.procedure.service
+        assert service is not None
+        if service.model.retry and conversation.deaths < _MOST_DEATHS and not conversation.streamed:
+            self.counters.retries += 1
+            conversation.hosting = None
+            conversation.procedure.waiting += 1
+            service.queue.appendleft(conversation)
+            self._dirty[service] = None
+        else:
+            text = f"worker {worker.description.id} died during the call, which may have been executed"
+            body = events.error_body(conversation.version, "WorkerLost", text)
+            self._fail(conversation, body, counters.WORKER_LOST, now_s)
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -401,7 +419,13 @@ class Core:
         text = self._no_workers_text(service)
         while service.queue:
             conversation = service.queue.popleft()
-            if conversation.client is not None:
+            if conversation.client is None:
+                continue
+            if conversation.deaths:
+                lost = "the worker died during the call, which may have been executed, and no other has come"
+                body = events.error_body(conversation.version, "WorkerLost", lost)
+                self._fail(conversation, body, counters.WORKER_LOST, now_s)
+            else:
                 body = events.error_body(conversation.version, "NoWorkers", text)
                 self._fail(conversation, body, counters.NO_WORKERS, now_s)
 

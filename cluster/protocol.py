@@ -51,7 +51,14 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """A model as a worker hosts it. The schemas are JSON Schema; `slots` calls of it run at one time."""
+    """A model as a worker hosts it.
+
+    Attributes:
+        display_name, qualified_name, description, major_version, minor_version: the model's own.
+        input_schema, output_schema: as JSON Schema.
+        slots: how many calls of it run at one time.
+        retry: whether a call that was under way when its worker died may run once more.
+    """
 
     display_name: str
     qualified_name: str
@@ -61,6 +68,7 @@ class ModelDescription:
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
     slots: int = 1
+    retry: bool = True
 
 
 @dataclass(frozen=True, slots=True)

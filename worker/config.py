@@ -4,6 +4,7 @@ The environment variable `APP_SETTINGS` names the class that is used, `ProdConfi
 class outside this file. An entry has `module_name` and `class_name`, and may have
 
     slots   how many calls of the model run at one time in one worker (default 1)
+    retry   whether a call whose worker died may run once more on another (default True)
 """
 
 from typing import Any, ClassVar

@@ -30,6 +30,7 @@ class ModelEntry(BaseModel):
     module_name: str
     class_name: str
     slots: int = Field(1, ge=1)
+    retry: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
         input_schema=_json_schema(model.input_schema, f"{name}_input"),
         output_schema=_json_schema(model.output_schema, f"{name}_output"),
         slots=entry.slots,
+        retry=entry.retry,
     )
     predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
     return HostedModel(description, predict)

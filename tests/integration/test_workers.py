@@ -46,12 +46,25 @@ def test_each_worker_has_its_metrics_where_prometheus_is_told(tmp_path: Path) ->
             assert total(address, "process_cpu_seconds_total") > 0
 
 
-def test_a_worker_that_is_killed_in_mid_call_is_seen_at_once(tmp_path: Path) -> None:
+def test_the_call_of_a_killed_worker_is_answered_by_another(tmp_path: Path) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         client = made.client()
+        calls = [gevent.spawn(client, "sleeper_predict", 2) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        made.processes[1].signal(signal.SIGKILL)
+        survivor = made.processes[2].pid
+        gevent.joinall(calls, timeout=20, raise_error=True)
+        assert [call.get() for call in calls] == [survivor, survivor]
+        assert samples(made.http, "zerorpc_broker_worker_lost_total") == {(("reason", "exit"),): 1}
+        assert total(made.http, "zerorpc_broker_retries_total") == 1
+        assert made.in_flight() == 0
+
+
+def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnce", "SleeperOnce") as made:
+        client = made.client()
         calls = [gevent.spawn(client, "sleeper_predict", 3) for _ in range(2)]
-        gevent.joinall(calls, timeout=0.5)
-        assert made.in_flight() == 2
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
         made.processes[1].signal(signal.SIGKILL)
         killed_s = time.monotonic()
         lost = wait_until(lambda: [call for call in calls if call.ready()], 2, "the dead worker's call has ended")[0]
@@ -60,29 +73,37 @@ def test_a_worker_that_is_killed_in_mid_call_is_seen_at_once(tmp_path: Path) -> 
         assert lost.exception.name == "WorkerLost"
         (other,) = [call for call in calls if call is not lost]
         assert other.get(timeout=10) == made.processes[2].pid, "other calls notice nothing"
-        assert samples(made.http, "zerorpc_broker_worker_lost_total") == {(("reason", "exit"),): 1}
-        assert client.sleeper_predict(0) == made.processes[2].pid
         assert made.in_flight() == 0
 
 
-def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path) -> None:
-    with cluster(tmp_path, "SleeperOnly") as made:
-        (before,) = made.workers()
-        client = made.client(heartbeat=None)
-        call = gevent.spawn(client, "sleeper_predict", 1)
-        gevent.joinall([call], timeout=0.3)
-        frozen_s = time.monotonic()
-        made.processes[1].signal(signal.SIGSTOP)
+def test_a_call_that_kills_its_workers_is_given_up_after_the_second(tmp_path: Path) -> None:
+    with cluster(tmp_path, "Misbehaving", "Misbehaving", "Misbehaving") as made:
+        client = made.client()
         with pytest.raises(zerorpc.RemoteError) as raised:
-            call.get(timeout=10)
+            client.misbehaver_predict("die")
         assert raised.value.name == "WorkerLost"
+        assert client.echo_predict("served") == "served"
+        assert len(made.workers()) == 1
+
+
+def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        frozen, other = made.processes[1:]
+        (before,) = [worker["id"] for worker in made.workers() if worker["pid"] == frozen.pid]
+        client = made.client(heartbeat=None)
+        calls = [gevent.spawn(client, "sleeper_predict", 0.3) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        frozen.signal(signal.SIGSTOP)
+        frozen_s = time.monotonic()
+        wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
         assert time.monotonic() - frozen_s < 5
+        gevent.joinall(calls, timeout=5, raise_error=True)
+        assert [call.get() for call in calls] == [other.pid, other.pid]
         assert samples(made.http, "zerorpc_broker_worker_lost_total") == {(("reason", "heartbeat"),): 1}
-        made.processes[1].signal(signal.SIGCONT)
-        (after,) = made.wait_for_workers(1, timeout_s=5)
-        assert after["pid"] == before["pid"]
-        assert after["id"] != before["id"]
-        assert client.sleeper_predict(0) == after["pid"]
+        frozen.signal(signal.SIGCONT)
+        (after,) = [w["id"] for w in made.wait_for_workers(2, timeout_s=5) if w["pid"] == frozen.pid]
+        assert after != before
+        assert {client.sleeper_predict(0) for _ in range(4)} == {frozen.pid, other.pid}
 
 
 def test_a_broker_that_starts_again_has_its_workers_back_and_clients_go_on(tmp_path: Path) -> None:

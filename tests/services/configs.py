@@ -20,6 +20,10 @@ class SleeperOnly:
     models: Entries = [entry("Sleeper")]
 
 
+class SleeperOnce:
+    models: Entries = [entry("Sleeper", retry=False)]
+
+
 class SleeperWithSlots:
     models: Entries = [entry("Sleeper", slots=8)]
 
@@ -78,3 +82,7 @@ class BadSlots:
 
 class Empty:
     models: Entries = []
+
+
+class DiesAtOnce:
+    models: Entries = [entry("DiesAtOnce")]

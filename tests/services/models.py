@@ -100,6 +100,13 @@ class FailsToLoad(Echo):
         raise OSError("the file of weights is gone")
 
 
+class DiesAtOnce(Echo):
+    """Takes its process with it before that has lived for a second."""
+
+    def __init__(self) -> None:
+        os._exit(7)
+
+
 class BadlyNamed(Echo):
     """Has a name that no procedure can have."""
 

@@ -342,13 +342,61 @@ def test_a_call_that_waits_in_the_grace_goes_to_the_worker_that_comes(world: Wor
     world.assert_at_rest()
 
 
-def test_the_calls_of_a_dead_worker_get_an_error(world: World) -> None:
+def test_the_calls_of_a_dead_worker_run_elsewhere_oldest_first(world: World) -> None:
+    world.core.worker_lost(W1, world.now_s)
+    world.join(W2, slots=2)
+    for call in (b"one", b"two", b"three"):
+        world.call(A, call)
+    assert len(world.work_of(W2)) == 2
+    world.core.worker_lost(W2, world.now_s)
+    world.flush()
+    world.join(b"w3", slots=2)
+    again = world.work_of(b"w3")
+    assert [work.event[0]["message_id"] for work in again] == [b"one", b"two"]
+    assert again[0].event == [{"message_id": b"one", "v": 3}, "m_predict", ["x"]]
+    assert world.core.counters.retries == 2
+    assert [reply.name for reply in world.answer(b"w3", again[0].number)] == ["OK"]
+    world.answer(b"w3", again[1].number)
+    world.answer(b"w3", world.work_of(b"w3")[0].number)
+    assert world.outcomes() == {counters.OK: 3}
+    assert world.core.catalogue.procedures["m_predict"].queue_wait.cumulative()[-1] == ("+Inf", 3.0)
+    world.assert_at_rest()
+
+
+def test_a_call_that_was_under_way_in_two_deaths_is_not_tried_again(world: World) -> None:
+    world.join(W2)
+    world.join(b"w3")
+    world.call(A, b"poison")
+    for worker in (W1, W2):
+        assert len(world.work_of(worker)) == 1
+        world.core.worker_lost(worker, world.now_s)
+        replies = world.flush()
+    ((name, text, _),) = [reply.args for reply in replies]
+    assert name == "WorkerLost"
+    assert "w2" in text
+    assert world.work_of(b"w3") == []
+    assert world.core.counters.worker_lost == {counters.EXIT: 2}
+    assert world.outcomes() == {counters.WORKER_LOST: 1}
+    world.assert_at_rest()
+
+
+def test_a_model_can_forbid_the_retry() -> None:
+    world = World()
+    world.join(W1, retry=False)
+    world.join(W2, retry=False)
     world.call(A, b"id")
     world.core.worker_lost(W1, world.now_s)
-    (reply,) = world.flush()
-    assert (reply.client, reply.args[0]) == (A, "WorkerLost")
-    assert "w1" in reply.args[1]
-    assert world.core.counters.worker_lost == {counters.EXIT: 1}
+    assert [reply.args[0] for reply in world.flush()] == ["WorkerLost"]
+    assert world.work_of(W2) == []
+    world.assert_at_rest()
+
+
+def test_a_retry_that_finds_no_worker_is_answered_as_lost_and_not_as_never_executed(world: World) -> None:
+    world.call(A, b"id")
+    world.core.worker_lost(W1, world.now_s)
+    replies = [reply for reply in world.pass_time(GRACE_S + 1) if reply.name == "ERR"]
+    assert [reply.args[0] for reply in replies] == ["WorkerLost"]
+    assert world.outcomes() == {counters.WORKER_LOST: 1}
     world.assert_at_rest()
 
 

@@ -14,7 +14,7 @@ GRACE_S = 10.0
 MAX_MESSAGE_BYTES = 100_000
 
 
-def describe(worker_id: str, *models: str, slots: int = 1) -> WorkerDescription:
+def describe(worker_id: str, *models: str, slots: int = 1, retry: bool = True) -> WorkerDescription:
     return WorkerDescription(
         protocol=protocol.VERSION,
         id=worker_id,
@@ -22,7 +22,8 @@ def describe(worker_id: str, *models: str, slots: int = 1) -> WorkerDescription:
         pid=1,
         metrics_address="127.0.0.1:8421",
         models=[
-            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots) for name in models or ("m",)
+            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots, retry)
+            for name in models or ("m",)
         ],
         procedures=[
             ProcedureDescription(f"{name}_predict", name, f"Predict with {name}.", ["data"])
@@ -71,8 +72,8 @@ class World:
 
     # -- workers
 
-    def join(self, identity: bytes, *models: str, slots: int = 1) -> None:
-        body = write_description(describe(identity.decode(), *models, slots=slots))
+    def join(self, identity: bytes, *models: str, slots: int = 1, retry: bool = True) -> None:
+        body = write_description(describe(identity.decode(), *models, slots=slots, retry=retry))
         self.core.worker_message(identity, [protocol.READY, body], self.now_s)
         self.flush()
         assert (identity, [protocol.WELCOME]) in self.to_workers

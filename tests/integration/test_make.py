@@ -1,0 +1,155 @@
+"""The commands of the Makefile, with a real supervisord."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+import zerorpc
+
+from tests.processes import REPOSITORY, START_S, free_port, get, total, wait_until
+
+FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+
+
+_NOT_INHERITED = ("BROKER_", "WORKER", "APP_SETTINGS", "MAKE", "MFLAGS")
+
+
+class Made:
+    """`make`, with addresses and a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run_folder = folder / "run"
+        self.frontend = f"tcp://127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
+        self.environment = {
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if not key.startswith(("BROKER_", "WORKER", "MAKE", "MFLAGS"))
+            },
+            "VENV": str(Path(sys.executable).parents[1]),
+            "CLUSTER_RUN": str(self.run_folder),
+            "BROKER_FRONTEND": self.frontend,
+            "BROKER_BACKEND": f"tcp://127.0.0.1:{free_port()}",
+            "BROKER_HTTP": self.http,
+            "WORKER_HTTP": f"127.0.0.1:{free_port()}",
+        }
+        self.environment["WORKER_BROKER"] = self.environment["BROKER_BACKEND"]
+
+    def __call__(self, *arguments: str, code: int = 0, **settings: str) -> str:
+        result = subprocess.run(
+            ["make", "--no-print-directory", *arguments],
+            cwd=REPOSITORY,
+            env={**self.environment, **settings},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        output = result.stdout + result.stderr
+        assert (result.returncode == 0) == (code == 0), output
+        return output
+
+    def workers(self) -> list[dict[str, Any]]:
+        status, body = get(self.http, "/workers")
+        listed: list[dict[str, Any]] = json.loads(body) if status == 200 else []
+        return listed
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Made]:
+    made = Made(tmp_path)
+    yield made
+    made("down")
+
+
+def test_up_serves_and_down_stops(make: Made) -> None:
+    printed = make("up")
+    assert "{'species': 'setosa'}" in printed.splitlines()
+    assert make.frontend in printed
+    assert "running already" in make("up"), "it is safe to repeat"
+    status = make("status")
+    assert status.count("RUNNING") == 3
+    first_port = make.environment["WORKER_HTTP"].rpartition(":")[2]
+    assert f"worker-{first_port} " in status
+    logs = make("logs")
+    assert f"worker-{first_port}.log" in logs
+    assert "broker.log" in logs
+    assert "stopped" in make("down")
+    assert get(make.http, "/healthz")[0] == 0
+    assert "not running" in make("status", code=1)
+    assert "not running" in make("down"), "it is safe to repeat"
+
+
+def test_a_killed_worker_comes_back_and_nobody_notices(make: Made) -> None:
+    make("up", WORKERS="2")
+    client = zerorpc.Client(make.frontend, timeout=20)
+    answers: list[object] = []
+    stop = gevent.event.Event()
+
+    def call_on() -> None:
+        while not stop.is_set():
+            client.get_models()
+            answers.append(client.iris_model_predict(FLOWER))
+
+    before = {worker["pid"] for worker in make.workers()}
+    os.kill(before.copy().pop(), signal.SIGKILL)  # both are idle
+    calling = gevent.spawn(call_on)
+
+    def newcomer() -> str:
+        """The metrics address of a worker that was not there before."""
+        now = make.workers()
+        new = [str(worker["metrics_address"]) for worker in now if worker["pid"] not in before]
+        return new[0] if len(now) == 2 and new else ""
+
+    address = wait_until(newcomer, START_S, "supervisor has brought another")
+    wait_until(lambda: total(address, "zerorpc_worker_predictions_total", outcome="ok") > 0, 10, "it serves again")
+    stop.set()
+    gevent.joinall([calling], timeout=10, raise_error=True)
+    client.close()
+    assert answers == [{"species": "setosa"}] * len(answers)
+
+
+def test_up_says_what_is_wrong_and_supervisor_does_not_try_again(make: Made) -> None:
+    printed = make("up", APP_SETTINGS="Nonsense", code=2)
+    assert "error: APP_SETTINGS='Nonsense' is no configuration" in printed
+    assert "ended and will not be started again" in printed
+    assert "WORKERS='many' is wrong" in make("up", WORKERS="many", code=2)
+    log = (make.run_folder / "logs" / "supervisord.log").read_text()
+    port = make.environment["WORKER_HTTP"].rpartition(":")[2]
+    assert log.count(f"spawned: 'worker-{port}'") == 1
+    assert "BACKOFF" not in log
+
+
+def test_a_worker_that_dies_at_every_start_is_started_later_and_later(make: Made) -> None:
+    make.environment["APP_SETTINGS"] = "tests.services.configs:DiesAtOnce"
+    started = subprocess.Popen(
+        ["make", "up"],
+        cwd=REPOSITORY,
+        env=make.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        log = make.run_folder / "logs" / "supervisord.log"
+        port = make.environment["WORKER_HTTP"].rpartition(":")[2]
+        wait_until(
+            lambda: log.exists() and log.read_text().count(f"spawned: 'worker-{port}'") >= 2, 40, "a second start"
+        )
+        assert "BACKOFF" in wait_until(lambda: _backing_off(make), 40, "supervisor waits between starts")
+        assert get(make.http, "/readyz") == (503, "no worker has registered yet\n")
+    finally:
+        started.kill()
+        started.wait()
+
+
+def _backing_off(make: Made) -> str:
+    status = make("status")
+    return status if "BACKOFF" in status else ""

@@ -1,0 +1,79 @@
+"""A process with a wrong setting ends within 2 s, with exit code 2 and one sentence, and binds nothing."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Process, free_port
+
+END_S = 2.0
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def end_of(module: str, settings: dict[str, str], folder: Path) -> str:
+    ports = {
+        "broker": {
+            "BROKER_FRONTEND": f"tcp://127.0.0.1:{free_port()}",
+            "BROKER_BACKEND": f"tcp://127.0.0.1:{free_port()}",
+            "BROKER_HTTP": f"127.0.0.1:{free_port()}",
+        },
+        "worker": {"WORKER_HTTP": f"127.0.0.1:{free_port()}"},
+    }
+    process = Process(module, {**ports[module], **settings}, folder / "log")
+    started_s = time.monotonic()
+    try:
+        code = process.wait(20)
+    finally:
+        process.end()
+    took_s = time.monotonic() - started_s
+    assert code == 2, process.output()
+    assert took_s < END_S, f"it took {took_s:.1f} s"
+    errors = [line for line in process.output().splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, process.output()
+    assert "Traceback" not in process.output()
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "says"),
+    [
+        ("broker", {"BROKER_FRONTEND": "tcp://127.0.0.1:99999"}, ["BROKER_FRONTEND", "99999", "1 to 65535"]),
+        ("broker", {"BROKER_DRAIN_TIMEOUT_S": "long"}, ["BROKER_DRAIN_TIMEOUT_S", "'long'", "number"]),
+        ("broker", {"BROKER_FRONTEND": "tcp://203.0.113.7:4242"}, ["BROKER_FRONTEND", "address of this machine"]),
+        ("broker", {"BROKER_TYPO": "1"}, ["BROKER_TYPO", "did you mean"]),
+        ("worker", {"WORKER_HTTP": "8421"}, ["WORKER_HTTP", "'8421'", "host:port"]),
+        ("worker", {"WORKER_BROKER": "127.0.0.1:4243"}, ["WORKER_BROKER", "tcp://host:port"]),
+        ("worker", {"APP_SETTINGS": "Nonsense"}, ["APP_SETTINGS", "'Nonsense'", "ProdConfig"]),
+        ("worker", {"APP_SETTINGS": "no.such.module:Config"}, ["APP_SETTINGS", "cannot be imported"]),
+        ("worker", {"APP_SETTINGS": "tests.services.configs:NoModule"}, ["no_such_package", "install"]),
+        ("worker", {"APP_SETTINGS": "tests.services.configs:NoClass"}, ["'Nothing'", "class_name"]),
+        ("worker", {"APP_SETTINGS": "tests.services.configs:NotAModel"}, ["is no MLModel"]),
+        ("worker", {"APP_SETTINGS": "tests.services.configs:SameName"}, ["'echo'", "every model needs its own"]),
+    ],
+)
+def test_a_wrong_setting_ends_the_process(
+    module: str, settings: dict[str, str], says: list[str], tmp_path: Path
+) -> None:
+    sentence = end_of(module, settings, tmp_path)
+    for words in says:
+        assert words in sentence
+
+
+@pytest.mark.parametrize("setting", ["BROKER_FRONTEND", "BROKER_BACKEND", "BROKER_HTTP", "WORKER_HTTP"])
+def test_a_port_in_use_ends_the_process(setting: str, taken: int, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{taken}" if setting.endswith("HTTP") else f"tcp://127.0.0.1:{taken}"
+    sentence = end_of(setting.partition("_")[0].lower(), {setting: address}, tmp_path)
+    assert (
+        sentence
+        == f"error: {setting}={address!r} is taken: another process listens there; stop it or choose another port"
+    )
