@@ -23,8 +23,8 @@ class RawClient:
     """A DEALER that says whatever it is told to."""
 
     def __init__(self, address: str, **options: Any) -> None:
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.linger = 0
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, 0)
         for name, value in options.items():
             self._socket.set(getattr(zmq, name), value)
         self._socket.connect(address)
