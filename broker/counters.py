@@ -14,8 +14,6 @@ NO_WORKERS = "no_workers"
 DRAINING = "draining"
 WORKER_LOST = "worker_lost"
 CANCELLED = "cancelled"
-BUSY = "busy"
-DEADLINE = "deadline"
 
 # Why a worker was given up. The names are the values of the `reason` label.
 EXIT = "exit"

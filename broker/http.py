@@ -2,7 +2,6 @@
 
 import json
 import time
-from concurrent.futures import TimeoutError as AskTimeoutError
 from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -56,7 +55,7 @@ def _in_time(handler: Handler) -> Handler:
     def answer() -> Response:
         try:
             return handler()
-        except AskTimeoutError:
+        except TimeoutError:
             return text("the message loop does not turn", HTTPStatus.SERVICE_UNAVAILABLE)
 
     return answer

@@ -34,6 +34,9 @@ CLIENT_BACKLOG = 10_000
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""
 
+HANDSHAKE_MS = 5000
+"""How long a connection may take to say that it speaks ZeroMQ, in milliseconds; then it is closed."""
+
 FLUSH_MS = 1000
 """How long the last messages may take to leave when the broker stops, in milliseconds."""
 
@@ -66,6 +69,7 @@ class Loop:
         router = self._context.socket(zmq.ROUTER)
         router.router_mandatory = True  # or messages to those who have gone would vanish without an error
         router.maxmsgsize = LARGEST_FRAME_BYTES
+        router.handshake_ivl = HANDSHAKE_MS
         router.linger = FLUSH_MS
         if setting == "BROKER_BACKEND":
             router.sndhwm = 0  # bounded by the workers' room

@@ -320,6 +320,8 @@ class Core:
                 self._to_workers.append((identity, [protocol.WELCOME]))
                 return
             self._drop_worker(worker, counters.EVICTED, now_s)
+        for former in [one for one in self.catalogue.workers.values() if one.description.id == description.id]:
+            self._drop_worker(former, counters.EVICTED, now_s)  # its connection broke before it had read the WELCOME
         objection = self.catalogue.objection(description)
         if objection is not None:
             self._send_away(identity, f"{description.id}: {objection}")

@@ -18,6 +18,9 @@ WRONG_SETTING_EXIT_CODE = 2
 SUPERVISOR_STARTSECS = 1.0
 """`startsecs` of deploy/supervisord.conf, in seconds."""
 
+_MARGIN_S = 0.2
+_imported_s = time.monotonic()  # a little after the process started
+
 # A container platform adds variables of its own for a service that is called "broker" or "worker".
 _PLATFORM_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP)(_|$)|$)")
 _TCP_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
@@ -104,5 +107,5 @@ def refuse(error: WrongSettingError) -> NoReturn:
     """
     print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
     if "SUPERVISOR_ENABLED" in os.environ:
-        time.sleep(SUPERVISOR_STARTSECS + 0.2)
+        time.sleep(max(0.0, SUPERVISOR_STARTSECS + _MARGIN_S - (time.monotonic() - _imported_s)))
     sys.exit(WRONG_SETTING_EXIT_CODE)

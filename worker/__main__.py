@@ -12,7 +12,7 @@ from worker.http import pages
 from worker.metrics import WorkerMetrics
 from worker.models import ModelManager, configured_entries
 from worker.procedures import Procedures
-from worker.server import RefusedError, Server
+from worker.server import STATE_LOADING, RefusedError, Server
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
@@ -38,8 +38,7 @@ def main() -> int:
     try:
         manager.load()
         procedures = Procedures(manager.models.values(), metrics, expose_tracebacks=settings.expose_tracebacks)
-        if not server.stopping:
-            server.serve(manager.models, procedures)
+        server.serve(manager.models, procedures)
     except WrongSettingError as error:
         refuse(error)
     except RefusedError as error:
@@ -54,6 +53,8 @@ def main() -> int:
 
 def _stop_on_signals(server: Server) -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
+        if server.state == STATE_LOADING:
+            sys.exit(0)  # there is nothing to finish, and loading may take minutes
         server.stop()
 
     signal.set_wakeup_fd(server.signal_fd, warn_on_full_buffer=False)

@@ -71,11 +71,6 @@ class Server:
         """Drain, then stop; called again: stop at once. For signal handlers: it only notes, the loop acts."""
         self._stop_signals += 1
 
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stop_signals > 0
-
     def serve(self, models: Mapping[str, HostedModel], procedures: Procedures) -> None:
         """Serve until `stop`.
 

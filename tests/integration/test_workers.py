@@ -165,6 +165,14 @@ def test_a_worker_that_loads_slowly_is_not_ready_and_others_serve(tmp_path: Path
         assert get(address, "/readyz") == (200, "ready\n")
 
 
+def test_a_worker_that_is_stopped_while_it_loads_ends_at_once(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S="60")
+        wait_until(lambda: get(made.worker_http[slow.pid], "/readyz")[0] == 503, START_S, "it loads")
+        slow.signal(signal.SIGTERM)
+        assert slow.wait(5) == 0
+
+
 def test_a_model_that_fails_to_load_is_told_in_the_log_and_may_be_tried_again(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly") as made:
         worker = made.start_worker("FailingToLoad")

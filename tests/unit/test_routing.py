@@ -6,6 +6,7 @@ import pytest
 from broker import counters
 from broker.routing import BEAT_INTERVAL_S
 from cluster import protocol
+from cluster.descriptions import write_description
 from tests.unit.world import GRACE_S, MAX_MESSAGE_BYTES, World, describe
 
 A, B = b"client-a", b"client-b"
@@ -470,6 +471,16 @@ def test_a_ready_said_twice_registers_once(world: World) -> None:
     world.join(W1)
     assert len(world.core.catalogue.workers) == 1
     assert world.core.catalogue.services["m"].free == 1
+
+
+def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: World) -> None:
+    world.call(A, b"id")
+    body = write_description(describe("w1"))
+    world.core.worker_message(b"other connection", [protocol.READY, body], world.now_s)
+    world.flush()
+    assert [worker.identity for worker in world.core.catalogue.workers.values()] == [b"other connection"]
+    assert world.core.counters.worker_lost == {counters.EVICTED: 1}
+    assert len(world.work_of(b"other connection")) == 1
 
 
 def test_every_worker_is_pinged_so_that_a_dead_one_is_noticed(world: World) -> None:
