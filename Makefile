@@ -1,21 +1,26 @@
 # `make up` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 
 VENV ?= .venv
-WORKERS ?= 2
 PY := $(VENV)/bin/python
-export WORKERS
-
 MODEL_FILES := $(wildcard models/*/pyproject.toml)
+
+# Given on the command line or in the environment, these reach the scripts.
+ifdef WORKERS
+export WORKERS
+endif
+ifdef PYTHON
+export PYTHON
+endif
 
 .PHONY: help up down status logs test lint format
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make up       start the broker and WORKERS (now $(WORKERS)) workers, and make one prediction"
+	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
 	@echo "make status   what supervisor says of the processes"
 	@echo "make logs     the last lines of their logs (FOLLOW=1: and all that come)"
 	@echo "make down     stop everything, after the calls under way have ended"
-	@echo "make test     run the tests"
+	@echo "make test     run the tests (ARGS=... for pytest)"
 	@echo "make lint     check the code; make format mends its layout"
 
 $(VENV)/.installed: requirements.txt $(MODEL_FILES) deploy/zerorpc_command.pth scripts/make_venv
@@ -29,14 +34,10 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 up: $(VENV)/.installed
 	@$(PY) -m scripts.up
 
-down: $(VENV)/.installed
-	@$(PY) -m scripts.down
-
-status: $(VENV)/.installed
-	@$(PY) -m scripts.status
-
-logs: $(VENV)/.installed
-	@$(PY) -m scripts.logs $(if $(FOLLOW),--follow)
+# What looks at a running cluster, or stops it, installs nothing: it must work whatever requirements.txt says by now.
+down status logs:
+	@test -x $(PY) || { echo "error: there is no $(VENV), so no cluster was started from here; start one with make up" >&2; exit 1; }
+	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
 
 test: $(VENV)/.installed-dev
 	$(PY) -m pytest $(ARGS)

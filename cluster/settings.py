@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, NoReturn, TypeVar
 
 from pydantic import AfterValidator, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 WRONG_SETTING_EXIT_CODE = 2
@@ -86,8 +87,26 @@ def load(settings: type[Settings], environ: Mapping[str, str] | None = None) -> 
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{str(first['loc'][0]).upper()}"
-        wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise WrongSettingError(f"{name}={first['input']!r} is wrong: it should be {wanted}") from error
+        raise WrongSettingError(f"{name}={first['input']!r} is wrong: it should be {wanted(first)}") from error
+
+
+def wanted(error: ErrorDetails) -> str:
+    """What would be right in place of a value that pydantic has refused, to follow "it should be"."""
+    named = {
+        "bool_parsing": "true or false",
+        "bool_type": "true or false",
+        "dict_type": "a dictionary",
+        "float_parsing": "a number",
+        "float_type": "a number",
+        "int_from_float": "a whole number",
+        "int_parsing": "a whole number",
+        "int_type": "a whole number",
+        "model_type": "a dictionary",
+        "string_type": "a string",
+    }
+    if error["type"] == "greater_than_equal":
+        return f"{error['ctx']['ge']} or more"
+    return named.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def cannot_bind(setting: str, value: str, error: Exception) -> WrongSettingError:

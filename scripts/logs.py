@@ -16,10 +16,7 @@ def main() -> None:
     paths = sorted(str(path) for path in supervision.LOGS.glob("*.log"))
     if not paths:
         supervision.fail(f"there are no logs in {supervision.LOGS}; start the cluster with make up")
-    if follow:
-        subprocess.run(["tail", "-n", str(LINES), "-F", *paths], check=False)
-    else:
-        print(supervision.last_log_lines(LINES))
+    subprocess.run(["tail", "-n", str(LINES), *(["-F"] if follow else []), *paths], check=False)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
 """`make status`: what supervisor says of the processes."""
 
+import sys
+
 from scripts import supervision
 
 
 def main() -> None:
-    """Print supervisor's table."""
-    if not supervision.is_running():
+    """Print a line for each process; the exit code is 1 unless all of them run."""
+    processes = supervision.processes()
+    if not processes:
         supervision.fail("the cluster is not running; start it with make up")
-    print(supervision.control("status").stdout, end="")
+    for process in processes:
+        print(f"{process['name']:<16} {process['statename']:<9} {process['description']}")
+    sys.exit(any(process["statename"] != "RUNNING" for process in processes))
 
 
 if __name__ == "__main__":

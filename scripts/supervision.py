@@ -1,13 +1,19 @@
-"""How the commands of the Makefile reach supervisor: where it runs, and how it is started and asked."""
+"""How the commands of the Makefile reach supervisor: where it runs, and how it is started, asked and stopped."""
 
 import os
 import subprocess
 import sys
+import time
+import xmlrpc.client
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from supervisor.xmlrpc import SupervisorTransport
 
 from broker.settings import BrokerSettings
 from cluster.settings import WrongSettingError, load, split_host_port
+from worker.models import ModelManager, configured_entries
 from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -16,8 +22,12 @@ RUN = Path(os.environ.get("CLUSTER_RUN") or REPOSITORY / "run").absolute()
 
 SOCKET = RUN / "supervisor.sock"
 LOGS = RUN / "logs"
+DEFAULT_WORKERS = 2
+STOP_TIMEOUT_S = 60.0
 _CONFIGURATION = REPOSITORY / "deploy" / "supervisord.conf"
 _MOST_WORKERS = 1000
+_LONGEST_SOCKET_PATH = 90  # systems allow 103 or 107 characters, and supervisor adds some while it binds
+_POLL_S = 0.1
 
 
 def fail(sentence: str) -> NoReturn:
@@ -25,51 +35,104 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(f"error: {sentence}")
 
 
-def settings() -> tuple[BrokerSettings, WorkerSettings, int]:
-    """The settings that the processes will see, and how many workers there are to be; a wrong one ends the command."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `make up` is to start."""
+
+    broker: BrokerSettings
+    worker: WorkerSettings
+    workers: int
+
+    def environment(self) -> dict[str, str]:
+        """What supervisord, and through it every process, gets to see."""
+        host, port = split_host_port(self.worker.http)
+        return {
+            **os.environ,
+            "CLUSTER_RUN": str(RUN),
+            "CLUSTER_PYTHON": sys.executable,
+            "CLUSTER_WORKER_HOST": host,
+            "CLUSTER_WORKER_PORT": str(port),
+            "WORKER_BROKER": self.worker.broker,
+            "WORKERS": str(self.workers),
+        }
+
+
+def plan() -> Plan:
+    """Check every setting before anything is started; a wrong one ends the command."""
+    # On one machine the workers' address of the broker follows from the broker's own.
+    if "WORKER_BROKER" not in os.environ and "BROKER_BACKEND" in os.environ:
+        os.environ["WORKER_BROKER"] = os.environ["BROKER_BACKEND"].replace("//0.0.0.0:", "//127.0.0.1:")
     try:
-        broker, worker = load(BrokerSettings), load(WorkerSettings)
+        made = Plan(load(BrokerSettings), load(WorkerSettings), _workers())
+        ModelManager(configured_entries())
     except WrongSettingError as error:
         fail(str(error))
-    workers = os.environ.get("WORKERS", "2")
-    if not workers.isdecimal() or not 1 <= int(workers) <= _MOST_WORKERS:
-        fail(f"WORKERS={workers!r} is wrong: it should be a whole number from 1 to {_MOST_WORKERS}")
-    return broker, worker, int(workers)
+    _, http_port = split_host_port(made.broker.http)
+    _, worker_port = split_host_port(made.worker.http)
+    if worker_port <= http_port < worker_port + made.workers:
+        fail(
+            f"WORKER_HTTP={made.worker.http!r} is wrong: the {made.workers} workers take the ports from there on, "
+            "and BROKER_HTTP's is among them"
+        )
+    if len(str(SOCKET)) > _LONGEST_SOCKET_PATH:
+        fail(f"CLUSTER_RUN={str(RUN)!r} is too long for a socket in it: choose a shorter path, such as /tmp/cluster")
+    return made
 
 
-def control(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run supervisorctl."""
-    command = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{SOCKET}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _workers() -> int:
+    value = os.environ.get("WORKERS") or str(DEFAULT_WORKERS)
+    if not value.isdecimal() or not 1 <= int(value) <= _MOST_WORKERS:
+        fail(f"WORKERS={value!r} is wrong: it should be a whole number from 1 to {_MOST_WORKERS}")
+    return int(value)
 
 
-def is_running() -> bool:
-    """Whether supervisord runs."""
-    return SOCKET.exists() and control("pid").stdout.strip().isdecimal()
-
-
-def start(worker: WorkerSettings, workers: int) -> None:
+def start(made: Plan) -> None:
     """Start supervisord in the background; it starts the processes."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    host, port = split_host_port(worker.http)
-    environment = {
-        **os.environ,
-        "CLUSTER_RUN": str(RUN),
-        "CLUSTER_PYTHON": sys.executable,
-        "CLUSTER_WORKER_HOST": host,
-        "CLUSTER_WORKER_PORT": str(port),
-        "WORKERS": str(workers),
-    }
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(_CONFIGURATION)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=made.environment(), capture_output=True, text=True, check=False)
     if result.returncode != 0:
         fail(f"supervisord did not start: {(result.stderr or result.stdout).strip()}")
 
 
-def last_log_lines(lines: int) -> str:
-    """The ends of all logs, each under its name."""
-    parts = []
-    for path in sorted(LOGS.glob("*.log")):
-        end = path.read_text(errors="replace").splitlines()[-lines:]
-        parts.append("\n".join([f"==> {path} <==", *end]))
-    return "\n\n".join(parts)
+def _supervisor() -> Any:
+    transport = SupervisorTransport(serverurl=f"unix://{SOCKET}")
+    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def processes() -> list[dict[str, Any]]:
+    """What supervisor says of each process (`getAllProcessInfo`); empty if it does not run."""
+    if not SOCKET.exists():
+        return []
+    try:
+        found: list[dict[str, Any]] = _supervisor().getAllProcessInfo()
+    except (OSError, xmlrpc.client.Error):
+        return []
+    return found
+
+
+def stop() -> None:
+    """Have supervisord stop everything, and wait until it has gone."""
+    _supervisor().shutdown()
+    deadline_s = time.monotonic() + STOP_TIMEOUT_S
+    while SOCKET.exists():
+        if time.monotonic() > deadline_s:
+            fail(f"supervisord still runs after {STOP_TIMEOUT_S:g} s; see {LOGS}")
+        time.sleep(_POLL_S)
+
+
+class LogMark:
+    """Where the logs ended at one moment, so that what came since can be told from what was there before."""
+
+    def __init__(self) -> None:
+        self._sizes = {path: path.stat().st_size for path in LOGS.glob("*.log")}
+
+    def since(self, names: list[str], lines: int) -> str:
+        """The last lines that those processes have written since."""
+        parts = []
+        for path in (LOGS / f"{name}.log" for name in names):
+            if path.exists():
+                with path.open(errors="replace") as log:
+                    log.seek(self._sizes.get(path, 0))
+                    parts.append("\n".join([f"==> {path} <==", *log.read().splitlines()[-lines:]]))
+        return "\n\n".join(parts)

@@ -1,65 +1,79 @@
 """`make up`: starts the cluster, waits until every process is ready, and makes one prediction through the broker."""
 
 import json
+import os
 import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import zerorpc
 
 from scripts import supervision
+from scripts.supervision import LogMark, Plan
 
 READY_TIMEOUT_S = 60.0
 _POLL_S = 0.2
+_LOG_LINES = 15
 _FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
 
 def main() -> None:
     """Start, wait, predict, print."""
-    broker, worker, workers = supervision.settings()
-    if supervision.is_running():
-        print("the cluster is running already; to change WORKERS or a setting, run make down first")
+    plan = supervision.plan()
+    mark = LogMark()
+    running = sum(process["group"] == "worker" for process in supervision.processes())
+    if running:
+        if "WORKERS" in os.environ and running != plan.workers:
+            supervision.fail(
+                f"the cluster runs already, with {running} worker(s), not {plan.workers}: run make down first"
+            )
+        print("the cluster is running already; to change a setting, run make down first")
     else:
-        print(f"starting the broker and {workers} worker(s)", flush=True)
-        supervision.start(worker, workers)
-    _wait_until_ready(broker.http, workers)
-
-    address = broker.frontend.replace("0.0.0.0", "127.0.0.1")
-    client = zerorpc.Client(address)
-    names = [model["qualified_name"] for model in client.get_models()]
-    print(f"models:     {', '.join(names)}")
-    if "iris_model" in names:
-        print(f"prediction: iris_model_predict({json.dumps(_FLOWER)})")
-        print(client.iris_model_predict(_FLOWER))
-    client.close()
-    print(f"\nclients:    {address}   (try: {sys.prefix}/bin/zerorpc {address})")
-    print(f"workers:    {broker.backend}")
-    print(f"metrics:    http://{broker.http}/metrics, workers at http://{broker.http}/workers")
+        print(f"starting the broker and {plan.workers} worker(s)", flush=True)
+        supervision.start(plan)
+    _wait_until_ready(plan, mark, started_here=not running)
+    _show(plan)
 
 
-def _wait_until_ready(http: str, workers: int) -> None:
+def _wait_until_ready(plan: Plan, mark: LogMark, *, started_here: bool) -> None:
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     said = ""
     while True:
-        waiting_for = _what_is_missing(http, workers)
+        ended = [one["name"] for one in supervision.processes() if one["statename"] in ("EXITED", "FATAL")]
+        if ended:
+            if started_here:
+                supervision.stop()
+            print(mark.since(ended, _LOG_LINES))
+            way_out = "everything was stopped again" if started_here else "run make down, then make up"
+            supervision.fail(f"{', '.join(ended)} ended; the log is above; {way_out}")
+        waiting_for = _what_is_missing(plan.broker.http)
         if not waiting_for:
             return
         if waiting_for != said:
             said = waiting_for
             print(f"waiting: {said}", flush=True)
-        ended = _ended()
-        if ended or time.monotonic() > deadline_s:
-            print(supervision.last_log_lines(15))
-            supervision.fail(ended or f"not ready after {READY_TIMEOUT_S:g} s: {waiting_for}; the logs are above")
+        if time.monotonic() > deadline_s:
+            print(mark.since([one["name"] for one in supervision.processes()], _LOG_LINES))
+            supervision.fail(
+                f"not ready after {READY_TIMEOUT_S:g} s: {waiting_for}; the logs are above. "
+                "It goes on trying: make status shows how far it is, make down stops it"
+            )
         time.sleep(_POLL_S)
 
 
-def _what_is_missing(http: str, workers: int) -> str:
+def _what_is_missing(http: str) -> str:
+    """What is not ready yet, in words; empty if all is."""
+    ours = supervision.processes()
+    # By their pids, lest another cluster's broker on the same port be taken for this one's.
+    workers = {one["pid"] for one in ours if one["group"] == "worker"}
+    if not ours or any(one["statename"] != "RUNNING" for one in ours):
+        return "the processes start"
     try:
-        ready = sum(one["state"] == "ready" for one in json.loads(_get(http, "/workers")))
-        if ready < workers:
-            return f"{ready} of {workers} worker(s) ready"
+        ready = {one["pid"] for one in json.loads(_get(http, "/workers")) if one["state"] == "ready"}
+        if not workers <= ready:
+            return f"{len(workers & ready)} of {len(workers)} worker(s) ready"
         _get(http, "/readyz")
     except urllib.error.HTTPError as error:
         return error.read().decode().strip()
@@ -74,11 +88,19 @@ def _get(http: str, path: str) -> bytes:
     return body
 
 
-def _ended() -> str:
-    """Which processes supervisor has given up, in a sentence; empty if none."""
-    lines = [line.split() for line in supervision.control("status").stdout.splitlines()]
-    names = [fields[0] for fields in lines if len(fields) > 1 and fields[1] in ("EXITED", "FATAL")]
-    return f"{', '.join(names)} ended and will not be started again; the logs are above" if names else ""
+def _show(plan: Plan) -> None:
+    address = plan.broker.frontend.replace("//0.0.0.0:", "//127.0.0.1:")
+    client = zerorpc.Client(address)
+    names = [model["qualified_name"] for model in client.get_models()]
+    print(f"models:     {', '.join(names)}")
+    if "iris_model" in names:
+        print(f"prediction: iris_model_predict({json.dumps(_FLOWER)})")
+        print(client.iris_model_predict(_FLOWER))
+    client.close()
+    command = Path(os.path.relpath(sys.prefix)) / "bin" / "zerorpc"
+    print(f"\nclients:    {address}   (try: {command} {address})")
+    print(f"workers:    {plan.broker.backend}")
+    print(f"metrics:    http://{plan.broker.http}/metrics, workers at http://{plan.broker.http}/workers")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from typing import Any
 
 from ml_model_abc import MLModel, MLModelSchemaValidationException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from schema import Schema
 
 from cluster.protocol import ModelDescription
-from cluster.settings import WrongSettingError
+from cluster.settings import WrongSettingError, wanted
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ class ModelManager:
             name = hosted.description.qualified_name
             if name in owners:
                 raise WrongSettingError(
-                    f"{_where(entry)}: the qualified name {name!r} is already that of "
-                    f"{_where(owners[name])}; every model needs its own"
+                    f"{_where(entry)}: the qualified name {name!r} is already that of another entry, "
+                    f"{_where(owners[name])}; every model needs its own: drop one entry or rename one model"
                 )
             owners[name] = entry
             self.models[name] = hosted
@@ -80,29 +81,40 @@ def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEnt
     Raises:
         WrongSettingError: if there is no such class, or one of its entries is wrong.
     """
-    name = environ.get("APP_SETTINGS", DEFAULT_CONFIG)
-    models = getattr(_config_class(name), "models", None)
+    config = _config_class(environ.get("APP_SETTINGS", DEFAULT_CONFIG))
+    place = f"{config.__module__}.{config.__qualname__}.models"
+    models = getattr(config, "models", None)
     if not isinstance(models, list) or not models:
-        raise WrongSettingError(f"APP_SETTINGS={name!r}: its `models` should be a list of at least one entry")
+        raise WrongSettingError(f"{place} should be a list of at least one entry")
     entries = []
     for position, entry in enumerate(models):
         try:
             entries.append(ModelEntry.model_validate(entry))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "entry"
-            raise WrongSettingError(
-                f"APP_SETTINGS={name!r}: models[{position}]: {key}={first['input']!r}: {first['msg']}"
-            ) from error
+            raise WrongSettingError(f"{place}[{position}]{_entry_error(error.errors()[0])}") from error
     return entries
+
+
+def _entry_error(error: ErrorDetails) -> str:
+    if not error["loc"]:
+        return f"={error['input']!r}: an entry should be {wanted(error)}"
+    key = error["loc"][0]
+    if error["type"] == "missing":
+        return f" lacks {key!r}"
+    if error["type"] == "extra_forbidden":
+        return f": {key!r} is no setting of a model; there are {', '.join(ModelEntry.model_fields)}"
+    return f": {key}={error['input']!r} is wrong: it should be {wanted(error)}"
 
 
 def _config_class(name: str) -> type:
     module_name, colon, class_name = name.rpartition(":")
     try:
         module = importlib.import_module(module_name if colon else "worker.config")
-    except ImportError as error:
-        raise WrongSettingError(f"APP_SETTINGS={name!r}: module {module_name!r} cannot be imported: {error}") from error
+    except Exception as error:  # a mistake in the file may raise anything
+        raise WrongSettingError(
+            f"APP_SETTINGS={name!r}: {module_name or 'worker.config'} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     config = getattr(module, class_name, None)
     if not isinstance(config, type):
         known = [key for key, value in vars(module).items() if isinstance(value, type) and hasattr(value, "models")]

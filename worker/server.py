@@ -205,7 +205,7 @@ class Server:
             self._metrics.connected.set(1)
             self.state = STATE_READY
         elif kind == protocol.RESET:
-            self._register_anew("the broker does not know this worker")
+            self._register_anew("told to by the broker")
         elif kind == protocol.DRAIN:
             self._drain_agreed = True
         elif kind == protocol.BYE:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,15 +118,49 @@ def test_a_killed_worker_comes_back_and_nobody_notices(make: Made) -> None:
     assert answers == [{"species": "setosa"}] * len(answers)
 
 
-def test_up_says_what_is_wrong_and_supervisor_does_not_try_again(make: Made) -> None:
-    printed = make("up", APP_SETTINGS="Nonsense", code=2)
-    assert "error: APP_SETTINGS='Nonsense' is no configuration" in printed
-    assert "ended and will not be started again" in printed
-    assert "WORKERS='many' is wrong" in make("up", WORKERS="many", code=2)
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"WORKERS": "many"}, "error: WORKERS='many' is wrong: it should be a whole number from 1 to 1000"),
+        ({"BROKER_HTTP": "abc"}, "error: BROKER_HTTP='abc' is wrong: it should be host:port"),
+        ({"APP_SETTINGS": "Nonsense"}, "error: APP_SETTINGS='Nonsense' is no configuration; there are Config"),
+        ({"APP_SETTINGS": "tests.services.configs:NoClass"}, "the module has no class 'Nothing'"),
+        ({"BROKER_HTTP": "127.0.0.1:8422", "WORKER_HTTP": "127.0.0.1:8421"}, "BROKER_HTTP's is among them"),
+        ({"CLUSTER_RUN": "/tmp/" + "x" * 100}, "is too long for a socket"),
+    ],
+)
+def test_up_checks_every_setting_before_it_starts_anything(make: Made, settings: dict[str, str], says: str) -> None:
+    assert says in make("up", code=2, **settings)
+    assert not make.run_folder.exists()
+
+
+def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Made) -> None:
+    host, _, port = make.environment["WORKER_HTTP"].rpartition(":")
+    with socket.socket() as listener:
+        listener.bind((host, int(port)))
+        listener.listen()
+        printed = make("up", code=2)
+    assert f"error: WORKER_HTTP='{host}:{port}' is taken" in printed
+    assert f"error: worker-{port} ended; the log is above; everything was stopped again" in printed
     log = (make.run_folder / "logs" / "supervisord.log").read_text()
-    port = make.environment["WORKER_HTTP"].rpartition(":")[2]
     assert log.count(f"spawned: 'worker-{port}'") == 1
-    assert "BACKOFF" not in log
+    assert "not running" in make("status", code=1)
+    assert "{'species': 'setosa'}" in make("up"), "and with the port free, it starts"
+
+
+def test_another_clusters_broker_is_not_taken_for_ones_own(make: Made, tmp_path: Path) -> None:
+    make("up", WORKERS="1")
+    other = Made(tmp_path / "other")
+    for name in ("BROKER_FRONTEND", "BROKER_BACKEND", "WORKER_BROKER", "BROKER_HTTP"):
+        other.environment[name] = make.environment[name]
+    assert "error: broker ended" in other("up", code=2)
+    assert "not running" in other("down")
+
+
+def test_a_running_cluster_with_another_number_of_workers_is_told_apart_at_once(make: Made) -> None:
+    make("up", WORKERS="1")
+    assert "runs already, with 1 worker(s), not 3: run make down first" in make("up", code=2, WORKERS="3")
+    assert "{'species': 'setosa'}" in make("up")
 
 
 def test_a_worker_that_dies_at_every_start_is_started_later_and_later(make: Made) -> None:
@@ -151,5 +186,5 @@ def test_a_worker_that_dies_at_every_start_is_started_later_and_later(make: Made
 
 
 def _backing_off(make: Made) -> str:
-    status = make("status")
+    status = make("status", code=1)
     return status if "BACKOFF" in status else ""

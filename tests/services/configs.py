@@ -80,6 +80,14 @@ class BadSlots:
     models: Entries = [entry("Echo", slots=0)]
 
 
+class NoClassName:
+    models: Entries = [{"module_name": MODELS}]
+
+
+class NoDictionary:
+    models: list[Any] = ["echo"]
+
+
 class Empty:
     models: Entries = []
 

@@ -1,4 +1,4 @@
-"""A worker in 60 lines, written from docs/protocol.md alone: it hosts `counter`, whose procedure is a stream.
+"""A worker in some 80 lines, written from docs/protocol.md alone: it hosts `counter`, whose procedure is a stream.
 
     RAW_BACKEND=tcp://127.0.0.1:4243 RAW_ID=one python -m tests.services.raw_worker
 
