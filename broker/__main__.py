@@ -10,7 +10,8 @@ from broker.routing import Core
 from broker.settings import BrokerSettings
 from cluster import logs
 from cluster.endpoint import HttpEndpoint
-from cluster.settings import WrongSettingError, load, refuse
+from cluster.refusal import refuse
+from cluster.settings import WrongSettingError, load
 
 log = logging.getLogger("broker")
 
@@ -37,7 +38,6 @@ def main() -> None:
     try:
         loop.run()
     finally:
-        http.close()
         loop.close()
     log.info("stopped")
 

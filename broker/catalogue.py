@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from broker.conversation import Conversation
-from broker.counters import Histogram
+from broker.counters import OUTCOMES, UNKNOWN_METHOD, Histogram, from_zero
 from cluster.protocol import ModelDescription, WorkerDescription
 
 
@@ -23,7 +23,7 @@ class Procedure:
         service: the model whose workers answer it; None if the broker answers it itself.
         waiting: how many calls of it are in the service's queue.
         outcomes: how many calls of it ended how.
-        duration, queue_wait: of calls that went to a worker.
+        duration, queue_wait: of calls that were queued; the first until their end, the second until a worker had them.
     """
 
     __slots__ = ("args", "doc", "duration", "name", "outcomes", "queue_wait", "service", "waiting")
@@ -34,7 +34,7 @@ class Procedure:
         self.args = list(args)
         self.service = service
         self.waiting = 0
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes = from_zero(*OUTCOMES) if service is not None else Counter[str]()
         self.duration = Histogram()
         self.queue_wait = Histogram()
 
@@ -69,14 +69,13 @@ def _room(hosting: Hosting) -> tuple[int, int, int]:
 
 
 class Hosting:
-    """One model on one worker: `free` of its `slots` calls could start now."""
+    """One model on one worker: `free` calls of it could start there now."""
 
-    __slots__ = ("free", "service", "slots", "worker")
+    __slots__ = ("free", "service", "worker")
 
     def __init__(self, worker: Worker, service: Service, slots: int) -> None:
         self.worker = worker
         self.service = service
-        self.slots = slots
         self.free = slots
 
 
@@ -140,7 +139,7 @@ class Catalogue:
     def objection(self, description: WorkerDescription) -> str | None:
         """Why that worker cannot join, for its log; None if it can."""
         for procedure in description.procedures:
-            if procedure.name in self._own_names or procedure.name.startswith("_"):
+            if procedure.name in self._own_names or procedure.name.startswith("_") or procedure.name == UNKNOWN_METHOD:
                 return f"the procedure name {procedure.name!r} is the broker's own: rename the model"
             known = self.procedures.get(procedure.name)
             if known is not None and known.service is not self.services.get(procedure.model):

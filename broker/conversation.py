@@ -37,8 +37,7 @@ class Conversation:
         event: the client's first event as it came, kept until the end because it may have to be sent again.
         replies: writes the events that go to the client.
         hosting: the model and worker that answers it; None while it waits in the queue.
-        arrived_s, dispatched_s, beaten_s: when it came, when it went to its worker, when a heartbeat last went to
-            the client; monotonic seconds.
+        arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
         slots: how many more stream items the client has said it can take.
         streamed: whether the client has got an item of a stream.
         deaths: how many workers died while they had it.
@@ -50,7 +49,6 @@ class Conversation:
         "beaten_s",
         "client",
         "deaths",
-        "dispatched_s",
         "event",
         "failure",
         "hosting",
@@ -82,7 +80,6 @@ class Conversation:
         self.replies = ReplyWriter(message_id, version, number)
         self.hosting: Hosting | None = None
         self.arrived_s = now_s
-        self.dispatched_s = 0.0
         self.beaten_s = now_s
         self.slots = 1  # a sender starts with one (zerorpc `BufferedChannel`)
         self.streamed = False

@@ -15,6 +15,8 @@ DRAINING = "draining"
 WORKER_LOST = "worker_lost"
 CANCELLED = "cancelled"
 
+OUTCOMES = (OK, ERROR, NOT_FOUND, BAD_REQUEST, TOO_LARGE, NO_WORKERS, DRAINING, WORKER_LOST, CANCELLED)
+
 # Why a worker was given up. The names are the values of the `reason` label.
 EXIT = "exit"
 HEARTBEAT = "heartbeat"
@@ -47,7 +49,12 @@ SECONDS = (
     120.0,
     300.0,
 )
-"""Upper bounds of the buckets of every duration; the last is the longest that a call may run."""
+"""Upper bounds of the buckets of every duration."""
+
+
+def from_zero(*names: str) -> Counter[str]:
+    """Counts that are there from the start: the first increment of a count that was not is invisible to a rate."""
+    return Counter(dict.fromkeys(names, 0))
 
 
 class Histogram:
@@ -75,8 +82,8 @@ class Counters:
 
     def __init__(self) -> None:
         self.unknown_method: Counter[str] = Counter()  # by outcome
-        self.worker_lost: Counter[str] = Counter()  # by reason
+        self.worker_lost = from_zero(EXIT, HEARTBEAT, EVICTED)  # by reason
         self.bad_frames: Counter[str] = Counter()  # by reason
-        self.clients_dropped: Counter[str] = Counter()  # by reason
+        self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
         self.late_replies = 0
         self.retries = 0

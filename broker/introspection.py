@@ -71,7 +71,8 @@ def _public(catalogue: Catalogue) -> list[Procedure]:
 def _procedure(catalogue: Catalogue, name: object) -> Procedure:
     procedure = catalogue.procedures.get(name) if isinstance(name, str) else None
     if procedure is None:
-        raise CallError("KeyError", ascii(name)[:100])  # what a single server's dictionary raises
+        # What a single server's dictionary raises; of a value that is no name, only its type, for it may be anything.
+        raise CallError("KeyError", ascii(name[:80]) if isinstance(name, str) else type(name).__name__)
     return procedure
 
 

@@ -22,11 +22,14 @@ log = logging.getLogger(__name__)
 BURST = 256
 """Messages taken from a socket before the others have their turn."""
 
-POLL_MS = 250
+POLL_MS = 100
 """Longest wait for a message, in milliseconds, so that the core's ticks come in time."""
 
 TICK_S = 0.1
 """Least time between two ticks, in seconds: under load there is no need for one each turn."""
+
+NOTES_A_TICK = 10
+"""Lines about workers that are logged at one time; a peer must not fill the disk."""
 
 CLIENT_BACKLOG = 10_000
 """Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark)."""
@@ -68,7 +71,7 @@ class Loop:
     def _router(self, setting: str, endpoint: str) -> zmq.Socket[bytes]:
         router = self._context.socket(zmq.ROUTER)
         router.router_mandatory = True  # or messages to those who have gone would vanish without an error
-        router.maxmsgsize = LARGEST_FRAME_BYTES
+        router.ipv6 = True  # as well as IPv4
         router.handshake_ivl = HANDSHAKE_MS
         router.linger = FLUSH_MS
         if setting == "BROKER_BACKEND":
@@ -78,6 +81,7 @@ class Loop:
             router.heartbeat_timeout = int(protocol.HEARTBEAT_TIMEOUT_S * 1000)
         else:
             router.sndhwm = CLIENT_BACKLOG
+            router.maxmsgsize = LARGEST_FRAME_BYTES
         try:
             router.bind(endpoint)
         except zmq.ZMQError as error:
@@ -130,9 +134,8 @@ class Loop:
                 self._ticked_s = now_s
                 self._core.tick(now_s)
                 self._log_bad_frames(now_s)
+                self._log_notes()
             self._send(now_s)
-            for note in self._core.take_notes():
-                log.info(note)
             if self._waker.fileno() in ready:
                 self._answer_questions()
             if self._stop_signals:
@@ -145,6 +148,7 @@ class Loop:
                 if now_s >= drain_until_s:
                     log.warning("stopping with %d calls still open", self._core.open_channels)
                     break
+        self._log_notes()
         self._core.farewell()
         self._send(self._clock())
 
@@ -164,7 +168,12 @@ class Loop:
                 identity, *frames = router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            handle(identity, frames, now_s)
+            try:
+                handle(identity, frames, now_s)
+            except Exception:
+                # A message that nobody foresaw must not end every other conversation.
+                self._core.counters.bad_frames["internal"] += 1
+                log.exception("a message of %r was dropped", identity)
 
     def _send(self, now_s: float) -> None:
         to_clients, to_workers = self._core.take_sends(now_s)
@@ -194,6 +203,13 @@ class Loop:
         self._waker.clear()
         while self._questions:
             self._questions.popleft()()
+
+    def _log_notes(self) -> None:
+        notes = self._core.take_notes()
+        for note in notes[:NOTES_A_TICK]:
+            log.info(note)
+        if len(notes) > NOTES_A_TICK:
+            log.info("... and %d more of this kind", len(notes) - NOTES_A_TICK)
 
     def _log_bad_frames(self, now_s: float) -> None:
         reasons = self._core.counters.bad_frames

@@ -25,6 +25,11 @@ _MOST_DEATHS = 2
 Send = tuple[bytes, list[bytes]]
 """(identity, frames) of one message."""
 
+_MAX_OWN_ARGUMENTS_BYTES = 16 * 1024
+"""Longest arguments of the broker's own procedures, which take a name at most; unpacked they take 80 times that."""
+
+_MAX_NOTE = 500
+
 _EMPTY = b""
 
 
@@ -101,7 +106,10 @@ class Core:
             return
         client = self._clients.get(identity)
         if event.response_to is not None:
-            self._later_event(client, event, payload, now_s)
+            if len(payload) > events.MAX_LATER_EVENT_BYTES:
+                self._bad_frame("unexpected_event")
+            else:
+                self._later_event(client, event, payload, now_s)
         elif client is not None and event.message_id in client.open:
             self._bad_frame("duplicate_message_id")
         else:
@@ -183,18 +191,27 @@ class Core:
             reason: `counters.UNREACHABLE`, or `counters.STALLED` for one that does not read.
             now_s: monotonic seconds.
         """
-        self.counters.clients_dropped[reason] += 1
         client = self._clients.get(identity)
-        for conversation in list(client.open.values()) if client is not None else ():
-            self._close(conversation, counters.CANCELLED, now_s)
-            conversation.client = None
+        if client is None:
+            return  # it had nothing open, or is known to have gone
+        self.counters.clients_dropped[reason] += 1
+        for conversation in list(client.open.values()):
             worker = conversation.hosting.worker if conversation.hosting is not None else None
             if worker is not None and conversation.number in worker.in_flight:
+                # Counted when the worker answers, for it may be executed by now.
+                self._forget(conversation)
                 self._to_workers.append((worker.identity, [protocol.CANCEL, conversation.number]))
+            else:
+                self._close(conversation, counters.CANCELLED, now_s)
 
     # -- answers ------------------------------------------------------------------------------------------------
 
     def _answer_itself(self, identity: bytes, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:
+        size = len(payload) - event.args_at
+        if size > _MAX_OWN_ARGUMENTS_BYTES:
+            text = f"the arguments have {size} bytes; {procedure.name} takes at most {_MAX_OWN_ARGUMENTS_BYTES}"
+            self._refuse(identity, event, procedure, counters.BAD_REQUEST, "BadRequest", text)
+            return
         try:
             arguments = events.read_arguments(payload, event.args_at)
         except events.BadArgumentsError as error:
@@ -225,14 +242,20 @@ class Core:
             self._to_clients.append((conversation.client.identity, [_EMPTY, event]))
 
     def _close(self, conversation: Conversation, outcome: str, now_s: float) -> None:
-        """Count the conversation as ended and forget it on the client's side."""
-        client = conversation.client
-        assert client is not None
+        """Count the conversation as ended, and forget it if its client has not gone already."""
         procedure = conversation.procedure
         procedure.outcomes[outcome] += 1
         procedure.duration.observe(now_s - conversation.arrived_s)
         if conversation.hosting is None:
             procedure.waiting -= 1
+        if conversation.client is not None:
+            self._forget(conversation)
+
+    def _forget(self, conversation: Conversation) -> None:
+        """From here on nobody waits for the conversation."""
+        client = conversation.client
+        assert client is not None
+        conversation.client = None
         del self._conversations[conversation.number]
         del client.open[conversation.message_id]
         if not client.open:
@@ -261,7 +284,6 @@ class Core:
             procedure.waiting -= 1
             if not conversation.deaths:
                 procedure.queue_wait.observe(now_s - conversation.arrived_s)
-            conversation.dispatched_s = now_s
             self.catalogue.take(hosting, conversation)
             worker = hosting.worker
             if not worker.outgoing:
@@ -294,7 +316,8 @@ class Core:
             self._bad_frame("worker_protocol")
         elif worker is None:
             # It has been given up or the broker is a new one: what it still answers, nobody waits for.
-            self.counters.late_replies += len(parts) // 2
+            if kind in (protocol.REPLY, protocol.REFUSE):
+                self.counters.late_replies += len(parts) // 2
             if kind != protocol.BYE:
                 self._to_workers.append((identity, [protocol.RESET]))
         elif kind in (protocol.REPLY, protocol.REFUSE):
@@ -313,28 +336,30 @@ class Core:
         try:
             description = read_description(parts[0] if parts else _EMPTY)
         except protocol.ProtocolError as error:
-            self._send_away(identity, str(error))
+            self._send_away(identity, worker, str(error), now_s)
             return
-        if worker is not None:
-            if worker.description.id == description.id:  # asked again before it had read the WELCOME
-                self._to_workers.append((identity, [protocol.WELCOME]))
-                return
-            self._drop_worker(worker, counters.EVICTED, now_s)
-        for former in [one for one in self.catalogue.workers.values() if one.description.id == description.id]:
-            self._drop_worker(former, counters.EVICTED, now_s)  # its connection broke before it had read the WELCOME
+        if worker is not None and worker.description.id == description.id:
+            self._to_workers.append((identity, [protocol.WELCOME]))  # it asked again before it had read the first
+            return
         objection = self.catalogue.objection(description)
         if objection is not None:
-            self._send_away(identity, f"{description.id}: {objection}")
+            self._send_away(identity, worker, f"{description.id}: {objection}", now_s)
             return
+        for former in [one for one in self.catalogue.workers.values() if one.description.id == description.id]:
+            self._drop_worker(former, counters.EVICTED, now_s)  # its connection broke before it had read the WELCOME
+        if worker is not None:
+            self._drop_worker(worker, counters.EVICTED, now_s)
         worker = self.catalogue.add(identity, description, now_s)
         self._to_workers.append((identity, [protocol.WELCOME]))
         for hosting in worker.hostings.values():
             self._dirty[hosting.service] = None
         self._notes.append(f"worker {description.id} registered; it hosts {', '.join(worker.hostings) or 'nothing'}")
 
-    def _send_away(self, identity: bytes, reason: str) -> None:
-        self._to_workers.append((identity, [protocol.BYE, reason.encode()]))
-        self._notes.append(f"a worker was refused: {reason}")
+    def _send_away(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
+        if worker is not None:
+            self._drop_worker(worker, counters.EVICTED, now_s)
+        self._to_workers.append((identity, [protocol.BYE, reason[:_MAX_NOTE].encode("utf-8", "replace")]))
+        self._notes.append(f"a worker was refused: {reason[:_MAX_NOTE]!a}")
 
     def _reply(self, worker: Worker, kind: bytes, number: bytes, event: bytes, now_s: float) -> None:
         conversation = worker.in_flight.get(number)
@@ -346,25 +371,28 @@ class Core:
             to_client = conversation.replies.from_event(event)
         except events.BadFrameError:
             name = None
-        if name in (events.OK, events.ERR, events.STREAM, events.STREAM_DONE):
-            conversation.slots -= 1
-            conversation.streamed = name == events.STREAM
-            self._send_client(conversation, to_client)
-        elif name is None:
+        if name is None:
             # Its caller must not wait for ever for what the worker can no longer say.
             self._bad_frame("worker_event")
             to_client = conversation.replies.from_body(_unreadable_reply(conversation))
-            self._send_client(conversation, to_client)
             name = events.ERR
-        if name not in events.LAST_EVENTS:
+        elif name not in _WORKER_EVENTS:
+            self._bad_frame("worker_event")
+            return
+        conversation.slots -= 1
+        self._send_client(conversation, to_client)
+        if name == events.STREAM:
+            conversation.streamed = True
             return
         hosting = conversation.hosting
         assert hosting is not None
         self.catalogue.release(hosting, conversation)
         self._dirty[hosting.service] = None
-        if conversation.client is not None:
+        if kind == protocol.REFUSE:
+            outcome = counters.BAD_REQUEST if conversation.client is not None else counters.CANCELLED
+        else:
             outcome = counters.ERROR if name == events.ERR else counters.OK
-            self._close(conversation, counters.BAD_REQUEST if kind == protocol.REFUSE else outcome, now_s)
+        self._close(conversation, outcome, now_s)
 
     def worker_lost(self, identity: bytes, now_s: float) -> None:
         """A send to the worker failed: it has exited, or was silent for so long that ZeroMQ closed its connection."""
@@ -384,6 +412,8 @@ class Core:
         for conversation in reversed(lost.values()):  # so that the oldest is again the first of the queue
             if conversation.client is not None:
                 self._retry_or_fail(conversation, worker, now_s)
+            else:
+                self._close(conversation, counters.CANCELLED, now_s)
 
     def _retry_or_fail(self, conversation: Conversation, worker: Worker, now_s: float) -> None:
         """Have a dead worker's call run once more, unless it may be what the worker died of, or must not run twice."""
@@ -446,6 +476,8 @@ class Core:
 
 
 _HEARTBEAT_BODY = events.heartbeat_body()
+
+_WORKER_EVENTS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
 
 _WORKER_KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING))
 

@@ -22,7 +22,8 @@ class BrokerSettings(BaseSettings):
         20.0, ge=0, description="how long a stopping broker waits for its open calls, in seconds"
     )
     expected_models: str = Field(
-        "", description="qualified names, comma-separated, without which /readyz is 503; those seen so far are added"
+        "",
+        description="qualified names, comma-separated, without which /readyz is 503; if none, all that were registered",
     )
 
     def expected(self) -> list[str]:

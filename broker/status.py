@@ -1,15 +1,15 @@
 """What the broker says of the cluster to people and programs: readiness, the workers, Prometheus' targets. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from broker.catalogue import Catalogue
 
 
-def missing(catalogue: Catalogue, expected_models: Iterable[str]) -> list[str]:
-    """The models that should have a ready worker and have none."""
+def missing(catalogue: Catalogue, expected_models: Collection[str]) -> list[str]:
+    """The models that should have a ready worker and have none; without expectations, all that were ever registered."""
     ready = {name for name, service in catalogue.services.items() if service.hostings}
-    return sorted({*expected_models, *catalogue.services} - ready)
+    return sorted(set(expected_models or catalogue.services) - ready)
 
 
 def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:

@@ -1,11 +1,18 @@
 """A worker's description to and from the msgpack of READY, checked field by field. Knows no socket."""
 
+import json
 from dataclasses import asdict
 
 import msgpack
 from pydantic import TypeAdapter, ValidationError
 
 from cluster import protocol
+
+MAX_DESCRIPTION_BYTES = 4 * 1024 * 1024
+"""Longest READY; a model with a large schema needs some KiB."""
+
+MAX_ID_LENGTH = 128
+"""Longest id of a worker, in characters."""
 
 _adapter = TypeAdapter(protocol.WorkerDescription)
 
@@ -22,23 +29,31 @@ def read_description(body: bytes) -> protocol.WorkerDescription:
     Raises:
         ProtocolError: if it is not a description of this protocol version; the text is for the worker's log.
     """
+    if len(body) > MAX_DESCRIPTION_BYTES:
+        raise protocol.ProtocolError(f"READY has {len(body)} bytes; at most {MAX_DESCRIPTION_BYTES} are accepted")
     try:
         raw = msgpack.unpackb(body, raw=False)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise protocol.ProtocolError(f"READY cannot be read as msgpack: {error}") from error
     # The version first: another version's description may have other fields.
     version = raw.get("protocol") if isinstance(raw, dict) else None
-    if version != protocol.VERSION:
+    if type(version) is not int or version != protocol.VERSION:
+        named = version if type(version) is int else type(version).__name__
         raise protocol.ProtocolError(
-            f"READY names protocol version {version!r}; this broker speaks version {protocol.VERSION}: "
+            f"READY names protocol version {named}; this broker speaks version {protocol.VERSION}: "
             "run a worker and a broker of one release"
         )
     try:
-        description = _adapter.validate_python(raw)
-    except ValidationError as error:
+        # By way of JSON, because only from there pydantic reads a dataclass strictly: "1" is no 1.
+        description = _adapter.validate_json(json.dumps(raw), strict=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise protocol.ProtocolError(f"READY holds what JSON cannot: {type(error).__name__}") from error
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise protocol.ProtocolError(f"READY: {where or 'description'}: {first['msg']}") from error
+    if not description.id.isprintable() or not 1 <= len(description.id) <= MAX_ID_LENGTH:
+        raise protocol.ProtocolError(f"READY: the id should be 1 to {MAX_ID_LENGTH} printable characters")
     hosted = {model.qualified_name for model in description.models}
     if len(hosted) < len(description.models):
         raise protocol.ProtocolError("READY: two of its models have one qualified name")

@@ -51,12 +51,8 @@ class HttpEndpoint:
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Answer from now on, in threads of its own."""
+        """Answer from now on until the process ends, in threads of its own."""
         self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.close()
 
     def _application(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         handler = self._handlers.get(environ["PATH_INFO"])

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgpack
 
+MAX_LATER_EVENT_BYTES = 1024
+"""Longest later event of a client: a heartbeat or an announcement of slots; stock clients need under 200."""
+
 HEADER_WINDOW_BYTES = 64 * 1024
 """Bytes from the start of an event within which its header must end; stock clients need under 100."""
 
@@ -38,8 +41,6 @@ OK = "OK"
 ERR = "ERR"
 STREAM = "STREAM"
 STREAM_DONE = "STREAM_DONE"
-LAST_EVENTS = frozenset((OK, ERR, STREAM_DONE))
-"""The events that end a conversation."""
 
 
 class BadFrameError(Exception):
@@ -272,7 +273,7 @@ class ReplyWriter:
             arguments = read_arguments(event, body_at + 1 + len(ERR))
         except BadArgumentsError:
             raise BadFrameError("arguments") from None
-        name, text = (str(part) for part in (*arguments, "", "")[:2])
+        name, text = (part if isinstance(part, str) else "" for part in (*arguments, "", "")[:2])
         return self.from_body(error_body(1, name, text))
 
 
@@ -298,12 +299,16 @@ def event_name(event: bytes) -> str | None:
             _, name_at = _read_header(event)
         except BadFrameError:
             return None
-    if name_at >= len(event):
+    length = event[name_at] ^ 0xA0 if name_at < len(event) else 32
+    end = name_at + 1 + length
+    if length > 31 or end >= len(event):  # no short string, or cut off before the arguments
         return None
-    length = event[name_at] ^ 0xA0
-    if length > 31:
-        return None
-    return event[name_at + 1 : name_at + 1 + length].decode("ascii", "replace")
+    return event[name_at + 1 : end].decode("ascii", "replace")
+
+
+def worker_error(name: str, text: str, traceback: str | None = None) -> bytes:
+    """An ERR as a worker sends it."""
+    return worker_event(ERR, [name, text, traceback])
 
 
 def worker_event(name: str, args: object, default: Callable[[Any], Any] | None = None) -> bytes:

@@ -4,23 +4,11 @@ import difflib
 import errno
 import os
 import re
-import sys
-import time
-from collections.abc import Mapping
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
-
-WRONG_SETTING_EXIT_CODE = 2
-"""Exit code of a process whose settings are wrong; supervisor does not restart it (deploy/supervisord.conf)."""
-
-SUPERVISOR_STARTSECS = 1.0
-"""`startsecs` of deploy/supervisord.conf, in seconds."""
-
-_MARGIN_S = 0.2
-_imported_s = time.monotonic()  # a little after the process started
 
 # A container platform adds variables of its own for a service that is called "broker" or "worker".
 _PLATFORM_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP)(_|$)|$)")
@@ -59,28 +47,31 @@ HostPort = Annotated[str, AfterValidator(_host_port)]
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
+def reachable(endpoint: str) -> str:
+    """An endpoint to connect to, from one to bind: "every interface" becomes this machine."""
+    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//*:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def split_host_port(address: str) -> tuple[str, int]:
     """The two parts of a `HostPort`; the brackets of an IPv6 address are dropped."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def load(settings: type[Settings], environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings of one process from the environment.
+def load(settings: type[Settings]) -> Settings:
+    """Read the settings of one process from its environment.
 
     Args:
         settings: the class; its `env_prefix` says which variables are its own.
-        environ: where to look for unknown names; the process's environment by default.
 
     Raises:
         WrongSettingError: naming the first setting that is unknown or wrong.
     """
     prefix = settings.model_config["env_prefix"]
     known = {f"{prefix}{name.upper()}" for name in settings.model_fields}
-    for name in environ if environ is not None else os.environ:
+    for name, value in os.environ.items():
         if name.startswith(prefix) and name not in known and not _PLATFORM_VARIABLE.search(name):
             near = difflib.get_close_matches(name, known, n=1) or sorted(known)
-            value = (environ if environ is not None else os.environ)[name]
             raise WrongSettingError(f"{name}={value!r} is no setting; did you mean {near[0]}?")
     try:
         return settings()
@@ -116,15 +107,3 @@ def cannot_bind(setting: str, value: str, error: Exception) -> WrongSettingError
             f"{setting}={value!r} is taken: another process listens there; stop it or choose another port"
         )
     return WrongSettingError(f"{setting}={value!r} cannot be bound ({error}): it should be an address of this machine")
-
-
-def refuse(error: WrongSettingError) -> NoReturn:
-    """End the process because of a wrong setting: one sentence, exit code 2.
-
-    Under supervisor (which says so with `SUPERVISOR_ENABLED`), not before `startsecs` have passed: a process that
-    ends sooner counts as a failed start whatever its exit code, and would be started again and again.
-    """
-    print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
-    if "SUPERVISOR_ENABLED" in os.environ:
-        time.sleep(max(0.0, SUPERVISOR_STARTSECS + _MARGIN_S - (time.monotonic() - _imported_s)))
-    sys.exit(WRONG_SETTING_EXIT_CODE)

@@ -23,7 +23,7 @@ class Waker:
 
     def wake(self) -> None:
         """End the loop's wait. For any thread."""
-        with contextlib.suppress(BlockingIOError):  # it is full of wake-ups that were not seen yet
+        with contextlib.suppress(OSError):  # full of wake-ups that were not seen yet, or closed
             self._in.send(b"\0")
 
     def clear(self) -> None:

@@ -6,13 +6,13 @@ from scripts import supervision
 
 
 def main() -> None:
-    """Print a line for each process; the exit code is 1 unless all of them run."""
+    """Print a line for each process; the exit code is 1 if one has ended or ends again and again."""
     processes = supervision.processes()
     if not processes:
         supervision.fail("the cluster is not running; start it with make up")
     for process in processes:
         print(f"{process['name']:<16} {process['statename']:<9} {process['description']}")
-    sys.exit(any(process["statename"] != "RUNNING" for process in processes))
+    sys.exit(any(process["statename"] not in ("RUNNING", "STARTING") for process in processes))
 
 
 if __name__ == "__main__":

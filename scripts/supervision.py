@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from supervisor.xmlrpc import SupervisorTransport
 
 from broker.settings import BrokerSettings
-from cluster.settings import WrongSettingError, load, split_host_port
+from cluster.settings import WrongSettingError, load, reachable, split_host_port
 from worker.models import ModelManager, configured_entries
 from worker.settings import WorkerSettings
 
@@ -45,13 +45,13 @@ class Plan:
 
     def environment(self) -> dict[str, str]:
         """What supervisord, and through it every process, gets to see."""
-        host, port = split_host_port(self.worker.http)
+        host, _, port = self.worker.http.rpartition(":")  # an IPv6 address keeps its brackets
         return {
             **os.environ,
             "CLUSTER_RUN": str(RUN),
             "CLUSTER_PYTHON": sys.executable,
             "CLUSTER_WORKER_HOST": host,
-            "CLUSTER_WORKER_PORT": str(port),
+            "CLUSTER_WORKER_PORT": port,
             "WORKER_BROKER": self.worker.broker,
             "WORKERS": str(self.workers),
         }
@@ -61,7 +61,7 @@ def plan() -> Plan:
     """Check every setting before anything is started; a wrong one ends the command."""
     # On one machine the workers' address of the broker follows from the broker's own.
     if "WORKER_BROKER" not in os.environ and "BROKER_BACKEND" in os.environ:
-        os.environ["WORKER_BROKER"] = os.environ["BROKER_BACKEND"].replace("//0.0.0.0:", "//127.0.0.1:")
+        os.environ["WORKER_BROKER"] = reachable(os.environ["BROKER_BACKEND"])
     try:
         made = Plan(load(BrokerSettings), load(WorkerSettings), _workers())
         ModelManager(configured_entries())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import zerorpc
 
+from cluster.settings import reachable
 from scripts import supervision
 from scripts.supervision import LogMark, Plan
 
@@ -41,7 +42,7 @@ def _wait_until_ready(plan: Plan, mark: LogMark, *, started_here: bool) -> None:
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     said = ""
     while True:
-        ended = [one["name"] for one in supervision.processes() if one["statename"] in ("EXITED", "FATAL")]
+        ended = [one["name"] for one in supervision.processes() if one["statename"] in ("EXITED", "FATAL", "STOPPED")]
         if ended:
             if started_here:
                 supervision.stop()
@@ -68,7 +69,7 @@ def _what_is_missing(http: str) -> str:
     ours = supervision.processes()
     # By their pids, lest another cluster's broker on the same port be taken for this one's.
     workers = {one["pid"] for one in ours if one["group"] == "worker"}
-    if not ours or any(one["statename"] != "RUNNING" for one in ours):
+    if not ours or not all(one["pid"] for one in ours):
         return "the processes start"
     try:
         ready = {one["pid"] for one in json.loads(_get(http, "/workers")) if one["state"] == "ready"}
@@ -89,14 +90,18 @@ def _get(http: str, path: str) -> bytes:
 
 
 def _show(plan: Plan) -> None:
-    address = plan.broker.frontend.replace("//0.0.0.0:", "//127.0.0.1:")
+    address = reachable(plan.broker.frontend)
     client = zerorpc.Client(address)
-    names = [model["qualified_name"] for model in client.get_models()]
-    print(f"models:     {', '.join(names)}")
-    if "iris_model" in names:
-        print(f"prediction: iris_model_predict({json.dumps(_FLOWER)})")
-        print(client.iris_model_predict(_FLOWER))
-    client.close()
+    try:
+        names = [model["qualified_name"] for model in client.get_models()]
+        print(f"models:     {', '.join(names)}")
+        if "iris_model" in names:
+            print(f"prediction: iris_model_predict({json.dumps(_FLOWER)})")
+            print(client.iris_model_predict(_FLOWER))
+    except (zerorpc.RemoteError, zerorpc.TimeoutExpired, zerorpc.LostRemote) as error:
+        supervision.fail(f"the cluster runs, and a call to {address} failed: {error}")
+    finally:
+        client.close()
     command = Path(os.path.relpath(sys.prefix)) / "bin" / "zerorpc"
     print(f"\nclients:    {address}   (try: {command} {address})")
     print(f"workers:    {plan.broker.backend}")

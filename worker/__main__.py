@@ -1,13 +1,14 @@
 """`python -m worker`: settings, HTTP, models, signals, then the loop."""
 
 import logging
+import os
 import signal
-import sys
 from types import FrameType
 
 from cluster import logs
 from cluster.endpoint import HttpEndpoint
-from cluster.settings import WrongSettingError, load, refuse
+from cluster.refusal import refuse
+from cluster.settings import WrongSettingError, load
 from worker.http import pages
 from worker.metrics import WorkerMetrics
 from worker.models import ModelManager, configured_entries
@@ -17,12 +18,9 @@ from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
 
-REFUSED_EXIT_CODE = 2
-"""Exit code of a worker that the broker sent away: starting it again would not help."""
 
-
-def main() -> int:
-    """Run a worker until SIGTERM or SIGINT; a second one ends it at once. Returns the exit code."""
+def main() -> None:
+    """Run a worker until SIGTERM or SIGINT; a second one ends it at once."""
     logs.configure()
     metrics = WorkerMetrics()
     try:
@@ -42,19 +40,17 @@ def main() -> int:
     except WrongSettingError as error:
         refuse(error)
     except RefusedError as error:
-        log.error("the broker refuses this worker: %s", error)
-        return REFUSED_EXIT_CODE
+        refuse(error)
     finally:
-        http.close()
         server.close()
     log.info("stopped")
-    return 0
 
 
 def _stop_on_signals(server: Server) -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         if server.state == STATE_LOADING:
-            sys.exit(0)  # there is nothing to finish, and loading may take minutes
+            # There is nothing to finish, loading may take minutes, and a constructor may catch what is raised here.
+            os._exit(0)
         server.stop()
 
     signal.set_wakeup_fd(server.signal_fd, warn_on_full_buffer=False)
@@ -63,4 +59,4 @@ def _stop_on_signals(server: Server) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

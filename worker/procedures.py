@@ -17,8 +17,18 @@ log = logging.getLogger(__name__)
 INVALID_INPUT = "MLModelSchemaValidationException"
 """By name: a model may raise its own library's exception of that name (ml_base has one)."""
 
+MAX_RESULT_BYTES = 64 * 1024 * 1024
+"""Largest result that is sent, in bytes."""
+
+MAX_TEXT = 16 * 1024
+"""Longest text of an error that is sent, in characters."""
+
 Answer = tuple[bytes, bytes]
 """(kind of message, event): REPLY if the procedure was executed, REFUSE if it was not."""
+
+
+class ResultTooLarge(Exception):  # noqa: N818 - callers see the name
+    """A model's result is larger than what is sent."""
 
 
 class Procedures:
@@ -59,6 +69,7 @@ class PredictProcedure:
         self._model = model
         self._metrics = metrics
         self._expose_tracebacks = expose_tracebacks
+        self._logged_s = float("-inf")
 
     def answer(self, event: ClientEvent, payload: bytes) -> Answer:
         """Run one call. Whatever the model raises becomes an ERR; nothing is raised here."""
@@ -72,32 +83,56 @@ class PredictProcedure:
         self._metrics.in_progress.inc()
         self._metrics.batch_size.observe(1)
         try:
-            reply = events.worker_event(events.OK, [self._model.predict(arguments[0])], default=_plain)
+            reply = _result(self._model.predict(arguments[0]))
             outcome = "ok"
         except BaseException as error:  # a model that raises SystemExit ends its call, not the worker
             outcome = "invalid_input" if type(error).__name__ == INVALID_INPUT else "error"
-            if outcome == "error":
-                log.warning("%s raised %s: %s", self.description.name, type(error).__name__, _text(error))
-            reply = self._error(error)
-        self._metrics.in_progress.dec()
+            reply = self._error(error, outcome)
+        finally:
+            self._metrics.in_progress.dec()
         self._metrics.duration.observe(time.perf_counter() - started_s)
         self._metrics.outcomes[outcome].inc()
         return protocol.REPLY, reply
 
-    def _error(self, error: BaseException) -> bytes:
-        shown = "".join(traceback.format_exception(error)) if self._expose_tracebacks else None
-        return events.worker_event(events.ERR, [type(error).__name__, _text(error), shown])
+    def _error(self, error: BaseException, outcome: str) -> bytes:
+        name = type(error).__name__
+        trace = _carried("".join(traceback.format_exception(error)))
+        now_s = time.monotonic()
+        if outcome == "error" and now_s - self._logged_s >= 1.0:  # the metrics count them all
+            self._logged_s = now_s
+            log.warning("%s raised %s\n%s", self.description.name, name, trace)
+        return events.worker_error(name, _text(error), trace if self._expose_tracebacks else None)
+
+
+def _result(value: Any) -> bytes:
+    """The OK with that value.
+
+    Raises:
+        ResultTooLarge: if it is larger than what is sent.
+        TypeError, OverflowError, ValueError: if msgpack cannot carry it.
+    """
+    event = events.worker_event(events.OK, [value], default=_plain)
+    if len(event) > MAX_RESULT_BYTES:
+        raise ResultTooLarge(f"the model's result has {len(event)} bytes; at most {MAX_RESULT_BYTES} are sent")
+    return event
 
 
 def _refusal(text: str) -> Answer:
-    return protocol.REFUSE, events.worker_event(events.ERR, ["BadRequest", text, None])
+    return protocol.REFUSE, events.worker_error("BadRequest", text)
 
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error).encode("utf-8", "replace").decode()
+        return _carried(str(error))
     except Exception:  # a model's own exception class may fail to say what it is
         return ""
+
+
+def _carried(text: str) -> str:
+    """Text as it can be sent: valid, and not as long as an input that it may quote."""
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}... ({len(text)} characters)"
+    return text.encode("utf-8", "replace").decode()
 
 
 def _plain(value: Any) -> Any:

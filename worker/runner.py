@@ -1,5 +1,6 @@
 """Runs a model's calls in threads of their own, so that the message loop never waits for a model."""
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 from cluster import events, protocol
 from cluster.events import ClientEvent
 from worker.procedures import Answer, PredictProcedure
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Call:
     answer: Answer | None = None
 
 
-_CANCELLED: Answer = (protocol.REPLY, events.worker_event(events.ERR, ["Cancelled", "the caller has gone", None]))
+_CANCELLED: Answer = (protocol.REFUSE, events.worker_error("Cancelled", "the caller has gone"))
 
 
 class ModelRunner:
@@ -67,8 +70,12 @@ class ModelRunner:
         while True:
             call = self._calls.get()
             registration = call.registration
-            if registration.live and call.number not in registration.cancelled:
-                call.answer = call.procedure.answer(call.event, call.payload)
-            else:
-                call.answer = _CANCELLED
+            try:
+                if registration.live and call.number not in registration.cancelled:
+                    call.answer = call.procedure.answer(call.event, call.payload)
+                else:
+                    call.answer = _CANCELLED
+            except Exception as error:  # a fault of ours must cost one call, and not the model's thread
+                log.exception("a call could not be answered")
+                call.answer = (protocol.REPLY, events.worker_error("WorkerError", type(error).__name__))
             self._done(call)

@@ -38,7 +38,7 @@ STATE_DRAINING = "draining"
 
 
 class RefusedError(Exception):
-    """The broker does not want this worker; the text is the broker's reason."""
+    """The broker does not want this worker; the text says so and why."""
 
 
 class Server:
@@ -56,7 +56,8 @@ class Server:
         self._procedures: Procedures | None = None
         self._runners: dict[str, ModelRunner] = {}
         self._registration = Registration("")
-        self._welcome = False
+        self._welcome = False  # the broker has accepted the READY
+        self._may_be_known = False  # the broker has got a READY, and may send work
         self._drain_agreed = False
         self._sent_ready_s = self._sent_ping_s = self._heard_s = float("-inf")
         self.state = STATE_LOADING
@@ -81,6 +82,7 @@ class Server:
         Raises:
             RefusedError: if the broker sends this worker away.
         """
+        self.turned_s = time.monotonic()
         self._models = models
         self._procedures = procedures
         self._runners = {
@@ -119,7 +121,7 @@ class Server:
         """Start again on a new socket: whatever was under way, the broker no longer waits for it from here."""
         self._registration.live = False
         self._registration = Registration(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
-        self._welcome = False
+        self._welcome = self._may_be_known = False
         self._metrics.connected.set(0)
         self.state = STATE_DRAINING if self._stop_signals else STATE_CONNECTING
         if self._socket is not None:
@@ -127,6 +129,7 @@ class Server:
         dealer = self._context.socket(zmq.DEALER)
         dealer.sndhwm = 0  # bounded by the room that this worker has
         dealer.rcvhwm = 0
+        dealer.ipv6 = True  # as well as IPv4
         dealer.immediate = True  # nothing is queued for a broker that is not there
         dealer.reconnect_ivl = 100
         dealer.reconnect_ivl_max = 1000
@@ -141,11 +144,12 @@ class Server:
             self._register_anew(f"nothing heard from the broker for {protocol.SILENCE_S:g} s")
         if self._stop_signals:
             # A broker that cannot be reached waits for nothing from here.
-            self._welcome = self._welcome and self._try_send([protocol.PING])
+            self._may_be_known = self._may_be_known and self._try_send([protocol.PING])
         elif not self._welcome:
             if now_s - self._sent_ready_s >= READY_INTERVAL_S:
                 self._sent_ready_s = now_s
-                self._try_send([protocol.READY, write_description(self._description())])
+                ready = [protocol.READY, write_description(self._description())]
+                self._may_be_known = self._try_send(ready) or self._may_be_known
         elif now_s - self._sent_ping_s >= protocol.WORKER_PING_INTERVAL_S:
             self._sent_ping_s = now_s
             self._try_send([protocol.PING])
@@ -209,7 +213,8 @@ class Server:
         elif kind == protocol.DRAIN:
             self._drain_agreed = True
         elif kind == protocol.BYE:
-            raise RefusedError(parts[0].decode("utf-8", "replace") if parts else "the broker gave no reason")
+            reason = parts[0].decode("utf-8", "replace") if parts else "it gave no reason"
+            raise RefusedError(f"the broker at {self._settings.broker} refuses this worker: {reason}")
 
     def _start(self, number: bytes, payload: bytes) -> None:
         assert self._procedures is not None
@@ -217,8 +222,9 @@ class Server:
         event = events.read_event(payload)
         procedure = self._procedures.find(event)
         if procedure is None:  # the broker sends only what READY named
-            error = ["NameError", ascii(event.name), None]
-            self._send_answer(number, protocol.REFUSE, events.worker_event(events.ERR, error))
+            self._send_answer(
+                number, protocol.REFUSE, events.worker_error("NameError", "not a procedure of this worker")
+            )
             return
         call = Call(self._registration, number, procedure, event, payload)
         self._runners[procedure.description.model].submit(call)
@@ -247,4 +253,4 @@ class Server:
 
     def _has_drained(self) -> bool:
         # Until the broker has agreed, work may be on its way.
-        return not self._welcome or (self._drain_agreed and not self._registration.owed)
+        return not self._may_be_known or (self._drain_agreed and not self._registration.owed)

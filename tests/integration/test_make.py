@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,7 @@ class Made:
         self.frontend = f"tcp://127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.environment = {
-            **{
-                key: value
-                for key, value in os.environ.items()
-                if not key.startswith(("BROKER_", "WORKER", "MAKE", "MFLAGS"))
-            },
+            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
             "VENV": str(Path(sys.executable).parents[1]),
             "CLUSTER_RUN": str(self.run_folder),
             "BROKER_FRONTEND": self.frontend,
@@ -77,7 +75,7 @@ def test_up_serves_and_down_stops(make: Made) -> None:
     assert make.frontend in printed
     assert "running already" in make("up"), "it is safe to repeat"
     status = make("status")
-    assert status.count("RUNNING") == 3
+    assert status.count("RUNNING") + status.count("STARTING") == 3
     first_port = make.environment["WORKER_HTTP"].rpartition(":")[2]
     assert f"worker-{first_port} " in status
     logs = make("logs")
@@ -118,6 +116,20 @@ def test_a_killed_worker_comes_back_and_nobody_notices(make: Made) -> None:
     assert answers == [{"species": "setosa"}] * len(answers)
 
 
+@pytest.mark.parametrize("name", ["broker", "worker"])
+def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) -> None:
+    make("up", WORKERS="1")
+    port = make.environment["WORKER_HTTP"].rpartition(":")[2]
+    log = make.run_folder / "logs" / "supervisord.log"
+    process = name if name == "broker" else f"worker-{port}"
+    wait_until(lambda: f"success: {process} entered RUNNING state" in log.read_text(), 10, "it runs for supervisor too")
+    (pid,) = [line.split()[3].rstrip(",") for line in make("status").splitlines() if line.startswith(process)]
+    os.kill(int(pid), signal.SIGTERM)
+    wait_until(lambda: log.read_text().count(f"spawned: '{process}'") == 2, 10, "supervisor starts it again")
+    assert f"exited: {process} (exit status 0; not expected)" in log.read_text(), "it ended in good order"
+    assert "{'species': 'setosa'}" in make("up")
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -144,6 +156,7 @@ def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Ma
     assert f"error: worker-{port} ended; the log is above; everything was stopped again" in printed
     log = (make.run_folder / "logs" / "supervisord.log").read_text()
     assert log.count(f"spawned: 'worker-{port}'") == 1
+    assert f"stopped: worker-{port} (exit status 2)" in log
     assert "not running" in make("status", code=1)
     assert "{'species': 'setosa'}" in make("up"), "and with the port free, it starts"
 
@@ -175,16 +188,16 @@ def test_a_worker_that_dies_at_every_start_is_started_later_and_later(make: Made
     try:
         log = make.run_folder / "logs" / "supervisord.log"
         port = make.environment["WORKER_HTTP"].rpartition(":")[2]
-        wait_until(
-            lambda: log.exists() and log.read_text().count(f"spawned: 'worker-{port}'") >= 2, 40, "a second start"
-        )
-        assert "BACKOFF" in wait_until(lambda: _backing_off(make), 40, "supervisor waits between starts")
+
+        def starts() -> list[datetime]:
+            lines = log.read_text().splitlines() if log.exists() else []
+            spawned = [line for line in lines if f"spawned: 'worker-{port}'" in line]
+            return [datetime.strptime(line.partition(",")[0], "%Y-%m-%d %H:%M:%S") for line in spawned]
+
+        wait_until(lambda: len(starts()) >= 4, 60, "supervisor starts it again and again")
+        gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(starts())]
+        assert gaps[2] > gaps[0], gaps
         assert get(make.http, "/readyz") == (503, "no worker has registered yet\n")
     finally:
         started.kill()
         started.wait()
-
-
-def _backing_off(make: Made) -> str:
-    status = make("status", code=1)
-    return status if "BACKOFF" in status else ""

@@ -68,6 +68,10 @@ class Misbehaver(_TestModel):
             return {"x": object()}
         if data == "huge":
             return 2**70
+        if data == "large":
+            return b"x" * (66 << 20)
+        if data == "nearly too large":
+            return b"x" * (63 << 20)
         if data == "odd":
             raise OddError
         if data == "surrogate":

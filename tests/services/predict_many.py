@@ -22,7 +22,6 @@ def main(address: str, calls: int) -> None:
     rows = [dict(zip(FIELDS, map(float, row), strict=True)) for row in load_iris().data]
     client: Any = zerorpc.Client(address, timeout=120)
     client.get_models()
-    print("connected", flush=True)  # noqa: T201
 
     def wrong(i: int) -> bool:
         answer = client.iris_model_predict(rows[i % len(rows)])

@@ -1,4 +1,4 @@
-"""A worker in some 80 lines, written from docs/protocol.md alone: it hosts `counter`, whose procedure is a stream.
+"""A worker in some 100 lines, written from docs/protocol.md alone: it hosts `counter`, whose procedure is a stream.
 
     RAW_BACKEND=tcp://127.0.0.1:4243 RAW_ID=one python -m tests.services.raw_worker
 
@@ -12,7 +12,8 @@ from typing import Any
 import msgpack
 import zmq
 
-READY, REPLY, PING, WELCOME, WORK, MORE, CANCEL = b"\x01", b"\x02", b"\x06", b"\x11", b"\x12", b"\x13", b"\x14"
+READY, REPLY, BYE, PING = b"\x01", b"\x02", b"\x05", b"\x06"
+WELCOME, WORK, MORE, CANCEL, RESET = b"\x11", b"\x12", b"\x13", b"\x14", b"\x15"
 
 
 def describe(worker_id: str) -> bytes:
@@ -47,40 +48,62 @@ class Stream:
         self.slots = 1
 
 
-def main(backend: str, worker_id: str) -> None:
+def serve(backend: str, worker_id: str) -> bool:
+    """Serve until the broker says RESET (True) or BYE (False)."""
     dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+    dealer.set(zmq.LINGER, 0)
+    dealer.set(zmq.IMMEDIATE, 1)
     dealer.connect(backend)
-    dealer.send_multipart([READY, describe(worker_id)])
     streams: dict[bytes, Stream] = {}
-    pinged_s = 0.0
+    welcome = False
+    said_s = 0.0
+    heard_s = time.monotonic()
+    kind = b""
 
     def reply(number: bytes, name: str, args: Any) -> None:
         dealer.send_multipart([REPLY, number, msgpack.packb([{}, name, args])])
 
+    def send_items(number: bytes, stream: Stream) -> bool:
+        """Send as many items as the client has room for; whether that was all."""
+        while stream.slots > 0:
+            stream.slots -= 1
+            if stream.at == stream.end:
+                reply(number, "STREAM_DONE", None)
+                return True
+            reply(number, "STREAM", [stream.at, worker_id])
+            stream.at += 1
+        return False
+
     while True:
-        if time.monotonic() - pinged_s > 1:
-            pinged_s = time.monotonic()
-            dealer.send(PING)
+        if time.monotonic() - said_s > (1.0 if welcome else 0.5) and dealer.poll(0, zmq.POLLOUT):
+            said_s = time.monotonic()
+            dealer.send_multipart([PING] if welcome else [READY, describe(worker_id)])
         if not dealer.poll(200):
+            if time.monotonic() - heard_s > 10:
+                break
             continue
+        heard_s = time.monotonic()
         kind, *parts = dealer.recv_multipart()
-        if kind == WORK:
+        if kind == WELCOME:
+            welcome = True
+        elif kind in (RESET, BYE):
+            break
+        elif kind == WORK:
             for number, event in zip(parts[::2], parts[1::2], strict=True):
                 streams[number] = Stream(msgpack.unpackb(event)[2][0])
         elif kind == MORE and parts[0] in streams:
             streams[parts[0]].slots += int.from_bytes(parts[1], "big")
         elif kind == CANCEL and parts[0] in streams:
-            streams[parts[0]].end = streams[parts[0]].at
+            reply(parts[0], "STREAM_DONE", None)
+            del streams[parts[0]]
         for number, stream in list(streams.items()):
-            while stream.slots > 0:
-                stream.slots -= 1
-                if stream.at == stream.end:
-                    reply(number, "STREAM_DONE", None)
-                    del streams[number]
-                    break
-                reply(number, "STREAM", [stream.at, worker_id])
-                stream.at += 1
+            if send_items(number, stream):
+                del streams[number]
+    dealer.close()
+    return kind != BYE
 
 
 if __name__ == "__main__":
-    main(os.environ["RAW_BACKEND"], os.environ["RAW_ID"])
+    registration = 1
+    while serve(os.environ["RAW_BACKEND"], f"{os.environ['RAW_ID']}-{registration}"):
+        registration += 1

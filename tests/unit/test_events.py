@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.routing import Core
-from cluster import events
+from broker import counters
+from cluster import events, protocol
 from cluster.events import BadFrameError, read_event
+from tests.unit.world import World
 
 ID = b"0123456789abcdef0123456789abcdef"
 
@@ -129,15 +130,60 @@ _frames = st.binary(max_size=80) | st.builds(
 )
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.lists(_frames, max_size=3)), max_size=10))
-def test_no_frames_of_a_client_make_the_core_raise(messages: list[tuple[bytes, list[bytes]]]) -> None:
-    core = Core(max_message_bytes=100_000, no_worker_grace_s=1.0)
-    for client, frames in messages:
-        core.client_message(client, frames, 0.0)
-        core.worker_message(client, frames, 0.0)
-    to_clients, _ = core.take_sends(0.0)
-    for _, (delimiter, payload) in to_clients:
-        assert delimiter == b""
-        header, name, _ = msgpack.unpackb(payload)
-        assert header["response_to"] is not None
-        assert name in ("OK", "ERR")
+_nested = st.builds(
+    lambda byte, depth: byte * depth + b"\x90", st.sampled_from([b"\x91", b"\x81\x01"]), st.integers(0, 1100)
+)
+_arguments = st.binary(max_size=20) | _nested.map(lambda nested: b"\x91" + nested)
+_calls = st.builds(
+    lambda call, name, args: (
+        b"\x93" + bytes(msgpack.packb({"message_id": call, "v": 3})) + bytes(msgpack.packb(name)) + args
+    ),
+    st.integers(0, 3),
+    st.sampled_from(["m_predict", "get_model_metadata", "_zerorpc_help", "_zerorpc_args", "_zerorpc_inspect"]),
+    _arguments,
+)
+_later = st.builds(
+    lambda call, name, args: (
+        b"\x93"
+        + bytes(msgpack.packb({"message_id": 9, "v": 3, "response_to": call}))
+        + bytes(msgpack.packb(name))
+        + args
+    ),
+    st.integers(0, 3),
+    st.sampled_from(["_zpc_hb", "_zpc_more", "OK"]),
+    _arguments,
+)
+_answers = st.builds(
+    lambda name, args: b"\x93\x80" + bytes(msgpack.packb(name)) + args,
+    st.sampled_from(["OK", "ERR", "STREAM", "STREAM_DONE", "_zpc_hb", "O" * 40]),
+    _arguments,
+)
+_steps = st.lists(
+    st.tuples(st.just("client"), st.sampled_from([b"a", b"b"]), st.one_of(_frames, _calls, _later))
+    | st.tuples(st.just("answer"), st.sampled_from([protocol.REPLY, protocol.REFUSE]), _answers | _frames)
+    | st.tuples(st.just("worker"), st.sampled_from([b"w1", b"a"]), _frames)
+    | st.tuples(st.just("lost"), st.sampled_from([b"w1", b"a", b"b"]), st.just(b"")),
+    max_size=15,
+)
+
+
+@given(_steps)
+def test_no_bytes_of_anyone_make_the_core_raise(steps: list[tuple[str, bytes, bytes]]) -> None:
+    world = World()
+    world.join(b"w1", slots=2)
+    given_work: list[bytes] = []
+    for what, who, payload in steps:
+        if what == "client":
+            world.say_bytes(who, payload)
+        elif what == "answer" and given_work:
+            world.from_worker(b"w1", who, given_work.pop(0), payload)
+        elif what == "worker":
+            world.from_worker(who, *[payload[i : i + 1] for i in range(len(payload))][:1], payload[1:])
+        elif what == "lost":
+            world.core.client_lost(who, counters.UNREACHABLE, world.now_s)
+            world.core.worker_lost(who, world.now_s)
+        world.pass_time(0.25)
+        given_work += [work.number for work in world.work_of(b"w1")]
+        service = world.core.catalogue.services["m"]
+        assert 0 <= service.free <= 2 * len(service.hostings)
+        assert all(procedure.waiting >= 0 for procedure in world.core.catalogue.procedures.values())

@@ -6,6 +6,7 @@ import msgpack
 import pytest
 
 from cluster import events, protocol
+from worker import procedures
 from worker.metrics import WorkerMetrics
 from worker.models import ModelManager, configured_entries
 from worker.procedures import Procedures
@@ -88,6 +89,31 @@ def test_tracebacks_are_sent_only_where_asked_for() -> None:
     _, _, args = Bench("Misbehaving", expose_tracebacks=True).call("misbehaver_predict", "x")
     assert "Traceback" in args[2]
     assert "MLModelException: cannot: x" in args[2]
+
+
+@pytest.mark.parametrize("told", ["surrogate", "odd", "unpackable", "exit"])
+def test_tracebacks_of_odd_errors_are_sent_too(told: str) -> None:
+    bench = Bench("Misbehaving", expose_tracebacks=True)
+    _, reply, args = bench.call("misbehaver_predict", told)
+    assert reply == "ERR"
+    assert "Traceback" in args[2]
+    assert (
+        bench.metrics.registry.get_sample_value("zerorpc_worker_predictions_in_progress", {"model": "misbehaver"}) == 0
+    )
+
+
+def test_the_text_of_an_error_is_no_longer_than_can_be_read() -> None:
+    _, _, args = Bench("Misbehaving").call("misbehaver_predict", "x" * 1_000_000)
+    assert args[1].startswith("cannot: xxx")
+    assert args[1].endswith("(1000008 characters)")
+    assert len(args[1]) < 20_000
+
+
+def test_a_result_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procedures, "MAX_RESULT_BYTES", 1000)
+    _, reply, args = Bench("EchoOnly").call("echo_predict", "x" * 1000)
+    assert (reply, args[0]) == ("ERR", "ResultTooLarge")
+    assert "at most 1000 are sent" in args[1]
 
 
 def test_numpy_values_become_plain_ones() -> None:

@@ -1,5 +1,7 @@
 """The routing core, message by message."""
 
+from dataclasses import asdict
+
 import msgpack
 import pytest
 
@@ -310,8 +312,51 @@ def test_a_workers_own_header_fields_reach_the_client(world: World) -> None:
     assert reply.header["v"] == 3
 
 
+@pytest.mark.parametrize("name", ["_zpc_hb", "_zpc_more", "FOO", "ok"])
+def test_events_that_a_worker_has_no_business_to_send_go_nowhere(world: World, name: str) -> None:
+    world.call(A, b"id")
+    (work,) = world.work_of(W1)
+    assert world.answer(W1, work.number, name) == []
+    assert world.core.counters.bad_frames == {"worker_event": 1}
+    assert [reply.name for reply in world.answer(W1, work.number)] == ["OK"]
+    world.assert_at_rest()
+
+
+@pytest.mark.parametrize("nested", [b"\x91" * 990 + b"\x90", b"\x91" * 1001 + b"\x90", b"\x81\x01" * 1000 + b"\x90"])
+@pytest.mark.parametrize("name", ["_zerorpc_help", "_zerorpc_args", "get_model_metadata"])
+def test_deeply_nested_arguments_to_the_broker_itself_are_answered(world: World, name: str, nested: bytes) -> None:
+    head = msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb(name)
+    (reply,) = world.say_bytes(A, b"\x93" + head + b"\x91" + nested)
+    assert reply.args[0] in ("BadRequest", "KeyError", "ValueError")
+    assert len(reply.args[1]) < 300
+
+
+def test_large_arguments_to_the_broker_itself_are_not_unpacked(world: World) -> None:
+    head = msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb("_zerorpc_help")
+    (reply,) = world.say_bytes(A, b"\x93" + head + b"\x91\xdd" + (50_000).to_bytes(4, "big") + b"\x80" * 50_000)
+    assert reply.args[0] == "BadRequest"
+    assert "at most" in reply.args[1]
+
+
+def test_a_large_later_event_is_dropped_unread(world: World) -> None:
+    world.call(A, b"id")
+    world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [[{}] * 10_000])
+    assert world.core.counters.bad_frames == {"unexpected_event": 1}
+
+
 @pytest.mark.parametrize(
-    "event", [b"", b"\xc1", b"\x93", b"\x93\x80", b"\x93\x80\xc0\xc0", b"garbage", b"\x93\x81\xa1"]
+    "event",
+    [
+        b"",
+        b"\xc1",
+        b"\x93",
+        b"\x93\x80",
+        b"\x93\x80\xc0\xc0",
+        b"\x93\x80\xa2OK",
+        b"\x93\x80\xa3OK",
+        b"garbage",
+        b"\x93\x81\xa1",
+    ],
 )
 def test_an_answer_that_cannot_be_read_is_an_error_and_not_silence(world: World, event: bytes) -> None:
     world.call(A, b"id")
@@ -376,7 +421,7 @@ def test_a_call_that_was_under_way_in_two_deaths_is_not_tried_again(world: World
     assert name == "WorkerLost"
     assert "w2" in text
     assert world.work_of(b"w3") == []
-    assert world.core.counters.worker_lost == {counters.EXIT: 2}
+    assert +world.core.counters.worker_lost == {counters.EXIT: 2}
     assert world.outcomes() == {counters.WORKER_LOST: 1}
     world.assert_at_rest()
 
@@ -404,7 +449,7 @@ def test_a_retry_that_finds_no_worker_is_answered_as_lost_and_not_as_never_execu
 def test_a_worker_that_was_silent_is_counted_as_lost_by_heartbeat(world: World) -> None:
     world.pass_time(protocol.HEARTBEAT_TIMEOUT_S + 1)
     world.core.worker_lost(W1, world.now_s)
-    assert world.core.counters.worker_lost == {counters.HEARTBEAT: 1}
+    assert +world.core.counters.worker_lost == {counters.HEARTBEAT: 1}
 
 
 def test_an_error_of_the_broker_in_mid_stream_waits_for_a_free_slot(world: World) -> None:
@@ -456,7 +501,7 @@ def test_a_draining_worker_gets_no_work_and_may_finish_what_it_has(world: World)
     assert world.work_of(W1) == []
     assert [r.name for r in world.answer(W1, work.number)] == ["OK"]
     world.from_worker(W1, protocol.BYE)
-    assert not world.core.counters.worker_lost
+    assert not +world.core.counters.worker_lost
     world.join(W2)
     assert len(world.work_of(W2)) == 1
 
@@ -479,7 +524,7 @@ def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: Wo
     world.core.worker_message(b"other connection", [protocol.READY, body], world.now_s)
     world.flush()
     assert [worker.identity for worker in world.core.catalogue.workers.values()] == [b"other connection"]
-    assert world.core.counters.worker_lost == {counters.EVICTED: 1}
+    assert +world.core.counters.worker_lost == {counters.EVICTED: 1}
     assert len(world.work_of(b"other connection")) == 1
 
 
@@ -495,7 +540,17 @@ def test_every_worker_is_pinged_so_that_a_dead_one_is_noticed(world: World) -> N
         (b"\xc1", "msgpack"),
         (msgpack.packb([]), "version"),
         (msgpack.packb({"protocol": 99}), "99"),
+        (msgpack.packb({"protocol": True}), "bool"),
+        (b"\x81\xa8protocol" + b"\x91" * 1000 + b"\x90", "version list"),
         (msgpack.packb({"protocol": protocol.VERSION}), "id"),
+        (msgpack.packb({**asdict(describe("w")), "pid": "1"}), "pid"),
+        (msgpack.packb({**asdict(describe("w")), "host": b"bytes"}), "JSON"),
+        (msgpack.packb({**asdict(describe("w")), "id": ""}), "the id should be"),
+        (msgpack.packb({**asdict(describe("w")), "id": "a\nb"}), "the id should be"),
+        (msgpack.packb(asdict(describe("w", "same", "same"))), "one qualified name"),
+        (msgpack.packb(asdict(describe("w", slots=0))), "at least one slot"),
+        (msgpack.packb(asdict(describe("w", "unknown", "x")) | {"models": []}), "not among its models"),
+        (b"\x81" + b"x" * (5 << 20), "at most"),
     ],
 )
 def test_a_ready_that_cannot_be_read_is_refused_with_a_reason(body: bytes, says: str) -> None:
@@ -544,9 +599,40 @@ def test_what_a_vanished_client_had_running_is_cancelled_and_its_room_comes_back
     world.flush()
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
     assert world.core.catalogue.services["m"].free == 0, "the worker is still at it"
+    assert world.outcomes() == {}, "it may be executed or not"
     assert world.answer(W1, work.number) == []
+    assert world.outcomes() == {counters.OK: 1}, "as the worker counts it"
+    assert +world.core.counters.clients_dropped == {counters.UNREACHABLE: 1}
+    world.assert_at_rest()
+
+
+def test_what_was_cancelled_before_it_ran_is_counted_so(world: World) -> None:
+    world.call(A, b"id")
+    (work,) = world.work_of(W1)
+    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    error = msgpack.packb([{}, "ERR", ["Cancelled", "", None]])
+    assert world.from_worker(W1, protocol.REFUSE, work.number, error) == []
     assert world.outcomes() == {counters.CANCELLED: 1}
     world.assert_at_rest()
+
+
+def test_what_ran_for_a_vanished_client_when_its_worker_died_is_not_tried_again(world: World) -> None:
+    world.join(W2)
+    world.call(A, b"id")
+    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.worker_lost(W1, world.now_s)
+    world.flush()
+    assert world.work_of(W2) == []
+    assert world.outcomes() == {counters.CANCELLED: 1}
+    world.assert_at_rest()
+
+
+def test_a_client_is_dropped_once_however_many_calls_it_had(world: World) -> None:
+    for i in range(50):
+        world.call(A, i)
+    for _ in range(50):
+        world.core.client_lost(A, counters.STALLED, world.now_s)
+    assert +world.core.counters.clients_dropped == {counters.STALLED: 1}
 
 
 def test_the_books_balance() -> None:
@@ -561,3 +647,19 @@ def test_the_books_balance() -> None:
     world.answer(W1, world.work_of(W1)[0].number)
     counted = sum(sum(p.outcomes.values()) for p in world.core.catalogue.procedures.values())
     assert counted + world.core.counters.unknown_method.total() == sent
+
+
+def test_a_worker_that_registers_again_unreadably_is_sent_away_and_gets_no_more_work(world: World) -> None:
+    world.from_worker(W1, protocol.READY, b"\xc1")
+    assert world.kinds_to(W1)[-1] == protocol.BYE
+    assert not world.core.catalogue.workers
+    world.call(A, b"id")
+    assert world.work_of(W1) == []
+
+
+def test_a_worker_that_is_refused_displaces_nobody(world: World) -> None:
+    description = describe("w1", "other")
+    description.procedures[0] = protocol.ProcedureDescription("get_models", "other", "", [])
+    world.from_worker(W2, protocol.READY, write_description(description))
+    assert world.kinds_to(W2) == [protocol.BYE]
+    assert [worker.identity for worker in world.core.catalogue.workers.values()] == [W1]

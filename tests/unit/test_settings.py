@@ -1,5 +1,6 @@
 """Settings are checked, and refused in one sentence that names the setting, the value and the way out."""
 
+import os
 import re
 from pathlib import Path
 
@@ -12,8 +13,14 @@ from worker.settings import WorkerSettings
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("BROKER_", "WORKER_"))]:
+        monkeypatch.delenv(name)
+
+
 def test_every_setting_has_its_default() -> None:
-    broker, worker = load(BrokerSettings, {}), load(WorkerSettings, {})
+    broker, worker = load(BrokerSettings), load(WorkerSettings)
     assert (broker.frontend, broker.backend) == ("tcp://127.0.0.1:4242", "tcp://127.0.0.1:4243")
     assert broker.http == "127.0.0.1:8420"
     assert (worker.broker, worker.http) == ("tcp://127.0.0.1:4243", "127.0.0.1:8421")
@@ -49,16 +56,18 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, va
     assert "\n" not in sentence
 
 
-def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
+def test_an_unknown_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_FRONTED", "x")
     with pytest.raises(WrongSettingError, match="BROKER_FRONTED='x' is no setting; did you mean BROKER_FRONTEND"):
-        load(BrokerSettings, {"BROKER_FRONTED": "x"})
+        load(BrokerSettings)
 
 
 @pytest.mark.parametrize(
     "name", ["BROKER_PORT", "BROKER_SERVICE_HOST", "BROKER_PORT_4242_TCP_ADDR", "BROKER_SERVICE_PORT_RPC"]
 )
-def test_what_a_container_platform_adds_is_no_mistake(name: str) -> None:
-    load(BrokerSettings, {name: "tcp://10.0.0.1:4242"})
+def test_what_a_container_platform_adds_is_no_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:4242")
+    load(BrokerSettings)
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -47,7 +47,12 @@ class Work:
     """One conversation in a WORK."""
 
     number: bytes
-    event: list[Any]
+    payload: bytes
+
+    @property
+    def event(self) -> list[Any]:
+        event: list[Any] = msgpack.unpackb(self.payload)
+        return event
 
 
 @dataclass
@@ -93,7 +98,7 @@ class World:
         for send in [send for send in self.to_workers if send[0] == identity and send[1][0] == protocol.WORK]:
             self.to_workers.remove(send)
             frames = send[1][1:]
-            taken += [Work(frames[i], msgpack.unpackb(frames[i + 1])) for i in range(0, len(frames), 2)]
+            taken += [Work(frames[i], frames[i + 1]) for i in range(0, len(frames), 2)]
         return taken
 
     def kinds_to(self, identity: bytes) -> list[bytes]:
@@ -129,10 +134,10 @@ class World:
         assert not core._dirty
         for service in core.catalogue.services.values():
             assert not [conversation for conversation in service.queue if conversation.client is not None]
-            assert service.free == sum(hosting.slots for hosting in service.hostings)
+            assert service.free == service.model.slots * len(service.hostings)
         for worker in core.catalogue.workers.values():
             assert not worker.in_flight
         assert all(procedure.waiting == 0 for procedure in core.catalogue.procedures.values())
 
     def outcomes(self, name: str = "m_predict") -> dict[str, int]:
-        return dict(self.core.catalogue.procedures[name].outcomes)
+        return {outcome: count for outcome, count in self.core.catalogue.procedures[name].outcomes.items() if count}

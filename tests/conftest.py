@@ -1,0 +1,10 @@
+"""Settings of the whole test suite."""
+
+import os
+
+from hypothesis import settings
+
+# In CI the same examples each time: what fails there fails for its change, and not by chance.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("here", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
