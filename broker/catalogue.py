@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from broker.conversation import Conversation
 from broker.counters import OUTCOMES, UNKNOWN_METHOD, Histogram, from_zero
 from cluster.protocol import ModelDescription, WorkerDescription
+
+if TYPE_CHECKING:
+    from broker.conversation import Conversation
 
 
 class Procedure:
@@ -91,7 +93,6 @@ class Worker:
         registered_s, heard_s: when it came, when it last sent anything; monotonic seconds.
         dispatched: how many calls it was given.
         last_turn: a number that grows with each call given to any worker.
-        outgoing: the (number, event) pairs that go with its next WORK.
     """
 
     __slots__ = (
@@ -102,7 +103,6 @@ class Worker:
         "identity",
         "in_flight",
         "last_turn",
-        "outgoing",
         "registered_s",
         "state",
     )
@@ -117,7 +117,6 @@ class Worker:
         self.heard_s = now_s
         self.dispatched = 0
         self.last_turn = 0
-        self.outgoing: list[bytes] = []
 
 
 class Catalogue:

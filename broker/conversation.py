@@ -1,13 +1,27 @@
-"""One call and all that is said in it, and the client it belongs to. State only; what happens to it is in routing."""
+"""Conversations: one call each, with all that is said in it, and the clients they belong to.
+
+A conversation is opened by its client's first event and closed by its last reply; in between it waits in a queue or is
+with a worker (`dispatch`). This module keeps the table, speaks to the client, and counts how conversations end.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.events import ReplyWriter
+from broker.counters import Counters
+from broker.outbox import Outbox
+from cluster import events, protocol
+from cluster.events import ClientEvent, ReplyWriter
 
 if TYPE_CHECKING:
     from broker.catalogue import Hosting, Procedure
+
+BEAT_INTERVAL_S = 3.0
+"""Seconds between two heartbeats to the client of a conversation. Less than a stock client's 5 s, so that a passive
+one, which beats only when it was beaten to, is soon seen alive."""
+
+_HEARTBEAT_BODY = events.heartbeat_body()
+_NO_NUMBER = bytes(protocol.NUMBER_BYTES)
 
 
 class Client:
@@ -62,22 +76,15 @@ class Conversation:
     )
 
     def __init__(
-        self,
-        number: bytes,
-        client: Client,
-        message_id: bytes,
-        version: int,
-        procedure: Procedure,
-        event: bytes,
-        now_s: float,
-    ) -> None:
+        self, number: bytes, client: Client, first: ClientEvent, procedure: Procedure, event: bytes, now_s: float
+    ):
         self.number = number
         self.client: Client | None = client
-        self.message_id = message_id
-        self.version = version
+        self.message_id = first.message_id
+        self.version = first.version
         self.procedure = procedure
         self.event = event
-        self.replies = ReplyWriter(message_id, version, number)
+        self.replies = ReplyWriter(first.message_id, first.version, number)
         self.hosting: Hosting | None = None
         self.arrived_s = now_s
         self.beaten_s = now_s
@@ -85,3 +92,104 @@ class Conversation:
         self.streamed = False
         self.deaths = 0
         self.failure: tuple[bytes, str] | None = None
+
+
+class Conversations:
+    """The table of all conversations whose client waits."""
+
+    def __init__(self, outbox: Outbox, counters: Counters) -> None:
+        self._outbox = outbox
+        self._counters = counters
+        self._clients: dict[bytes, Client] = {}
+        self._open: dict[bytes, Conversation] = {}  # by number, and so the oldest first
+        self._last_number = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def client(self, identity: bytes) -> Client | None:
+        """The client of that connection; None if it has nothing open."""
+        return self._clients.get(identity)
+
+    def open(
+        self, identity: bytes, first: ClientEvent, procedure: Procedure, event: bytes, now_s: float
+    ) -> Conversation:
+        """Begin a conversation."""
+        client = self._clients.get(identity)
+        if client is None:
+            client = self._clients[identity] = Client(identity)
+        self._last_number += 1
+        number = self._last_number.to_bytes(protocol.NUMBER_BYTES, "big")
+        conversation = Conversation(number, client, first, procedure, event, now_s)
+        client.open[first.message_id] = conversation
+        self._open[number] = conversation
+        return conversation
+
+    def say(self, conversation: Conversation, event: bytes) -> None:
+        """Send the client an event, if it is still there."""
+        if conversation.client is not None:
+            self._outbox.to_client(conversation.client.identity, event)
+
+    def beat(self, conversation: Conversation, now_s: float) -> None:
+        """Send the client a heartbeat."""
+        conversation.beaten_s = now_s
+        self.say(conversation, conversation.replies.from_body(_HEARTBEAT_BODY))
+
+    def beat_to_old_ones(self, now_s: float) -> None:
+        """Send heartbeats where one is due."""
+        for conversation in self._open.values():
+            if now_s - conversation.arrived_s < BEAT_INTERVAL_S:
+                break  # all that follow are younger
+            if now_s - conversation.beaten_s >= BEAT_INTERVAL_S:
+                self.beat(conversation, now_s)
+
+    def add_slots(self, conversation: Conversation, slots: int, now_s: float) -> None:
+        """The client has room for more events, perhaps for an error that waits."""
+        conversation.slots = min(conversation.slots + slots, events.MAX_SLOTS)
+        if conversation.failure is not None and conversation.slots > 0:
+            body, outcome = conversation.failure
+            self._end(conversation, body, outcome, now_s)
+
+    def fail(self, conversation: Conversation, name: str, text: str, outcome: str, now_s: float) -> None:
+        """End a conversation with an error of the broker's own.
+
+        One more event than the client can take would be its death (zerorpc `BufferedChannel` overflows), so in
+        mid-stream the error waits for a free slot.
+        """
+        body = events.error_body(conversation.version, name, text)
+        if conversation.slots > 0:
+            self._end(conversation, body, outcome, now_s)
+        else:
+            conversation.failure = (body, outcome)
+
+    def _end(self, conversation: Conversation, body: bytes, outcome: str, now_s: float) -> None:
+        self.say(conversation, conversation.replies.from_body(body))
+        self.close(conversation, outcome, now_s)
+
+    def close(self, conversation: Conversation, outcome: str, now_s: float) -> None:
+        """Count the conversation as ended, and forget it if its client has not gone already."""
+        procedure = conversation.procedure
+        procedure.outcomes[outcome] += 1
+        procedure.duration.observe(now_s - conversation.arrived_s)
+        if conversation.hosting is None:
+            procedure.waiting -= 1
+        if conversation.client is not None:
+            self.forget(conversation)
+
+    def forget(self, conversation: Conversation) -> None:
+        """From here on nobody waits for the conversation."""
+        client = conversation.client
+        assert client is not None
+        conversation.client = None
+        del self._open[conversation.number]
+        del client.open[conversation.message_id]
+        if not client.open:
+            del self._clients[client.identity]
+
+    def answer(
+        self, identity: bytes, first: ClientEvent, procedure: Procedure | None, outcome: str, body: bytes
+    ) -> None:
+        """Answer a first event without a conversation."""
+        (procedure.outcomes if procedure is not None else self._counters.unknown_method)[outcome] += 1
+        replies = ReplyWriter(first.message_id, first.version, _NO_NUMBER)
+        self._outbox.to_client(identity, replies.from_body(body))

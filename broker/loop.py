@@ -11,7 +11,8 @@ from typing import TypeVar
 import zmq
 
 from broker import counters
-from broker.routing import Core, Send
+from broker.outbox import Send
+from broker.routing import Core
 from broker.settings import BrokerSettings
 from cluster import protocol
 from cluster.settings import cannot_bind
@@ -142,11 +143,11 @@ class Loop:
                 if drain_until_s is None:
                     drain_until_s = now_s + self._settings.drain_timeout_s
                     self._core.drain()
-                    log.info("draining: %d calls are open", self._core.open_channels)
-                if not self._core.open_channels:
+                    log.info("draining: %d calls are open", len(self._core.conversations))
+                if not len(self._core.conversations):
                     break
                 if now_s >= drain_until_s:
-                    log.warning("stopping with %d calls still open", self._core.open_channels)
+                    log.warning("stopping with %d calls still open", len(self._core.conversations))
                     break
         self._log_notes()
         self._core.farewell()

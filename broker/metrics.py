@@ -105,6 +105,6 @@ def _of_the_whole(core: Core) -> list[Metric]:
         CounterMetricFamily(
             "zerorpc_broker_late_replies", "Answers of a worker that nobody waited for.", counts.late_replies
         ),
-        GaugeMetricFamily("zerorpc_broker_open_channels", "Conversations under way.", core.open_channels),
+        GaugeMetricFamily("zerorpc_broker_open_channels", "Conversations under way.", len(core.conversations)),
         build_info,
     ]

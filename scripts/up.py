@@ -79,6 +79,8 @@ def _what_is_missing(http: str) -> str:
     except urllib.error.HTTPError as error:
         return error.read().decode().strip()
     except OSError as error:
+        if isinstance(getattr(error, "reason", None), ConnectionRefusedError):
+            return "the processes start"
         return f"the broker does not answer at http://{http} ({getattr(error, 'reason', error)})"
     return ""
 

@@ -7,7 +7,7 @@ import gevent
 import pytest
 import zerorpc
 
-from tests.processes import cluster
+from tests.processes import cluster, wait_until
 
 LONG_S = 12.0
 """More than twice the 5 s of a stock client's heartbeat."""
@@ -38,7 +38,7 @@ def test_every_kind_of_client_waits_long_in_the_queue(tmp_path: Path) -> None:
     with cluster(tmp_path, "SleeperOnly") as made:
         first = gevent.spawn(made.client(), "sleeper_predict", LONG_S)
         waiting = [made.client(**options) for options in CLIENTS.values()]
-        gevent.sleep(0.2)  # lets the first call be sent first; the order is checked below
+        wait_until(lambda: made.in_flight() == 1, 5, "the first call runs")
         calls = [gevent.spawn(client, "sleeper_predict", 0.01) for client in waiting]
         gevent.joinall([first], timeout=5)
         assert not first.ready()

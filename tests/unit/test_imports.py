@@ -46,7 +46,9 @@ def reached_from(module: str) -> dict[str, set[str]]:
 
 def test_the_routing_core_imports_no_socket_no_clock_and_no_library() -> None:
     reached = reached_from("broker.routing")
-    assert {"broker.catalogue", "broker.introspection", *CODEC} <= set(reached), "the search follows imports"
+    assert {"broker.catalogue", "broker.dispatch", "broker.introspection", *CODEC} <= set(reached), (
+        "the search follows imports"
+    )
     for module, imports in reached.items():
         foreign = {name for name in imports if name.partition(".")[0] not in ("broker", "cluster")}
         roots = {name.partition(".")[0] for name in foreign}

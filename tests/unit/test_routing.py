@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from broker import counters
-from broker.routing import BEAT_INTERVAL_S
+from broker.conversation import BEAT_INTERVAL_S
 from cluster import protocol
 from cluster.descriptions import write_description
 from tests.unit.world import GRACE_S, MAX_MESSAGE_BYTES, World, describe
@@ -58,7 +58,7 @@ def test_equal_ids_of_two_clients_are_two_conversations(world: World) -> None:
 def test_ids_that_differ_in_type_only_are_two_conversations(world: World) -> None:
     for message_id in (b"1", "1", 1):
         world.call(A, message_id)
-    assert world.core.open_channels == 3
+    assert len(world.core.conversations) == 3
     assert not world.core.counters.bad_frames
 
 
@@ -248,7 +248,7 @@ def test_an_unknown_procedure_is_a_name_error(world: World) -> None:
     "name", ["__init__", "_model", "run", "", "m_predict ", "x" * 1_000_000, "\udcff".encode("utf-8", "surrogatepass")]
 )
 def test_nothing_but_procedures_is_callable(world: World, name: object) -> None:
-    world.core._max_message_bytes = 1 << 24
+    world.core._frontend._max_message_bytes = 1 << 24
     (reply,) = world.say(A, {"message_id": b"id", "v": 3}, name, [])
     assert reply.args[0] == ("NameError" if isinstance(name, str) else "BadRequest")
     assert len(reply.args[1]) < 300

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgpack
 
-from broker.routing import Core, Send
+from broker.outbox import Send
+from broker.routing import Core
 from cluster import protocol
 from cluster.descriptions import write_description
 from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
@@ -129,9 +130,9 @@ class World:
 
     def assert_at_rest(self) -> None:
         core = self.core
-        assert core.open_channels == 0
-        assert not core._clients
-        assert not core._dirty
+        assert len(core.conversations) == 0
+        assert not core.conversations._clients
+        assert not core._dispatcher._dirty
         for service in core.catalogue.services.values():
             assert not [conversation for conversation in service.queue if conversation.client is not None]
             assert service.free == service.model.slots * len(service.hostings)

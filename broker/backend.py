@@ -1,0 +1,158 @@
+"""The workers' side of the core: registration, answers, leaving, in the protocol of docs/protocol.md."""
+
+from broker import counters
+from broker.catalogue import Catalogue, Worker
+from broker.conversation import Conversation, Conversations
+from broker.counters import Counters
+from broker.dispatch import Dispatcher
+from broker.outbox import Outbox
+from cluster import events, protocol
+from cluster.descriptions import read_description
+
+_EVENTS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
+"""What a worker may say in a conversation."""
+
+_KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING))
+"""What a registered worker may send, beside READY."""
+
+_MAX_REASON = 500
+"""Longest reason for sending a worker away, in characters: part of it is the worker's own words."""
+
+
+class Backend:
+    """Takes the workers' messages."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        conversations: Conversations,
+        dispatcher: Dispatcher,
+        counts: Counters,
+        outbox: Outbox,
+    ) -> None:
+        self._catalogue = catalogue
+        self._conversations = conversations
+        self._dispatcher = dispatcher
+        self._counters = counts
+        self._outbox = outbox
+        self._pinged_s = float("-inf")
+
+    def message(self, identity: bytes, frames: list[bytes], now_s: float) -> None:
+        """A message: its kind, and what belongs to it."""
+        kind, parts = (frames[0], frames[1:]) if frames else (b"", [])
+        worker = self._catalogue.workers.get(identity)
+        if worker is not None:
+            worker.heard_s = now_s
+        if kind == protocol.READY:
+            self._ready(identity, worker, parts, now_s)
+        elif kind not in _KINDS:
+            self._counters.bad_frames["worker_protocol"] += 1
+        elif worker is None:
+            self._from_stranger(identity, kind, parts)
+        elif kind in (protocol.REPLY, protocol.REFUSE):
+            if not parts or len(parts) % 2:
+                self._counters.bad_frames["worker_protocol"] += 1
+                return
+            for number, event in zip(parts[::2], parts[1::2], strict=True):
+                self._reply(worker, kind, number, event, now_s)
+        elif kind == protocol.DRAIN:
+            self._catalogue.drain(worker, now_s)
+            self._outbox.to_worker(identity, protocol.DRAIN)  # from here on there is no more work for it
+        elif kind == protocol.BYE:
+            self._dispatcher.drop_worker(worker, counters.EXIT if worker.in_flight else None, now_s)
+
+    def _from_stranger(self, identity: bytes, kind: bytes, parts: list[bytes]) -> None:
+        """It has been given up, or the broker is a new one: what it still answers, nobody waits for."""
+        if kind in (protocol.REPLY, protocol.REFUSE):
+            self._counters.late_replies += len(parts) // 2
+        if kind != protocol.BYE:
+            self._outbox.to_worker(identity, protocol.RESET)
+
+    def worker_lost(self, identity: bytes, now_s: float) -> None:
+        """Give up a worker that cannot be reached."""
+        worker = self._catalogue.workers.get(identity)
+        if worker is not None:
+            was_silent = now_s - worker.heard_s >= protocol.HEARTBEAT_TIMEOUT_S
+            self._dispatcher.drop_worker(worker, counters.HEARTBEAT if was_silent else counters.EXIT, now_s)
+
+    def ping_if_due(self, now_s: float) -> None:
+        """Send every worker a sign of life: the send to a dead one fails."""
+        if now_s - self._pinged_s >= protocol.PING_INTERVAL_S:
+            self._pinged_s = now_s
+            for identity in self._catalogue.workers:
+                self._outbox.to_worker(identity, protocol.PING)
+
+    def farewell(self) -> None:
+        """Tell the workers that this broker knows them no longer."""
+        for identity in self._catalogue.workers:
+            self._outbox.to_worker(identity, protocol.RESET)
+
+    # -- registration ---------------------------------------------------------------------------------------------
+
+    def _ready(self, identity: bytes, worker: Worker | None, parts: list[bytes], now_s: float) -> None:
+        try:
+            description = read_description(parts[0] if parts else b"")
+        except protocol.ProtocolError as error:
+            self._send_away(identity, worker, str(error), now_s)
+            return
+        if worker is not None and worker.description.id == description.id:
+            self._outbox.to_worker(identity, protocol.WELCOME)  # it asked again before it had read the first
+            return
+        objection = self._catalogue.objection(description)
+        if objection is not None:
+            self._send_away(identity, worker, f"{description.id}: {objection}", now_s)
+            return
+        for former in [one for one in self._catalogue.workers.values() if one.description.id == description.id]:
+            # Its connection broke before it had read the WELCOME.
+            self._dispatcher.drop_worker(former, counters.EVICTED, now_s)
+        if worker is not None:
+            self._dispatcher.drop_worker(worker, counters.EVICTED, now_s)
+        worker = self._catalogue.add(identity, description, now_s)
+        self._outbox.to_worker(identity, protocol.WELCOME)
+        for hosting in worker.hostings.values():
+            self._dispatcher.has_room(hosting.service)
+        self._outbox.note(f"worker {description.id} registered; it hosts {', '.join(worker.hostings) or 'nothing'}")
+
+    def _send_away(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
+        if worker is not None:
+            self._dispatcher.drop_worker(worker, counters.EVICTED, now_s)
+        self._outbox.to_worker(identity, protocol.BYE, reason[:_MAX_REASON].encode("utf-8", "replace"))
+        self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON]!a}")
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    def _reply(self, worker: Worker, kind: bytes, number: bytes, event: bytes, now_s: float) -> None:
+        conversation = worker.in_flight.get(number)
+        if conversation is None:
+            self._counters.late_replies += 1
+            return
+        name = events.event_name(event)
+        if name is not None and name not in _EVENTS:
+            self._counters.bad_frames["worker_event"] += 1
+            return
+        try:
+            to_client = conversation.replies.from_event(event)
+        except events.BadFrameError:
+            name = None
+        if name is None:
+            # Its caller must not wait for ever for what the worker can no longer say.
+            self._counters.bad_frames["worker_event"] += 1
+            name, to_client = events.ERR, _unreadable(conversation)
+        conversation.slots -= 1
+        self._conversations.say(conversation, to_client)
+        if name == events.STREAM:
+            conversation.streamed = True
+        else:
+            self._dispatcher.release(conversation)
+            self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
+
+
+def _outcome(conversation: Conversation, kind: bytes, name: str) -> str:
+    if kind == protocol.REFUSE:  # not executed: it could not be read, or was cancelled before it began
+        return counters.BAD_REQUEST if conversation.client is not None else counters.CANCELLED
+    return counters.ERROR if name == events.ERR else counters.OK
+
+
+def _unreadable(conversation: Conversation) -> bytes:
+    text = "the worker's answer could not be read"
+    return conversation.replies.from_body(events.error_body(conversation.version, "WorkerError", text))
