@@ -21,7 +21,7 @@ def main() -> None:
     logs.configure()
     try:
         settings = load(BrokerSettings)
-        core = Core(max_message_bytes=settings.max_message_bytes, no_worker_grace_s=settings.no_worker_grace_s)
+        core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits())
         loop = Loop(core, settings)
         http = HttpEndpoint("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
     except WrongSettingError as error:

@@ -144,7 +144,10 @@ class Backend:
             conversation.streamed = True
         else:
             self._dispatcher.release(conversation)
-            self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
+            if conversation.closed:
+                self._counters.late_replies += 1  # its deadline had passed
+            else:
+                self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
 
 
 def _outcome(conversation: Conversation, kind: bytes, name: str) -> str:

@@ -6,11 +6,12 @@ are gone, so that a call in a restart waits for a worker instead of being told t
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from broker.counters import OUTCOMES, UNKNOWN_METHOD, Histogram, from_zero
+from broker.queue import CallQueue
 from cluster.protocol import ModelDescription, WorkerDescription
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Service:
 
     Attributes:
         model: its description, from the worker that registered last.
-        queue: calls that wait for room, oldest first; those whose client went away are skipped when their turn comes.
+        queue: calls that wait for room.
         hostings: the ready workers that host it.
         free: the room on all of them.
         unserved_since_s: since when no worker has been ready; None while one is.
@@ -56,7 +57,7 @@ class Service:
 
     def __init__(self, model: ModelDescription, now_s: float) -> None:
         self.model = model
-        self.queue: deque[Conversation] = deque()
+        self.queue = CallQueue()
         self.hostings: list[Hosting] = []
         self.free = 0
         self.unserved_since_s: float | None = now_s

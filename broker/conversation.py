@@ -21,6 +21,7 @@ BEAT_INTERVAL_S = 3.0
 one, which beats only when it was beaten to, is soon seen alive."""
 
 _HEARTBEAT_BODY = events.heartbeat_body()
+_NEVER_S = float("inf")
 _NO_NUMBER = bytes(protocol.NUMBER_BYTES)
 
 
@@ -52,6 +53,9 @@ class Conversation:
         replies: writes the events that go to the client.
         hosting: the model and worker that answers it; None while it waits in the queue.
         arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
+        deadline_s: when it has waited or run for too long; monotonic seconds. What it does now, queue or run, sets it.
+        asked_until_s: how long its client wants to wait at most; monotonic seconds.
+        closed: whether it has been counted; only the worker's answer may still be to come.
         slots: how many more stream items the client has said it can take.
         streamed: whether the client has got an item of a stream.
         deaths: how many workers died while they had it.
@@ -60,8 +64,11 @@ class Conversation:
 
     __slots__ = (
         "arrived_s",
+        "asked_until_s",
         "beaten_s",
         "client",
+        "closed",
+        "deadline_s",
         "deaths",
         "event",
         "failure",
@@ -88,6 +95,9 @@ class Conversation:
         self.hosting: Hosting | None = None
         self.arrived_s = now_s
         self.beaten_s = now_s
+        self.asked_until_s = _NEVER_S if first.timeout_s is None else now_s + first.timeout_s
+        self.deadline_s = self.asked_until_s
+        self.closed = False
         self.slots = 1  # a sender starts with one (zerorpc `BufferedChannel`)
         self.streamed = False
         self.deaths = 0
@@ -143,6 +153,10 @@ class Conversations:
             if now_s - conversation.beaten_s >= BEAT_INTERVAL_S:
                 self.beat(conversation, now_s)
 
+    def overdue(self, now_s: float) -> list[Conversation]:
+        """Those whose deadline has passed."""
+        return [one for one in self._open.values() if one.deadline_s <= now_s and one.failure is None]
+
     def add_slots(self, conversation: Conversation, slots: int, now_s: float) -> None:
         """The client has room for more events, perhaps for an error that waits."""
         conversation.slots = min(conversation.slots + slots, events.MAX_SLOTS)
@@ -168,11 +182,10 @@ class Conversations:
 
     def close(self, conversation: Conversation, outcome: str, now_s: float) -> None:
         """Count the conversation as ended, and forget it if its client has not gone already."""
+        conversation.closed = True
         procedure = conversation.procedure
         procedure.outcomes[outcome] += 1
         procedure.duration.observe(now_s - conversation.arrived_s)
-        if conversation.hosting is None:
-            procedure.waiting -= 1
         if conversation.client is not None:
             self.forget(conversation)
 

@@ -10,12 +10,26 @@ ERROR = "error"
 NOT_FOUND = "not_found"
 BAD_REQUEST = "bad_request"
 TOO_LARGE = "too_large"
+BUSY = "busy"
 NO_WORKERS = "no_workers"
 DRAINING = "draining"
+DEADLINE = "deadline"
 WORKER_LOST = "worker_lost"
 CANCELLED = "cancelled"
 
-OUTCOMES = (OK, ERROR, NOT_FOUND, BAD_REQUEST, TOO_LARGE, NO_WORKERS, DRAINING, WORKER_LOST, CANCELLED)
+OUTCOMES = (
+    OK,
+    ERROR,
+    NOT_FOUND,
+    BAD_REQUEST,
+    TOO_LARGE,
+    BUSY,
+    NO_WORKERS,
+    DRAINING,
+    DEADLINE,
+    WORKER_LOST,
+    CANCELLED,
+)
 
 # Why a worker was given up. The names are the values of the `reason` label.
 EXIT = "exit"

@@ -1,13 +1,39 @@
 """Who gets which call, and when: the queues of the services, the room of the workers, and the calls of dead workers."""
 
+from dataclasses import dataclass
+
 from broker import counters
 from broker.catalogue import Catalogue, Service, Worker
-from broker.conversation import Conversation, Conversations
+from broker.conversation import Client, Conversation, Conversations
 from broker.counters import Counters
 from broker.outbox import Outbox
+from cluster import protocol
 
 _MOST_DEATHS = 2
 """A call that was under way in as many deaths of workers is not tried again: it may be what they died of."""
+
+
+EXPIRE_INTERVAL_S = 0.25
+"""Seconds between two looks for calls whose deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, and how long.
+
+    Attributes:
+        no_worker_grace_s: how long a call waits where no worker is ready, in seconds, before it gets `NoWorkers`.
+        queue_timeout_s: how long a call may wait in its queue, in seconds.
+        queue_calls, queue_bytes: how many calls, and bytes of events, may wait for one model.
+        client_calls, client_bytes: how much of that may be one client's.
+    """
+
+    no_worker_grace_s: float = 10.0
+    queue_timeout_s: float = 120.0
+    queue_calls: int = 20_000
+    queue_bytes: int = 256 * 1024 * 1024
+    client_calls: int = 2_000
+    client_bytes: int = 64 * 1024 * 1024
 
 
 class Dispatcher:
@@ -19,33 +45,56 @@ class Dispatcher:
         conversations: Conversations,
         counts: Counters,
         outbox: Outbox,
-        *,
-        no_worker_grace_s: float,
+        limits: Limits,
     ) -> None:
         self._catalogue = catalogue
         self._conversations = conversations
         self._counters = counts
         self._outbox = outbox
-        self._no_worker_grace_s = no_worker_grace_s
+        self._limits = limits
+        self._expired_s = float("-inf")
         self._dirty: dict[Service, None] = {}  # services that may have both work and room
 
     def is_unserved(self, service: Service, now_s: float) -> bool:
         """Whether no worker has been ready for the service for so long that its calls are refused."""
         since_s = service.unserved_since_s
-        return since_s is not None and now_s - since_s > self._no_worker_grace_s
+        return since_s is not None and now_s - since_s > self._limits.no_worker_grace_s
 
     def no_workers_text(self, service: Service) -> str:
         """Why they are refused, for the caller."""
-        return (
-            f"no worker that hosts {service.model.qualified_name} has been ready for {self._no_worker_grace_s:g} s; "
-            "the call was not executed"
-        )
+        name, grace_s = service.model.qualified_name, self._limits.no_worker_grace_s
+        return f"no worker that hosts {name} has been ready for {grace_s:g} s; the call was not executed"
 
-    def enqueue(self, conversation: Conversation, service: Service) -> None:
+    def busy_text(self, service: Service, client: Client | None, size: int) -> str | None:
+        """Why a call of that many bytes cannot wait as well; None if it can."""
+        queue, limits = service.queue, self._limits
+        if service.free > 0 and not queue.calls:
+            return None  # it need not wait
+        name = service.model.qualified_name
+        if queue.calls >= limits.queue_calls:
+            return f"{queue.calls} calls of {name} wait already; call again later"
+        if queue.bytes + size > limits.queue_bytes:
+            return f"the calls of {name} that wait have {queue.bytes} bytes already; call again later"
+        calls, size_of_client = queue.share(client)
+        if calls >= limits.client_calls:
+            return f"{calls} calls of {name} by this client wait already; wait for their answers"
+        if size_of_client + size > limits.client_bytes:
+            return f"this client's calls of {name} that wait have {size_of_client} bytes already; wait for answers"
+        return None
+
+    def enqueue(self, conversation: Conversation, service: Service, now_s: float) -> None:
         """Let a new conversation wait for its turn."""
+        conversation.deadline_s = min(conversation.asked_until_s, now_s + self._limits.queue_timeout_s)
         conversation.procedure.waiting += 1
         service.queue.append(conversation)
         self._dirty[service] = None
+
+    def leave_queue(self, conversation: Conversation) -> None:
+        """The conversation waits no longer."""
+        service = conversation.procedure.service
+        assert service is not None
+        service.queue.remove(conversation)
+        conversation.procedure.waiting -= 1
 
     def has_room(self, service: Service) -> None:
         """Look at the service the next time work is given out."""
@@ -63,13 +112,16 @@ class Dispatcher:
             service, _ = self._dirty.popitem()
             queue = service.queue
             while service.free > 0 and queue:
-                conversation = queue.popleft()
-                if conversation.client is not None:  # else it went away while it waited
+                conversation = queue.pop()
+                conversation.procedure.waiting -= 1
+                if conversation.deadline_s <= now_s:
+                    self._expire_waiting(conversation, now_s)
+                else:
                     self._give(conversation, service, now_s)
 
     def _give(self, conversation: Conversation, service: Service, now_s: float) -> None:
         hosting = service.roomiest()
-        conversation.procedure.waiting -= 1
+        conversation.deadline_s = min(conversation.asked_until_s, now_s + service.model.timeout_s)
         if not conversation.deaths:
             conversation.procedure.queue_wait.observe(now_s - conversation.arrived_s)
         self._catalogue.take(hosting, conversation)
@@ -86,7 +138,7 @@ class Dispatcher:
         for conversation in reversed(lost.values()):  # so that the oldest is again the first of the queue
             if conversation.client is not None:
                 self._retry_or_fail(conversation, worker, now_s)
-            else:
+            elif not conversation.closed:
                 self._conversations.close(conversation, counters.CANCELLED, now_s)
 
     def _retry_or_fail(self, conversation: Conversation, worker: Worker, now_s: float) -> None:
@@ -97,8 +149,9 @@ class Dispatcher:
         if service.model.retry and conversation.deaths < _MOST_DEATHS and not conversation.streamed:
             self._counters.retries += 1
             conversation.hosting = None
+            conversation.deadline_s = min(conversation.asked_until_s, now_s + self._limits.queue_timeout_s)
             conversation.procedure.waiting += 1
-            service.queue.appendleft(conversation)
+            service.queue.put_first(conversation)
             self._dirty[service] = None
         else:
             text = f"worker {worker.description.id} died during the call, which may have been executed"
@@ -112,12 +165,36 @@ class Dispatcher:
 
     def _refuse_queue(self, service: Service, now_s: float) -> None:
         while service.queue:
-            conversation = service.queue.popleft()
-            if conversation.client is None:
-                continue
+            conversation = service.queue.pop()
+            conversation.procedure.waiting -= 1
             if conversation.deaths:
                 text = "the worker died during the call, which may have been executed, and no other has come"
                 self._conversations.fail(conversation, "WorkerLost", text, counters.WORKER_LOST, now_s)
             else:
                 text = self.no_workers_text(service)
                 self._conversations.fail(conversation, "NoWorkers", text, counters.NO_WORKERS, now_s)
+
+    def expire_if_due(self, now_s: float) -> None:
+        """Answer the calls that have waited or run for too long."""
+        if now_s - self._expired_s < EXPIRE_INTERVAL_S:
+            return
+        self._expired_s = now_s
+        for conversation in self._conversations.overdue(now_s):
+            if conversation.hosting is None:
+                self.leave_queue(conversation)
+                self._expire_waiting(conversation, now_s)
+            else:
+                self._expire_running(conversation, now_s)
+
+    def _expire_waiting(self, conversation: Conversation, now_s: float) -> None:
+        executed = "it may have been executed by a worker that died" if conversation.deaths else "it was not executed"
+        text = f"the call waited {now_s - conversation.arrived_s:.1f} s for a worker; {executed}"
+        self._conversations.fail(conversation, "DeadlineExceeded", text, counters.DEADLINE, now_s)
+
+    def _expire_running(self, conversation: Conversation, now_s: float) -> None:
+        hosting = conversation.hosting
+        assert hosting is not None
+        text = f"the call was begun and has not ended {now_s - conversation.arrived_s:.1f} s after it came; it may yet"
+        # The worker keeps its room taken until it answers, or is replaced because it is stuck.
+        self._outbox.to_worker(hosting.worker.identity, protocol.CANCEL, conversation.number)
+        self._conversations.fail(conversation, "DeadlineExceeded", text, counters.DEADLINE, now_s)

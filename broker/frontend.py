@@ -72,13 +72,15 @@ class Frontend:
                 self._conversations.forget(conversation)
                 self._outbox.to_worker(worker.identity, protocol.CANCEL, conversation.number)
             else:
+                if conversation.hosting is None:
+                    self._dispatcher.leave_queue(conversation)
                 self._conversations.close(conversation, counters.CANCELLED, now_s)
 
     # -- the first event of a conversation ------------------------------------------------------------------------
 
     def _first_event(self, identity: bytes, event: ClientEvent, payload: bytes, now_s: float) -> None:
         procedure = self._catalogue.procedures.get(event.name) if event.name is not None else None
-        refusal = self._refusal(event, procedure, payload, now_s)
+        refusal = self._refusal(identity, event, procedure, payload, now_s)
         if refusal is not None:
             outcome, name, text = refusal
             body = events.error_body(event.version, name, text)
@@ -89,10 +91,10 @@ class Frontend:
             self._answer_itself(identity, event, procedure, payload)
         else:
             conversation = self._conversations.open(identity, event, procedure, payload, now_s)
-            self._dispatcher.enqueue(conversation, procedure.service)
+            self._dispatcher.enqueue(conversation, procedure.service, now_s)
 
     def _refusal(
-        self, event: ClientEvent, procedure: Procedure | None, payload: bytes, now_s: float
+        self, identity: bytes, event: ClientEvent, procedure: Procedure | None, payload: bytes, now_s: float
     ) -> tuple[str, str, str] | None:
         """Why a call is not even tried, as (outcome, name of the error, text); None if it is."""
         if len(payload) > self._max_message_bytes:
@@ -109,9 +111,15 @@ class Frontend:
         count = events.argument_count(payload, event.args_at)
         if count != len(procedure.args):
             return counters.BAD_REQUEST, "BadRequest", _wrong_arguments(procedure, count)
-        if procedure.service is not None and self._dispatcher.is_unserved(procedure.service, now_s):
+        if event.timeout_s == 0:
+            text = f"the header's {events.TIMEOUT} should be a positive number of seconds"
+            return counters.BAD_REQUEST, "BadRequest", text
+        if procedure.service is None:
+            return None
+        if self._dispatcher.is_unserved(procedure.service, now_s):
             return counters.NO_WORKERS, "NoWorkers", self._dispatcher.no_workers_text(procedure.service)
-        return None
+        busy = self._dispatcher.busy_text(procedure.service, self._conversations.client(identity), len(payload))
+        return (counters.BUSY, "ServerBusy", busy) if busy is not None else None
 
     def _answer_itself(self, identity: bytes, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:
         try:

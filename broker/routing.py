@@ -14,7 +14,7 @@ from broker.backend import Backend
 from broker.catalogue import Catalogue
 from broker.conversation import Conversations
 from broker.counters import Counters
-from broker.dispatch import Dispatcher
+from broker.dispatch import Dispatcher, Limits
 from broker.frontend import Frontend
 from broker.outbox import Outbox, Send
 
@@ -28,20 +28,18 @@ class Core:
         conversations: those whose client waits.
     """
 
-    def __init__(self, *, max_message_bytes: int, no_worker_grace_s: float) -> None:
+    def __init__(self, *, max_message_bytes: int, limits: Limits) -> None:
         """Build an empty broker.
 
         Args:
             max_message_bytes: events of clients beyond this are answered `MessageTooLarge`.
-            no_worker_grace_s: how long a call waits, in seconds, where no worker is ready, before it gets `NoWorkers`.
+            limits: how much may wait, and how long.
         """
         self.catalogue = Catalogue(introspection.own_procedures())
         self.counters = Counters()
         self._outbox = Outbox()
         self.conversations = Conversations(self._outbox, self.counters)
-        self._dispatcher = Dispatcher(
-            self.catalogue, self.conversations, self.counters, self._outbox, no_worker_grace_s=no_worker_grace_s
-        )
+        self._dispatcher = Dispatcher(self.catalogue, self.conversations, self.counters, self._outbox, limits)
         self._frontend = Frontend(
             self.catalogue,
             self.conversations,
@@ -80,10 +78,11 @@ class Core:
         self._backend.worker_lost(identity, now_s)
 
     def tick(self, now_s: float) -> None:
-        """Do what is due: heartbeats to clients, signs of life to workers, refusals where no worker came back."""
+        """Do what is due: heartbeats, signs of life, and the end of what has waited or run for too long."""
         self.conversations.beat_to_old_ones(now_s)
         self._backend.ping_if_due(now_s)
         self._dispatcher.refuse_unserved(now_s)
+        self._dispatcher.expire_if_due(now_s)
 
     def drain(self) -> None:
         """Refuse new calls from now on; those that are open go on."""

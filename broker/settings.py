@@ -3,6 +3,7 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.dispatch import Limits
 from cluster.settings import Endpoint, HostPort
 
 
@@ -18,6 +19,11 @@ class BrokerSettings(BaseSettings):
     no_worker_grace_s: float = Field(
         10.0, ge=0, description="how long a call waits for a worker where none is ready, in seconds"
     )
+    queue_timeout_s: float = Field(120.0, gt=0, description="how long a call may wait in its queue, in seconds")
+    queue_calls: int = Field(20_000, ge=1, description="calls that may wait for one model")
+    queue_bytes: int = Field(256 * 1024 * 1024, ge=1024, description="bytes of the calls that may wait for one model")
+    queue_client_calls: int = Field(2_000, ge=1, description="calls of one client that may wait for one model")
+    queue_client_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="bytes of those of one client")
     drain_timeout_s: float = Field(
         20.0, ge=0, description="how long a stopping broker waits for its open calls, in seconds"
     )
@@ -25,6 +31,17 @@ class BrokerSettings(BaseSettings):
         "",
         description="qualified names, comma-separated, without which /readyz is 503; if none, all that were registered",
     )
+
+    def limits(self) -> Limits:
+        """How much may wait, and how long."""
+        return Limits(
+            no_worker_grace_s=self.no_worker_grace_s,
+            queue_timeout_s=self.queue_timeout_s,
+            queue_calls=self.queue_calls,
+            queue_bytes=self.queue_bytes,
+            client_calls=self.queue_client_calls,
+            client_bytes=self.queue_client_bytes,
+        )
 
     def expected(self) -> list[str]:
         """The qualified names of `expected_models`."""

@@ -59,6 +59,8 @@ def read_description(body: bytes) -> protocol.WorkerDescription:
         raise protocol.ProtocolError("READY: two of its models have one qualified name")
     if any(model.slots < 1 for model in description.models):
         raise protocol.ProtocolError("READY: a model must have at least one slot")
+    if any(not 0 < model.timeout_s < float("inf") for model in description.models):
+        raise protocol.ProtocolError("READY: timeout_s should be a positive number of seconds")
     for procedure in description.procedures:
         if procedure.model not in hosted:
             raise protocol.ProtocolError(

@@ -35,6 +35,9 @@ _LONG_STRS = frozenset((0xDA, 0xDB))  # str 16 and str 32
 _EMPTY_HEADER = b"\x93\x80"
 _OWN_HEADER_KEYS = ("message_id", "response_to", "v")
 
+TIMEOUT = "timeout_s"
+"""Header key with which a client says how long it wants to wait, in seconds (a context hook of zerorpc sets it)."""
+
 HEARTBEAT = "_zpc_hb"
 MORE = "_zpc_more"
 OK = "OK"
@@ -63,17 +66,28 @@ class ClientEvent:
         response_to: the id of the conversation it belongs to, as msgpack bytes; None for a first event.
         version: ZeroRPC protocol version, 1 where the header names none.
         name: the procedure, or the name of the event; None if it is no string.
+        timeout_s: how long its sender wants to wait for the answer, in seconds; None if it does not say, and 0 if it
+            says what is no such time.
         args_at: where the arguments start in the event's bytes.
     """
 
-    __slots__ = ("args_at", "message_id", "name", "response_to", "version")
+    __slots__ = ("args_at", "message_id", "name", "response_to", "timeout_s", "version")
 
-    def __init__(self, message_id: bytes, response_to: bytes | None, version: int, name: str | None, args_at: int):
+    def __init__(
+        self,
+        message_id: bytes,
+        response_to: bytes | None,
+        version: int,
+        name: str | None,
+        args_at: int,
+        timeout_s: float | None = None,
+    ) -> None:
         self.message_id = message_id
         self.response_to = response_to
         self.version = version
         self.name = name
         self.args_at = args_at
+        self.timeout_s = timeout_s
 
 
 def read_event(payload: bytes) -> ClientEvent:
@@ -142,7 +156,13 @@ def _read_any_event(payload: bytes) -> ClientEvent:
     args_at = unpacker.tell()
     if args_at >= len(payload):
         raise BadFrameError("truncated")
-    return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at)
+    timeout_s = _timeout_s(header[TIMEOUT]) if TIMEOUT in header else None
+    return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at, timeout_s)
+
+
+def _timeout_s(value: object) -> float:
+    is_time = type(value) in (int, float) and 0 < value < float("inf")  # type: ignore[operator]
+    return float(value) if is_time else 0.0  # type: ignore[arg-type]
 
 
 def _pack_id(value: object) -> bytes:

@@ -58,6 +58,7 @@ class ModelDescription:
         input_schema, output_schema: as JSON Schema.
         slots: how many calls of it run at one time.
         retry: whether a call that was under way when its worker died may run once more.
+        timeout_s: how long a call of it may run, in seconds.
     """
 
     display_name: str
@@ -69,6 +70,7 @@ class ModelDescription:
     output_schema: dict[str, Any]
     slots: int = 1
     retry: bool = True
+    timeout_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 The environment variable `APP_SETTINGS` names the class that is used, `ProdConfig` by default; `module:Class` names a
 class outside this file. An entry has `module_name` and `class_name`, and may have
 
-    slots   how many calls of the model run at one time in one worker (default 1)
-    retry   whether a call whose worker died may run once more on another (default True)
+    slots       how many calls of the model run at one time in one worker (default 1)
+    retry       whether a call whose worker died may run once more on another (default True)
+    timeout_s   how long a call may run, in seconds (default 300); a worker that is stuck in one is replaced
 """
 
 from typing import Any, ClassVar

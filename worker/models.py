@@ -32,6 +32,7 @@ class ModelEntry(BaseModel):
     class_name: str
     slots: int = Field(1, ge=1)
     retry: bool = True
+    timeout_s: float = Field(300.0, gt=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
         output_schema=_json_schema(model.output_schema, f"{name}_output"),
         slots=entry.slots,
         retry=entry.retry,
+        timeout_s=entry.timeout_s,
     )
     predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
     return HostedModel(description, predict)

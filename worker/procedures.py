@@ -66,6 +66,7 @@ class PredictProcedure:
         self.description = ProcedureDescription(
             f"{name}_predict", name, f"Predict with the {model.description.display_name}.", ["data"]
         )
+        self.timeout_s = model.description.timeout_s
         self._model = model
         self._metrics = metrics
         self._expose_tracebacks = expose_tracebacks

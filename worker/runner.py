@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -32,13 +33,14 @@ class Registration:
 
 @dataclass(slots=True)
 class Call:
-    """One conversation's call, and its answer when it has one."""
+    """One conversation's call; when a thread began with it, in monotonic seconds, and its answer when it has one."""
 
     registration: Registration
     number: bytes
     procedure: PredictProcedure
     event: ClientEvent
     payload: bytes
+    started_s: float | None = None
     answer: Answer | None = None
 
 
@@ -72,6 +74,7 @@ class ModelRunner:
             registration = call.registration
             try:
                 if registration.live and call.number not in registration.cancelled:
+                    call.started_s = time.monotonic()
                     call.answer = call.procedure.answer(call.event, call.payload)
                 else:
                     call.answer = _CANCELLED

@@ -24,6 +24,14 @@ class SleeperOnce:
     models: Entries = [entry("Sleeper", retry=False)]
 
 
+class ImpatientSleeper:
+    models: Entries = [entry("Sleeper", timeout_s=1.0), entry("Echo")]
+
+
+class ImpatientLockHolder:
+    models: Entries = [entry("ForeverLockHolder", timeout_s=1.0)]
+
+
 class SleeperWithSlots:
     models: Entries = [entry("Sleeper", slots=8)]
 

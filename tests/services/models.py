@@ -1,5 +1,6 @@
 """Models for tests, each with one habit."""
 
+import itertools
 import os
 import time
 from typing import Any
@@ -54,6 +55,13 @@ class LockHolder(_TestModel):
 class OddError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
+
+
+class ForeverLockHolder(_TestModel):
+    """Never comes back from one C call that does not let go of the interpreter."""
+
+    def predict(self, data: Any) -> Any:
+        return sum(itertools.repeat(0))
 
 
 class Misbehaver(_TestModel):

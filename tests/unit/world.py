@@ -5,6 +5,7 @@ from typing import Any
 
 import msgpack
 
+from broker.dispatch import Limits
 from broker.outbox import Send
 from broker.routing import Core
 from cluster import protocol
@@ -13,9 +14,19 @@ from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescr
 
 GRACE_S = 10.0
 MAX_MESSAGE_BYTES = 100_000
+LIMITS = Limits(
+    no_worker_grace_s=GRACE_S,
+    queue_timeout_s=4000.0,
+    queue_calls=20,
+    queue_bytes=3000,
+    client_calls=10,
+    client_bytes=2000,
+)
 
 
-def describe(worker_id: str, *models: str, slots: int = 1, retry: bool = True) -> WorkerDescription:
+def describe(
+    worker_id: str, *models: str, slots: int = 1, retry: bool = True, timeout_s: float = 5000.0
+) -> WorkerDescription:
     return WorkerDescription(
         protocol=protocol.VERSION,
         id=worker_id,
@@ -23,7 +34,7 @@ def describe(worker_id: str, *models: str, slots: int = 1, retry: bool = True) -
         pid=1,
         metrics_address="127.0.0.1:8421",
         models=[
-            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots, retry)
+            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots, retry, timeout_s)
             for name in models or ("m",)
         ],
         procedures=[
@@ -59,7 +70,7 @@ class Work:
 @dataclass
 class World:
     now_s: float = 1000.0
-    core: Core = field(default_factory=lambda: Core(max_message_bytes=MAX_MESSAGE_BYTES, no_worker_grace_s=GRACE_S))
+    core: Core = field(default_factory=lambda: Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS))
     to_workers: list[Send] = field(default_factory=list)
 
     # -- clients
@@ -78,8 +89,8 @@ class World:
 
     # -- workers
 
-    def join(self, identity: bytes, *models: str, slots: int = 1, retry: bool = True) -> None:
-        body = write_description(describe(identity.decode(), *models, slots=slots, retry=retry))
+    def join(self, identity: bytes, *models: str, **settings: Any) -> None:
+        body = write_description(describe(identity.decode(), *models, **settings))
         self.core.worker_message(identity, [protocol.READY, body], self.now_s)
         self.flush()
         assert (identity, [protocol.WELCOME]) in self.to_workers
@@ -122,7 +133,10 @@ class World:
         replies = []
         for client, (delimiter, payload) in to_clients:
             assert delimiter == b""
-            header, name, args = msgpack.unpackb(payload)
+            try:
+                header, name, args = msgpack.unpackb(payload)
+            except ValueError:  # what a worker says after the name is passed on unread
+                header, name, args = {}, "unreadable", payload
             replies.append(Reply(client, header, name, args))
         return replies
 
@@ -134,7 +148,9 @@ class World:
         assert not core.conversations._clients
         assert not core._dispatcher._dirty
         for service in core.catalogue.services.values():
-            assert not [conversation for conversation in service.queue if conversation.client is not None]
+            assert (service.queue.calls, service.queue.bytes) == (0, 0)
+            assert not service.queue._lanes
+            assert not service.queue._again
             assert service.free == service.model.slots * len(service.hostings)
         for worker in core.catalogue.workers.values():
             assert not worker.in_flight

@@ -1,0 +1,51 @@
+"""Ends the process when a call has been stuck in its model for too long; supervisor then starts another.
+
+A model's thread cannot be stopped, so the process goes. Two watches, because a stuck model may or may not hold the
+interpreter's lock: while it does not, the message loop looks at the running calls; while it does, no Python runs at
+all, and a C thread of the standard library's faulthandler waits for the loop to come by.
+"""
+
+import faulthandler
+import logging
+import os
+from collections.abc import Iterable
+
+from worker.runner import Call
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0
+"""Seconds that a call may run beyond its model's `timeout_s`, when its caller was told that it takes too long."""
+
+STUCK_EXIT_CODE = 3
+
+_REARM_INTERVAL_S = 1.0
+
+
+class Watchdog:
+    """Watches the running calls of one process."""
+
+    def __init__(self, longest_timeout_s: float) -> None:
+        """Build; nothing is watched before the first `look`.
+
+        Args:
+            longest_timeout_s: of all models.
+        """
+        self._patience_s = longest_timeout_s + GRACE_S
+        self._armed_s = float("-inf")
+
+    def look(self, running: Iterable[Call], now_s: float) -> None:
+        """Do what the message loop must do again and again."""
+        if now_s - self._armed_s >= _REARM_INTERVAL_S:
+            self._armed_s = now_s
+            faulthandler.dump_traceback_later(self._patience_s, exit=True)
+        for call in running:
+            if call.started_s is not None and now_s - call.started_s > call.procedure.timeout_s + GRACE_S:
+                name, ran_s = call.procedure.description.name, now_s - call.started_s
+                log.critical("%s is stuck since %.1f s: ending", name, ran_s)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(STUCK_EXIT_CODE)
+
+    def close(self) -> None:
+        """Watch no longer."""
+        faulthandler.cancel_dump_traceback_later()
