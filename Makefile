@@ -12,13 +12,14 @@ ifdef PYTHON
 export PYTHON
 endif
 
-.PHONY: help up down status logs test lint format
+.PHONY: help up down restart status logs test lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
 	@echo "make status   what supervisor says of the processes"
 	@echo "make logs     the last lines of their logs (FOLLOW=1: and all that come)"
+	@echo "make restart  restart the workers one at a time; no call is lost"
 	@echo "make down     stop everything, after the calls under way have ended"
 	@echo "make test     run the tests (ARGS=... for pytest)"
 	@echo "make lint     check the code; make format mends its layout"
@@ -35,7 +36,7 @@ up: $(VENV)/.installed
 	@$(PY) -m scripts.up
 
 # What looks at a running cluster, or stops it, installs nothing: it must work whatever requirements.txt says by now.
-down status logs:
+down restart status logs:
 	@test -x $(PY) || { echo "error: there is no $(VENV), so no cluster was started from here; start one with make up" >&2; exit 1; }
 	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from broker.settings import BrokerSettings
 from cluster.settings import WrongSettingError, load, reachable, split_host_port
@@ -109,6 +109,17 @@ def processes() -> list[dict[str, Any]]:
     except (OSError, xmlrpc.client.Error):
         return []
     return found
+
+
+def restart(name: str) -> None:
+    """Stop one process, after its calls have ended, and start it again. Returns when it has been started."""
+    supervisor = _supervisor()
+    try:
+        supervisor.stopProcess(name)
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != Faults.NOT_RUNNING:  # it had ended already
+            raise
+    supervisor.startProcess(name, False)
 
 
 def stop() -> None:

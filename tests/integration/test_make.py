@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.event
+import gevent.subprocess
 import pytest
 import zerorpc
 
@@ -144,6 +146,34 @@ def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) ->
 def test_up_checks_every_setting_before_it_starts_anything(make: Made, settings: dict[str, str], says: str) -> None:
     assert says in make("up", code=2, **settings)
     assert not make.run_folder.exists()
+
+
+def test_a_rolling_restart_loses_no_call(make: Made) -> None:
+    make("up", WORKERS="2")
+    before = {worker["pid"] for worker in make.workers()}
+    client = zerorpc.Client(make.frontend, timeout=30)
+    answers: list[object] = []
+    stop = gevent.event.Event()
+
+    def call_on() -> None:
+        while not stop.is_set():
+            answers.append(client.iris_model_predict(FLOWER))
+
+    calling = [gevent.spawn(call_on) for _ in range(8)]
+    restart = gevent.subprocess.Popen(["make", "restart"], cwd=REPOSITORY, env=make.environment, stdout=-1, stderr=-1)
+    printed, errors = restart.communicate(timeout=90)
+    stop.set()
+    gevent.joinall(calling, timeout=30, raise_error=True)
+    client.close()
+    assert restart.returncode == 0, (printed, errors)
+    assert b"all workers were restarted" in printed
+    assert len(answers) > 100
+    assert answers == [{"species": "setosa"}] * len(answers)
+    after = {worker["pid"] for worker in make.workers()}
+    assert len(after) == 2
+    assert not before & after
+    assert total(make.http, "zerorpc_broker_worker_lost_total") == 0
+    assert total(make.http, "zerorpc_broker_retries_total") == 0
 
 
 def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Made) -> None:
