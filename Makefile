@@ -12,7 +12,7 @@ ifdef PYTHON
 export PYTHON
 endif
 
-.PHONY: help up down restart status logs test lint format
+.PHONY: help up down restart status logs test simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make restart  restart the workers one at a time; no call is lost"
 	@echo "make down     stop everything, after the calls under way have ended"
 	@echo "make test     run the tests (ARGS=... for pytest)"
+	@echo "make simulate SEEDS=100 STEPS=5000: long simulated worlds around the routing core"
+	@echo "make mutants  break the core on purpose, and see that the tests notice"
 	@echo "make lint     check the code; make format mends its layout"
 
 $(VENV)/.installed: requirements.txt $(MODEL_FILES) deploy/zerorpc_command.pth scripts/make_venv
@@ -42,6 +44,12 @@ down restart status logs:
 
 test: $(VENV)/.installed-dev
 	$(PY) -m pytest $(ARGS)
+
+simulate: $(VENV)/.installed-dev
+	$(PY) -m tests.simulation.run $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(if $(FIRST),--first $(FIRST))
+
+mutants: $(VENV)/.installed-dev
+	$(PY) -m tests.simulation.mutants
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

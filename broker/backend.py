@@ -126,6 +126,9 @@ class Backend:
         if conversation is None:
             self._counters.late_replies += 1
             return
+        if conversation.closed or conversation.failure is not None:
+            self._late(conversation, event)
+            return
         name = events.event_name(event)
         if name is not None and name not in _EVENTS:
             self._counters.bad_frames["worker_event"] += 1
@@ -144,10 +147,13 @@ class Backend:
             conversation.streamed = True
         else:
             self._dispatcher.release(conversation)
-            if conversation.closed:
-                self._counters.late_replies += 1  # its deadline had passed
-            else:
-                self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
+            self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
+
+    def _late(self, conversation: Conversation, event: bytes) -> None:
+        """The client has been told already, or will be when it has room, that its call took too long."""
+        self._counters.late_replies += 1
+        if events.event_name(event) != events.STREAM:
+            self._dispatcher.release(conversation)
 
 
 def _outcome(conversation: Conversation, kind: bytes, name: str) -> str:

@@ -66,15 +66,16 @@ class Frontend:
             return  # it had nothing open, or is known to have gone
         self._counters.clients_dropped[reason] += 1
         for conversation in list(client.open.values()):
-            worker = conversation.hosting.worker if conversation.hosting is not None else None
-            if worker is not None and conversation.number in worker.in_flight:
+            if conversation.hosting is None:
+                self._dispatcher.leave_queue(conversation)
+                self._conversations.close(conversation, counters.CANCELLED, now_s)
+            elif conversation.failure is not None:
+                _, outcome = conversation.failure
+                self._conversations.close(conversation, outcome, now_s)
+            else:
                 # Counted when the worker answers, for it may be executed by now.
                 self._conversations.forget(conversation)
-                self._outbox.to_worker(worker.identity, protocol.CANCEL, conversation.number)
-            else:
-                if conversation.hosting is None:
-                    self._dispatcher.leave_queue(conversation)
-                self._conversations.close(conversation, counters.CANCELLED, now_s)
+                self._outbox.to_worker(conversation.hosting.worker.identity, protocol.CANCEL, conversation.number)
 
     # -- the first event of a conversation ------------------------------------------------------------------------
 

@@ -167,8 +167,13 @@ def test_a_stream_that_runs_too_long_ends_when_its_reader_has_room(world: World)
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)
     assert [reply for reply in world.pass_time(70) if reply.name == "ERR"] == []
     assert [frames[0] for _, frames in world.to_workers].count(protocol.CANCEL) == 1
+    number = next(frames[1] for _, frames in world.to_workers if frames[0] == protocol.CANCEL)
+    assert world.answer(W1, number, "STREAM", 2) == [], "there is no room for it at the client"
+    assert world.answer(W1, number, "STREAM_DONE", None) == [], "nor for this, and the call has failed"
     (reply,) = world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
     assert reply.args[0] == "DeadlineExceeded"
+    assert world.outcomes() == {counters.DEADLINE: 1}
+    world.assert_at_rest()
 
 
 def test_a_call_that_is_tried_again_goes_before_all_that_wait(world: World) -> None:

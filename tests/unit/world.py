@@ -151,7 +151,10 @@ class World:
             assert (service.queue.calls, service.queue.bytes) == (0, 0)
             assert not service.queue._lanes
             assert not service.queue._again
-            assert service.free == service.model.slots * len(service.hostings)
+            name = service.model.qualified_name
+            ready = [worker for worker in core.catalogue.workers.values() if worker.state == "ready"]
+            described = [model for worker in ready for model in worker.description.models]
+            assert service.free == sum(model.slots for model in described if model.qualified_name == name)
         for worker in core.catalogue.workers.values():
             assert not worker.in_flight
         assert all(procedure.waiting == 0 for procedure in core.catalogue.procedures.values())

@@ -1,0 +1,57 @@
+"""Long simulated worlds from seeds: `make simulate SEEDS=100 STEPS=5000`. A seed that fails, fails again."""
+
+import argparse
+import random
+from collections.abc import Callable
+
+from tests.simulation.simulation import Simulation
+
+
+def run(seed: int, steps: int) -> Simulation:
+    """Run one world, and heal it at the end."""
+    chance = random.Random(seed)
+    simulation = Simulation()
+
+    def which() -> int:
+        return chance.randrange(100)
+
+    def client() -> int:
+        return chance.randrange(4)
+
+    actions: list[tuple[int, Callable[[], None]]] = [
+        (30, lambda: simulation.call(client(), chance.randrange(2), chance.choice([None, None, 0.5, 5.0]))),
+        (30, lambda: simulation.answer(which(), chance.choice([0, 0, 0, 1, 2, 2, 3]))),
+        (8, lambda: simulation.more(which(), chance.randrange(4))),
+        (5, lambda: simulation.beat(which())),
+        (2, lambda: simulation.noise(client(), chance.randbytes(4))),
+        (2, lambda: simulation.answer_again(which())),
+        (3, lambda: simulation.lose_worker(which())),
+        (2, lambda: simulation.thaw_worker(which())),
+        (1, lambda: simulation.drain_worker(which())),
+        (2, lambda: simulation.lose_client(client())),
+        (5, lambda: simulation.join(chance.randrange(1, 4), chance.randrange(3))),
+        (10, lambda: simulation.wait(chance.choice([0.1, 0.5, 2.0, 12.0]))),
+    ]
+    weights = [weight for weight, _ in actions]
+    simulation.join(2, 2)
+    for _ in range(steps):
+        chance.choices(actions, weights)[0][1]()
+    simulation.heal()
+    return simulation
+
+
+def main() -> None:
+    """Run many worlds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="how many worlds (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help="steps in each (default: %(default)s)")
+    options = parser.parse_args()
+    for seed in range(options.first, options.first + options.seeds):
+        simulation = run(seed, options.steps)
+        simulated_s = simulation.world.now_s - 1000.0
+        print(f"seed {seed}: {len(simulation.calls)} calls in {simulated_s:,.0f} simulated seconds", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""One simulated world: what can happen in it, and what must hold whatever happens.
+
+The actions take small numbers, so that hypothesis can shrink them and a seeded runner can draw them. What a real
+client, worker and message loop would remember is remembered here, beside the core, and compared with it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from broker import counters
+from broker.dispatch import EXPIRE_INTERVAL_S
+from cluster import protocol
+from tests.unit.world import LIMITS, Reply, World
+
+TIMEOUT_S = 20.0
+"""How long a call may run in these worlds."""
+
+MODELS = ("red", "blue")
+CLIENTS = tuple(b"client-%d" % i for i in range(4))
+ANSWERS = ("OK", "ERR", "STREAM", "STREAM_DONE")
+LAST = ("OK", "ERR", "STREAM_DONE")
+
+
+@dataclass
+class Call:
+    """What a client knows of a call that it made."""
+
+    client: bytes
+    message_id: int
+    made_s: float
+    deadline_s: float
+    ended: bool = False
+
+
+@dataclass
+class Job:
+    """What a worker knows of a conversation that it was given."""
+
+    worker: bytes
+    number: bytes
+    call: Call
+    slots: int = 1
+    cancelled: bool = False
+    ended: bool = False
+
+
+@dataclass
+class Peer:
+    """A worker process."""
+
+    identity: bytes
+    slots: int
+    reachable: bool = True
+    draining: bool = False
+    jobs: dict[bytes, Job] = field(default_factory=dict)
+
+
+class Simulation:
+    """The world; every method that does something checks everything afterwards."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.calls: dict[tuple[bytes, int], Call] = {}
+        self.peers: dict[bytes, Peer] = {}
+        self.clients = {client: client for client in CLIENTS}  # a client that was lost comes back under a new identity
+        self._made = 0
+        self._joined = 0
+        self._reconnected = 0
+        self._sent_by_clients = 0
+
+    # -- what can happen ------------------------------------------------------------------------------------------
+
+    def join(self, slots: int, which: int) -> None:
+        """A worker registers."""
+        self._joined += 1
+        identity = b"worker-%d" % self._joined
+        models = MODELS if which == 2 else (MODELS[which],)
+        self.world.join(identity, *models, slots=slots, timeout_s=TIMEOUT_S)
+        self.peers[identity] = Peer(identity, slots)
+        self._settle()
+
+    def call(self, client: int, model: int, timeout_s: float | None) -> None:
+        """A client makes a call."""
+        identity = self.clients[CLIENTS[client]]
+        self._made += 1
+        header: dict[str, Any] = {"message_id": self._made, "v": 3}
+        if timeout_s is not None:
+            header["timeout_s"] = timeout_s
+        until_s = self.world.now_s + (timeout_s if timeout_s is not None else float("inf"))
+        self.calls[identity, self._made] = Call(identity, self._made, self.world.now_s, until_s)
+        self._from_client(identity, msgpack.packb([header, f"{MODELS[model]}_predict", ["x"]]))
+        self._sent_by_clients += 1
+        self._settle()
+
+    def more(self, which: int, slots: int) -> None:
+        """A client has room for more items of one of its calls."""
+        call = self._pick_call(which)
+        if call is not None:
+            header = {"message_id": 0, "v": 3, "response_to": call.message_id}
+            self._from_client(call.client, msgpack.packb([header, "_zpc_more", [slots]]))
+            self._settle()
+
+    def beat(self, which: int) -> None:
+        """A client sends a heartbeat, which is answered at once."""
+        call = self._pick_call(which)
+        if call is not None:
+            header = {"message_id": 0, "v": 3, "response_to": call.message_id}
+            self._from_client(call.client, msgpack.packb([header, "_zpc_hb", [0]]))
+            replies = self._settle()
+            assert [reply.name for reply in replies if reply.header.get("response_to") == call.message_id][:1] == [
+                "_zpc_hb"
+            ]
+
+    def noise(self, client: int, payload: bytes) -> None:
+        """A client sends bytes that are nothing: nobody is answered."""
+        before = self.world.core.counters.bad_frames.total()
+        self._from_client(self.clients[CLIENTS[client]], b"\xc1" + payload)
+        self._settle()
+        assert self.world.core.counters.bad_frames.total() == before + 1
+
+    def answer(self, which: int, name: int) -> None:
+        """A worker says something in one of its conversations, if the client has room for it."""
+        job = self._pick_job(which)
+        if job is not None and job.cancelled:
+            self._reply(job, "ERR")  # the last event of a cancelled conversation needs no room
+        elif job is not None and job.slots > 0:
+            job.slots -= 1
+            self._reply(job, ANSWERS[name])
+        self._settle()
+
+    def answer_again(self, which: int) -> None:
+        """A worker answers what it has answered: it goes nowhere."""
+        ended = [job for peer in self._reachable() for job in peer.jobs.values() if job.ended]
+        if ended:
+            before = self.world.core.counters.late_replies
+            self._reply(ended[which % len(ended)], "OK")
+            self._settle()
+            assert self.world.core.counters.late_replies == before + 1
+
+    def lose_worker(self, which: int) -> None:
+        """A worker dies, freezes or is cut off: the next send to it fails."""
+        peers = self._reachable()
+        if peers:
+            peers[which % len(peers)].reachable = False
+            self._settle()
+
+    def thaw_worker(self, which: int) -> None:
+        """A worker that was given up says one more thing: it is dropped, and the worker is told."""
+        gone = [peer for peer in self.peers.values() if not peer.reachable and peer.identity not in self._registered()]
+        if not gone:
+            return
+        peer = gone[which % len(gone)]
+        job = next(iter(peer.jobs.values()), None)
+        frames = [protocol.PING] if job is None else [protocol.REPLY, job.number, msgpack.packb([{}, "OK", ["late"]])]
+        self.world.core.worker_message(peer.identity, frames, self.world.now_s)
+        assert [reply for reply in self.world.flush() if reply.name != "_zpc_hb"] == []
+        assert self.world.to_workers[-1] == (peer.identity, [protocol.RESET])
+        del self.peers[peer.identity]
+        self._settle()
+
+    def drain_worker(self, which: int) -> None:
+        """A worker asks for no more work."""
+        peers = [peer for peer in self._reachable() if not peer.draining]
+        if peers:
+            peer = peers[which % len(peers)]
+            peer.draining = True
+            self.world.core.worker_message(peer.identity, [protocol.DRAIN], self.world.now_s)
+            self._settle()
+
+    def lose_client(self, client: int) -> None:
+        """A client goes away, and comes back as another connection."""
+        name = CLIENTS[client]
+        identity = self.clients[name]
+        self._reconnected += 1
+        self.clients[name] = b"%s-again-%d" % (name, self._reconnected)
+        self.world.core.client_lost(identity, counters.UNREACHABLE, self.world.now_s)
+        for call in self.calls.values():
+            call.ended = call.ended or call.client == identity
+        self._settle()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        end_s = self.world.now_s + seconds
+        while self.world.now_s < end_s:
+            self.world.now_s = min(end_s, self.world.now_s + 0.25)
+            self.world.core.tick(self.world.now_s)
+            self._settle()
+
+    def heal(self) -> None:
+        """No more faults, and workers with room for everything: all is answered, and nothing is left anywhere."""
+        self.wait(1.0)  # in which the broker notices who has gone
+        self.join(4, 2)
+        for _ in range(200):
+            jobs = [job for peer in self._reachable() for job in peer.jobs.values() if not job.ended]
+            for job in [job for job in jobs if job.slots > 0 or job.cancelled]:
+                job.slots -= 1
+                self._reply(job, "OK")
+                self._settle()
+            for call in [call for call in self.calls.values() if not call.ended]:
+                header = {"message_id": 0, "v": 3, "response_to": call.message_id}
+                self._from_client(call.client, msgpack.packb([header, "_zpc_more", [1]]))
+                self._settle()
+            if not jobs and all(call.ended for call in self.calls.values()):
+                break
+            self.wait(0.5)
+        assert all(call.ended for call in self.calls.values()), [call for call in self.calls.values() if not call.ended]
+        self.world.assert_at_rest()
+
+    # -- how it happens -------------------------------------------------------------------------------------------
+
+    def _from_client(self, identity: bytes, payload: bytes) -> None:
+        self.world.core.client_message(identity, [b"", payload], self.world.now_s)
+
+    def _reply(self, job: Job, name: str) -> None:
+        job.ended = job.ended or name in LAST
+        payload = msgpack.packb([{}, name, ["E", "text", None] if name == "ERR" else ["value"]])
+        self.world.core.worker_message(job.worker, [protocol.REPLY, job.number, payload], self.world.now_s)
+
+    def _settle(self) -> list[Reply]:
+        """Carry out what the core wants sent, as the message loop would, until it wants no more; then check."""
+        seen = []
+        while True:
+            replies = self.world.flush()
+            to_workers, self.world.to_workers = self.world.to_workers, []
+            if not replies and not to_workers:
+                break
+            for reply in replies:
+                self._to_client(reply)
+            for identity, frames in to_workers:
+                self._to_worker(identity, frames)
+            seen += replies
+        self.check()
+        return seen
+
+    def _to_client(self, reply: Reply) -> None:
+        call = self.calls.get((reply.client, reply.header["response_to"]))
+        assert call is not None, f"an event for a conversation that its receiver never began: {reply}"
+        assert not call.ended, f"an event after the last one: {reply}"
+        call.ended = reply.name in LAST
+
+    def _to_worker(self, identity: bytes, frames: list[bytes]) -> None:
+        peer = self.peers.get(identity)
+        if peer is None or not peer.reachable:
+            if frames[0] != protocol.RESET:
+                self.world.core.worker_lost(identity, self.world.now_s)
+            return
+        kind = frames[0]
+        if kind == protocol.WORK:
+            for number, event in zip(frames[1::2], frames[2::2], strict=True):
+                self._work(peer, number, event)
+        elif kind == protocol.MORE:
+            job = peer.jobs[frames[1]]  # a KeyError here: about a conversation that this worker does not own
+            job.slots += int.from_bytes(frames[2], "big")
+        elif kind == protocol.CANCEL:
+            peer.jobs[frames[1]].cancelled = True  # a KeyError here: as above
+        elif kind == protocol.DRAIN:
+            assert peer.draining
+
+    def _work(self, peer: Peer, number: bytes, event: bytes) -> None:
+        assert not peer.draining, "work for a worker that drains"
+        header, _, _ = msgpack.unpackb(event)
+        owners = [call for call in self.calls.values() if call.message_id == header["message_id"] and not call.ended]
+        assert len(owners) == 1, "work for a call that nobody waits for"
+        assert owners[0].deadline_s > self.world.now_s, "an expired call is executed"
+        assert number not in peer.jobs, "the same conversation twice to one worker"
+        peer.jobs[number] = Job(peer.identity, number, owners[0])
+        open_jobs = [job for job in peer.jobs.values() if not job.ended]
+        assert len(open_jobs) <= peer.slots * len(MODELS), "more work than a worker has room for"
+
+    # -- what must hold -------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Every invariant."""
+        core = self.world.core
+        open_calls = [call for call in self.calls.values() if not call.ended]
+        assert len(core.conversations) == len(open_calls)
+        late_s = EXPIRE_INTERVAL_S + 0.5
+        waiting = {number for service in core.catalogue.services.values() for number in service.queue._again}
+        for service in core.catalogue.services.values():
+            assert 0 <= service.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
+            assert service.queue.bytes >= 0
+            assert service.free == sum(hosting.free for hosting in service.hostings)
+            assert all(0 <= hosting.free <= service.model.slots or hosting.free >= 0 for hosting in service.hostings)
+        for procedure in core.catalogue.procedures.values():
+            assert procedure.waiting >= 0
+        for identity, worker in core.catalogue.workers.items():
+            peer = self.peers[identity]
+            owed = {job.number for job in peer.jobs.values() if not job.ended}
+            assert set(worker.in_flight) <= set(peer.jobs), "in flight where it never was sent"
+            if peer.reachable:
+                assert set(worker.in_flight) == owed
+        for call in open_calls:
+            conversation = core.conversations.client(call.client)
+            assert conversation is not None
+            one = conversation.open[msgpack.packb(call.message_id)]
+            assert one.failure is not None or one.deadline_s > self.world.now_s - late_s, "overdue and not told"
+        counted = sum(sum(procedure.outcomes.values()) for procedure in core.catalogue.procedures.values())
+        counted += core.counters.unknown_method.total()
+        orphans = sum(
+            conversation.client is None and not conversation.closed
+            for worker in core.catalogue.workers.values()
+            for conversation in worker.in_flight.values()
+        )
+        assert counted + len(open_calls) + orphans == self._sent_by_clients, "the books do not balance"
+
+    def _registered(self) -> dict[bytes, Any]:
+        return dict(self.world.core.catalogue.workers)
+
+    def _reachable(self) -> list[Peer]:
+        return [peer for peer in self.peers.values() if peer.reachable]
+
+    def _pick_call(self, which: int) -> Call | None:
+        calls = [call for call in self.calls.values() if not call.ended]
+        return calls[which % len(calls)] if calls else None
+
+    def _pick_job(self, which: int) -> Job | None:
+        jobs = [job for peer in self._reachable() for job in peer.jobs.values() if not job.ended]
+        return jobs[which % len(jobs)] if jobs else None

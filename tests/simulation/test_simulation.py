@@ -1,0 +1,79 @@
+"""Small worlds that hypothesis makes up and shrinks, and some long ones drawn from seeds."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from tests.simulation.run import run
+from tests.simulation.simulation import Simulation
+
+WHICH = st.integers(0, 5)
+CLIENT = st.integers(0, 3)
+
+
+class World(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.simulation = Simulation()
+        self.simulation.join(1, 2)
+
+    @rule(slots=st.integers(1, 3), which=st.integers(0, 2))
+    def join(self, slots: int, which: int) -> None:
+        self.simulation.join(slots, which)
+
+    @rule(client=CLIENT, model=st.integers(0, 1), timeout_s=st.none() | st.sampled_from([0.5, 3.0, 30.0]))
+    def call(self, client: int, model: int, timeout_s: float | None) -> None:
+        self.simulation.call(client, model, timeout_s)
+
+    @rule(which=WHICH, slots=st.integers(0, 3))
+    def more(self, which: int, slots: int) -> None:
+        self.simulation.more(which, slots)
+
+    @rule(which=WHICH)
+    def beat(self, which: int) -> None:
+        self.simulation.beat(which)
+
+    @rule(client=CLIENT, payload=st.binary(max_size=5))
+    def noise(self, client: int, payload: bytes) -> None:
+        self.simulation.noise(client, payload)
+
+    @rule(which=WHICH, name=st.integers(0, 3))
+    def answer(self, which: int, name: int) -> None:
+        self.simulation.answer(which, name)
+
+    @rule(which=WHICH)
+    def answer_again(self, which: int) -> None:
+        self.simulation.answer_again(which)
+
+    @rule(which=WHICH)
+    def lose_worker(self, which: int) -> None:
+        self.simulation.lose_worker(which)
+
+    @rule(which=WHICH)
+    def thaw_worker(self, which: int) -> None:
+        self.simulation.thaw_worker(which)
+
+    @rule(which=WHICH)
+    def drain_worker(self, which: int) -> None:
+        self.simulation.drain_worker(which)
+
+    @rule(client=CLIENT)
+    def lose_client(self, client: int) -> None:
+        self.simulation.lose_client(client)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 15.0]))
+    def wait(self, seconds: float) -> None:
+        self.simulation.wait(seconds)
+
+    def teardown(self) -> None:
+        self.simulation.heal()
+
+
+World.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestSmallWorlds = World.TestCase
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_world(seed: int) -> None:
+    run(seed, steps=1000)
