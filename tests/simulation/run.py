@@ -32,6 +32,7 @@ def run(seed: int, steps: int) -> Simulation:
         (5, lambda: simulation.join(chance.randrange(1, 4), chance.randrange(3))),
         (10, lambda: simulation.wait(chance.choice([0.1, 0.5, 2.0, 12.0]))),
     ]
+    actions.append((5, lambda: simulation.hold_up(chance.choice([0.1, 0.4, 1.0]))))
     weights = [weight for weight, _ in actions]
     simulation.join(2, 2)
     for _ in range(steps):

@@ -12,7 +12,8 @@ import msgpack
 from broker import counters
 from broker.dispatch import EXPIRE_INTERVAL_S
 from cluster import protocol
-from tests.unit.world import LIMITS, Reply, World
+from cluster.descriptions import write_description
+from tests.unit.world import LIMITS, Reply, World, describe
 
 TIMEOUT_S = 20.0
 """How long a call may run in these worlds."""
@@ -25,12 +26,14 @@ LAST = ("OK", "ERR", "STREAM_DONE")
 
 @dataclass
 class Call:
-    """What a client knows of a call that it made."""
+    """What a client knows of a call that it made: among it, for how many more events it has room."""
 
     client: bytes
     message_id: int
     made_s: float
     deadline_s: float
+    room: int = 1
+    given: int = 0
     ended: bool = False
 
 
@@ -69,6 +72,7 @@ class Simulation:
         self._joined = 0
         self._reconnected = 0
         self._sent_by_clients = 0
+        self._ticked_s = 0.0
 
     # -- what can happen ------------------------------------------------------------------------------------------
 
@@ -77,9 +81,11 @@ class Simulation:
         self._joined += 1
         identity = b"worker-%d" % self._joined
         models = MODELS if which == 2 else (MODELS[which],)
-        self.world.join(identity, *models, slots=slots, timeout_s=TIMEOUT_S)
         self.peers[identity] = Peer(identity, slots)
+        body = write_description(describe(identity.decode(), *models, slots=slots, timeout_s=TIMEOUT_S))
+        self.world.core.worker_message(identity, [protocol.READY, body], self.world.now_s)
         self._settle()
+        assert identity in self._registered()
 
     def call(self, client: int, model: int, timeout_s: float | None) -> None:
         """A client makes a call."""
@@ -98,9 +104,7 @@ class Simulation:
         """A client has room for more items of one of its calls."""
         call = self._pick_call(which)
         if call is not None:
-            header = {"message_id": 0, "v": 3, "response_to": call.message_id}
-            self._from_client(call.client, msgpack.packb([header, "_zpc_more", [slots]]))
-            self._settle()
+            self._make_room(call, slots)
 
     def beat(self, which: int) -> None:
         """A client sends a heartbeat, which is answered at once."""
@@ -186,7 +190,13 @@ class Simulation:
         while self.world.now_s < end_s:
             self.world.now_s = min(end_s, self.world.now_s + 0.25)
             self.world.core.tick(self.world.now_s)
+            self._ticked_s = self.world.now_s
             self._settle()
+
+    def hold_up(self, seconds: float) -> None:
+        """Time passes and the broker has no time for its ticks."""
+        self.world.now_s += seconds
+        self._settle()
 
     def heal(self) -> None:
         """No more faults, and workers with room for everything: all is answered, and nothing is left anywhere."""
@@ -199,9 +209,7 @@ class Simulation:
                 self._reply(job, "OK")
                 self._settle()
             for call in [call for call in self.calls.values() if not call.ended]:
-                header = {"message_id": 0, "v": 3, "response_to": call.message_id}
-                self._from_client(call.client, msgpack.packb([header, "_zpc_more", [1]]))
-                self._settle()
+                self._make_room(call, 1)
             if not jobs and all(call.ended for call in self.calls.values()):
                 break
             self.wait(0.5)
@@ -209,6 +217,12 @@ class Simulation:
         self.world.assert_at_rest()
 
     # -- how it happens -------------------------------------------------------------------------------------------
+
+    def _make_room(self, call: Call, slots: int) -> None:
+        call.room += slots
+        header = {"message_id": 0, "v": 3, "response_to": call.message_id}
+        self._from_client(call.client, msgpack.packb([header, "_zpc_more", [slots]]))
+        self._settle()
 
     def _from_client(self, identity: bytes, payload: bytes) -> None:
         self.world.core.client_message(identity, [b"", payload], self.world.now_s)
@@ -239,6 +253,9 @@ class Simulation:
         assert call is not None, f"an event for a conversation that its receiver never began: {reply}"
         assert not call.ended, f"an event after the last one: {reply}"
         call.ended = reply.name in LAST
+        if reply.name != "_zpc_hb":
+            call.room -= 1
+            assert call.room >= 0, "more events than the client has room for"
 
     def _to_worker(self, identity: bytes, frames: list[bytes]) -> None:
         peer = self.peers.get(identity)
@@ -265,6 +282,8 @@ class Simulation:
         assert len(owners) == 1, "work for a call that nobody waits for"
         assert owners[0].deadline_s > self.world.now_s, "an expired call is executed"
         assert number not in peer.jobs, "the same conversation twice to one worker"
+        owners[0].given += 1
+        assert owners[0].given <= 2, "a call that was under way in two deaths is tried again"
         peer.jobs[number] = Job(peer.identity, number, owners[0])
         open_jobs = [job for job in peer.jobs.values() if not job.ended]
         assert len(open_jobs) <= peer.slots * len(MODELS), "more work than a worker has room for"
@@ -281,6 +300,7 @@ class Simulation:
         for service in core.catalogue.services.values():
             assert 0 <= service.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
             assert service.queue.bytes >= 0
+            assert service.free == 0 or service.queue.calls == 0, "calls wait beside free room"
             assert service.free == sum(hosting.free for hosting in service.hostings)
             assert all(0 <= hosting.free <= service.model.slots or hosting.free >= 0 for hosting in service.hostings)
         for procedure in core.catalogue.procedures.values():
@@ -291,11 +311,15 @@ class Simulation:
             assert set(worker.in_flight) <= set(peer.jobs), "in flight where it never was sent"
             if peer.reachable:
                 assert set(worker.in_flight) == owed
+            for job in peer.jobs.values():
+                if not job.ended and not job.cancelled:
+                    assert job.slots == job.call.room, "the worker does not know how much room its client has"
         for call in open_calls:
             conversation = core.conversations.client(call.client)
             assert conversation is not None
             one = conversation.open[msgpack.packb(call.message_id)]
-            assert one.failure is not None or one.deadline_s > self.world.now_s - late_s, "overdue and not told"
+            is_told_late = one.deadline_s <= self._ticked_s - late_s
+            assert one.failure is not None or not is_told_late, "overdue and not told"
         counted = sum(sum(procedure.outcomes.values()) for procedure in core.catalogue.procedures.values())
         counted += core.counters.unknown_method.total()
         orphans = sum(

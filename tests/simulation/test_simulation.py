@@ -66,6 +66,10 @@ class World(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.simulation.wait(seconds)
 
+    @rule(seconds=st.sampled_from([0.1, 1.0]))
+    def hold_up(self, seconds: float) -> None:
+        self.simulation.hold_up(seconds)
+
     def teardown(self) -> None:
         self.simulation.heal()
 

@@ -1,0 +1,265 @@
+"""Breaks the core on purpose, one small fault at a time, and sees that the simulation notices: `make mutants`."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SEEDS = "6"
+STEPS = "800"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in a file of the broker, some text in place of some other."""
+
+    fault: str
+    file: str
+    right: str
+    wrong: str
+
+
+MUTANTS = (
+    Mutant(
+        "an answer frees no room",
+        "catalogue.py",
+        "        hosting.free += 1\n",
+        "",
+    ),
+    Mutant(
+        "a call takes no room",
+        "catalogue.py",
+        "        hosting.free -= 1\n",
+        "",
+    ),
+    Mutant(
+        "a draining worker is offered on",
+        "catalogue.py",
+        "            service.hostings.remove(hosting)\n",
+        "",
+    ),
+    Mutant(
+        "a drained worker's room stays counted",
+        "catalogue.py",
+        "            service.free -= hosting.free\n",
+        "",
+    ),
+    Mutant(
+        "a draining worker's answers make room",
+        "catalogue.py",
+        '        if hosting.worker.state == "ready":\n            hosting.service.free += 1',
+        "        hosting.service.free += 1",
+    ),
+    Mutant(
+        "an answered call stays in flight", "catalogue.py", "del hosting.worker.in_flight", "hosting.worker.in_flight"
+    ),
+    Mutant(
+        "a given call is not marked in flight",
+        "catalogue.py",
+        "worker.in_flight[conversation.number] = conversation",
+        "pass",
+    ),
+    Mutant(
+        "a call goes to a full worker",
+        "dispatch.py",
+        "while service.free > 0 and queue:",
+        "while service.hostings and queue:",
+    ),
+    Mutant(
+        "an expired call is executed",
+        "dispatch.py",
+        "if conversation.deadline_s <= now_s:",
+        "if False:",
+    ),
+    Mutant(
+        "a call is tried for ever",
+        "dispatch.py",
+        "conversation.deaths < _MOST_DEATHS and ",
+        "",
+    ),
+    Mutant(
+        "a begun stream is tried again",
+        "dispatch.py",
+        " and not conversation.streamed",
+        "",
+    ),
+    Mutant(
+        "a dead worker's calls are forgotten",
+        "dispatch.py",
+        "for conversation in reversed(lost.values())",
+        "for conversation in ()",
+    ),
+    Mutant(
+        "a dead worker stays",
+        "dispatch.py",
+        "        self._catalogue.remove(worker, now_s)\n",
+        "",
+    ),
+    Mutant(
+        "a retry is not looked at",
+        "dispatch.py",
+        "            service.queue.put_first(conversation)\n            self._dirty[service] = None\n",
+        "            service.queue.put_first(conversation)\n",
+    ),
+    Mutant(
+        "what came is not looked at",
+        "dispatch.py",
+        "        service.queue.append(conversation)\n        self._dirty[service] = None\n",
+        "        service.queue.append(conversation)\n",
+    ),
+    Mutant(
+        "free room is not looked at", "dispatch.py", "        self._dirty[conversation.hosting.service] = None\n", ""
+    ),
+    Mutant(
+        "nothing expires",
+        "dispatch.py",
+        "        if now_s - self._expired_s < EXPIRE_INTERVAL_S:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "a running call that expires is not cancelled",
+        "dispatch.py",
+        "        self._outbox.to_worker(hosting.worker.identity, protocol.CANCEL, conversation.number)\n",
+        "",
+    ),
+    Mutant(
+        "an expired call stays in the queue",
+        "dispatch.py",
+        "                self.leave_queue(conversation)\n",
+        "",
+    ),
+    Mutant(
+        "the queue counts up only",
+        "queue.py",
+        "        self.calls -= 1\n        self.bytes -= len(conversation.event)\n        return conversation",
+        "        return conversation",
+    ),
+    Mutant(
+        "an empty lane stays",
+        "queue.py",
+        "                del self._lanes[client]\n        self.calls",
+        "                pass\n        self.calls",
+    ),
+    Mutant(
+        "a conversation is not forgotten",
+        "conversation.py",
+        "        del self._open[conversation.number]\n",
+        "",
+    ),
+    Mutant(
+        "a client is not forgotten",
+        "conversation.py",
+        "            del self._clients[client.identity]\n",
+        "",
+    ),
+    Mutant(
+        "an end is counted twice",
+        "conversation.py",
+        "procedure.outcomes[outcome] += 1",
+        "procedure.outcomes[outcome] += 2",
+    ),
+    Mutant(
+        "a failure does not wait for room",
+        "conversation.py",
+        "        if conversation.slots > 0:\n            self._end",
+        "        if True:\n            self._end",
+    ),
+    Mutant(
+        "a failure that waits never comes",
+        "conversation.py",
+        "if conversation.failure is not None and conversation.slots > 0:",
+        "if False:",
+    ),
+    Mutant(
+        "an answer is passed on after the end",
+        "backend.py",
+        "        if conversation.closed or conversation.failure is not None:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a late answer frees no room",
+        "backend.py",
+        "        if events.event_name(event) != events.STREAM:\n            self._dispatcher.release(conversation)\n",
+        "",
+    ),
+    Mutant(
+        "an item of a stream ends it",
+        "backend.py",
+        "        if name == events.STREAM:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a stranger is not told",
+        "backend.py",
+        "            self._outbox.to_worker(identity, protocol.RESET)\n\n    def worker_lost",
+        "            pass\n\n    def worker_lost",
+    ),
+    Mutant(
+        "what a lost client had queued stays",
+        "frontend.py",
+        "                self._dispatcher.leave_queue(conversation)\n",
+        "",
+    ),
+    Mutant(
+        "a lost client is answered", "frontend.py", "                self._conversations.forget(conversation)\n", ""
+    ),
+    Mutant(
+        "room at the client is not passed on",
+        "frontend.py",
+        "            self._outbox.to_worker(hosting.worker.identity, *frames)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a heartbeat is not answered", "frontend.py", "            self._conversations.beat(conversation, now_s)\n", ""
+    ),
+    Mutant(
+        "bad frames are not counted",
+        "frontend.py",
+        "            self._counters.bad_frames[bad.reason] += 1\n",
+        "",
+    ),
+)
+
+
+def survives(mutant: Mutant, folder: Path) -> bool:
+    """Whether the simulation finds nothing wrong with it."""
+    path = folder / "broker" / mutant.file
+    right = path.read_text()
+    if right.count(mutant.right) != 1:
+        sys.exit(f"error: {mutant.file} has {right.count(mutant.right)} times what {mutant.fault!r} changes")
+    path.write_text(right.replace(mutant.right, mutant.wrong))
+    command = [sys.executable, "-m", "tests.simulation.run", "--seeds", SEEDS, "--steps", STEPS]
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=60)
+        return result.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False  # it goes round and round: noticed
+    finally:
+        path.write_text(right)
+
+
+def main() -> None:
+    """Try every mutant; the exit code is 1 if one survives."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("broker", "cluster", "tests"):
+            ignored = shutil.ignore_patterns("node_modules", "__pycache__")
+            shutil.copytree(REPOSITORY / part, folder / part, ignore=ignored)
+        unbroken = Mutant("nothing", "routing.py", '"""The routing core:', '"""The routing core:')
+        if not survives(unbroken, folder):
+            sys.exit("error: the simulation fails without any mutant")
+        survivors = []
+        for mutant in MUTANTS:
+            alive = survives(mutant, folder)
+            survivors += [mutant.fault] if alive else []
+            print(f"{'SURVIVES' if alive else 'caught  '} {mutant.file}: {mutant.fault}", flush=True)  # noqa: T201
+    if survivors:
+        sys.exit(f"error: {len(survivors)} of {len(MUTANTS)} mutants survive")
+    print(f"all {len(MUTANTS)} mutants were caught")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
