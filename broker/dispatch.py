@@ -107,7 +107,7 @@ class Dispatcher:
         self._dirty[conversation.hosting.service] = None
 
     def give_out(self, now_s: float) -> None:
-        """Give every service's oldest calls to its workers, as far as they have room."""
+        """Give every service's waiting calls to its workers, as far as they have room."""
         while self._dirty:
             service, _ = self._dirty.popitem()
             queue = service.queue
@@ -136,9 +136,11 @@ class Dispatcher:
         how = "left" if reason is None else f"was lost ({reason}) with {len(lost)} calls in flight"
         self._outbox.note(f"worker {worker.description.id} {how}")
         for conversation in reversed(lost.values()):  # so that the oldest is again the first of the queue
+            if conversation.closed or conversation.failure is not None:
+                continue  # its end is known
             if conversation.client is not None:
                 self._retry_or_fail(conversation, worker, now_s)
-            elif not conversation.closed:
+            else:
                 self._conversations.close(conversation, counters.CANCELLED, now_s)
 
     def _retry_or_fail(self, conversation: Conversation, worker: Worker, now_s: float) -> None:

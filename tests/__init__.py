@@ -1,1 +1,3 @@
-"""The tests: `unit` needs no process and no socket, `integration` runs the real ones."""
+"""The tests: `unit` needs no process and no socket, `simulation`
+runs worlds around the core, `integration` the real processes.
+"""

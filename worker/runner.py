@@ -31,7 +31,7 @@ class Registration:
     cancelled: set[bytes] = field(default_factory=set)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One conversation's call; when a thread began with it, in monotonic seconds, and its answer when it has one."""
 

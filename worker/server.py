@@ -60,7 +60,7 @@ class Server:
         self._welcome = False  # the broker has accepted the READY
         self._may_be_known = False  # the broker has got a READY, and may send work
         self._drain_agreed = False
-        self._running: dict[int, Call] = {}  # of this and former registrations, by identity
+        self._running: set[Call] = set()  # of this and former registrations
         self._sent_ready_s = self._sent_ping_s = self._heard_s = float("-inf")
         self.state = STATE_LOADING
         self.turned_s = time.monotonic()
@@ -105,7 +105,7 @@ class Server:
                 if self._has_drained() or now_s >= drain_until_s:
                     break
             self._do_what_is_due(now_s)
-            watchdog.look(self._running.values(), now_s)
+            watchdog.look(self._running, now_s)
         watchdog.close()
         self._try_send([protocol.BYE])
         if self._registration.owed:
@@ -232,7 +232,7 @@ class Server:
             )
             return
         call = Call(self._registration, number, procedure, event, payload)
-        self._running[id(call)] = call
+        self._running.add(call)
         self._runners[procedure.description.model].submit(call)
 
     def _finished(self, call: Call) -> None:
@@ -242,7 +242,7 @@ class Server:
     def _send_answers(self) -> None:
         while self._done:
             call = self._done.popleft()
-            del self._running[id(call)]
+            self._running.remove(call)
             if call.registration is self._registration and call.answer is not None:
                 self._send_answer(call.number, *call.answer)
 

@@ -56,6 +56,7 @@ def test_a_caller_sets_a_deadline_with_a_context_hook(tmp_path: Path) -> None:
         assert "it was not executed" in raised.value.msg
         assert isinstance(first.get(timeout=10), int)
         assert total(made.http, "zerorpc_broker_dispatched_total") == 1
+    context.term()
 
 
 def test_a_flood_is_refused_beyond_its_share_and_others_are_served(tmp_path: Path) -> None:

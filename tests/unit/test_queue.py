@@ -176,6 +176,17 @@ def test_a_stream_that_runs_too_long_ends_when_its_reader_has_room(world: World)
     world.assert_at_rest()
 
 
+def test_a_failure_that_waits_for_room_is_not_replaced_by_the_death_of_its_worker(world: World) -> None:
+    world.call(A, b"id")
+    world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)
+    world.pass_time(70)
+    world.core.worker_lost(W1, world.now_s)
+    (reply,) = world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
+    assert reply.args[0] == "DeadlineExceeded"
+    assert world.outcomes() == {counters.DEADLINE: 1}
+    world.assert_at_rest()
+
+
 def test_a_call_that_is_tried_again_goes_before_all_that_wait(world: World) -> None:
     for i in range(3):
         world.call(A, i)
