@@ -48,6 +48,21 @@ def test_each_worker_has_its_metrics_where_prometheus_is_told(tmp_path: Path) ->
             assert total(address, "process_cpu_seconds_total") > 0
 
 
+def test_an_idle_cluster_takes_less_than_a_hundredth_of_a_core_a_process(tmp_path: Path) -> None:
+    window_s = 10.0
+    with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
+        addresses = [made.http, *made.worker_http.values()]
+
+        def cpu_s() -> list[float]:
+            return [total(address, "process_cpu_seconds_total") for address in addresses]
+
+        cpu_s()  # the first answer of an HTTP endpoint costs more than the others
+        before_s, end_s = cpu_s(), time.monotonic() + window_s
+        wait_until(lambda: time.monotonic() >= end_s, window_s + 1, "the window has passed")
+        used_s = [after - before for after, before in zip(cpu_s(), before_s, strict=True)]
+        assert max(used_s) < 0.01 * window_s, used_s
+
+
 def test_the_call_of_a_killed_worker_is_answered_by_another(tmp_path: Path) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         client = made.client()
