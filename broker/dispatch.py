@@ -28,12 +28,12 @@ class Limits:
         client_calls, client_bytes: how much of that may be one client's.
     """
 
-    no_worker_grace_s: float = 10.0
-    queue_timeout_s: float = 120.0
-    queue_calls: int = 20_000
-    queue_bytes: int = 256 * 1024 * 1024
-    client_calls: int = 2_000
-    client_bytes: int = 64 * 1024 * 1024
+    no_worker_grace_s: float
+    queue_timeout_s: float
+    queue_calls: int
+    queue_bytes: int
+    client_calls: int
+    client_bytes: int
 
 
 class Dispatcher:

@@ -144,7 +144,7 @@ class Loop:
                     drain_until_s = now_s + self._settings.drain_timeout_s
                     self._core.drain()
                     log.info("draining: %d calls are open", len(self._core.conversations))
-                if not len(self._core.conversations):
+                if not self._core.conversations:
                     break
                 if now_s >= drain_until_s:
                     log.warning("stopping with %d calls still open", len(self._core.conversations))

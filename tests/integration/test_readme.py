@@ -40,6 +40,14 @@ def test_the_python_example_runs(iris: Cluster) -> None:
     assert "MLModelSchemaValidationException Failed to validate input data: Key 'petal_width' error:" in printed
 
 
+def test_the_deadline_example_runs(iris: Cluster) -> None:
+    code = block("python", "class Deadline").replace(ADDRESS, iris.frontend) + "\nprint(client.get_models())\n"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert "'qualified_name': 'iris_model'" in printed
+
+
 def test_the_commands_output_is_as_shown(iris: Cluster) -> None:
     command = str(Path(sys.executable).parent / "zerorpc")
     printed = subprocess.run([command, iris.frontend], check=True, capture_output=True, text=True, timeout=60).stdout

@@ -125,6 +125,21 @@ def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path) ->
         assert {client.sleeper_predict(0) for _ in range(4)} == {frozen.pid, other.pid}
 
 
+def test_a_broker_that_was_frozen_gives_nobody_up_for_its_own_pause(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        before = {worker["id"] for worker in made.workers()}
+        calls = [gevent.spawn(made.client(heartbeat=None), "sleeper_predict", 3) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        made.broker.signal(signal.SIGSTOP)
+        end_s = time.monotonic() + 6.0
+        wait_until(lambda: time.monotonic() >= end_s, 7, "the pause has passed")
+        made.broker.signal(signal.SIGCONT)
+        gevent.joinall(calls, timeout=10, raise_error=True)
+        assert {worker["id"] for worker in made.wait_for_workers(2)} == before
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
+        assert total(made.http, "zerorpc_broker_retries_total") == 0
+
+
 def test_a_broker_that_starts_again_has_its_workers_back_and_clients_go_on(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
         client = made.client(heartbeat=1)

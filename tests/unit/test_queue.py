@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from broker import counters
+from broker.routing import Core
+from broker.settings import BrokerSettings
 from cluster import protocol
 from tests.unit.world import LIMITS, World
 
@@ -49,6 +51,14 @@ def test_a_client_beyond_its_share_is_refused_and_others_are_not(world: World) -
     assert world.outcomes() == {counters.BUSY: 1}
     assert len(run_all(world)) == LIMITS.client_calls + 2
     world.assert_at_rest()
+
+
+def test_by_default_a_client_alone_may_have_a_thousand_calls_and_a_crowd_ten_thousand() -> None:
+    settings = BrokerSettings.model_construct()
+    world = World(core=Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits()))
+    world.join(W1)
+    assert [reply for i in range(1_001) for reply in world.call(A, i)] == []
+    assert [reply for i in range(9_000) for reply in world.call(b"client-%d" % (i % 1_999), i)] == []
 
 
 def test_a_full_queue_refuses_everyone(world: World) -> None:
