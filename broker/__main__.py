@@ -1,6 +1,7 @@
 """`python -m broker`: settings, sockets, signals, then the loop."""
 
 import logging
+import resource
 import signal
 from types import FrameType
 
@@ -15,10 +16,14 @@ from cluster.settings import WrongSettingError, load
 
 log = logging.getLogger("broker")
 
+MOST_DESCRIPTORS = 65_536
+"""Open connections and files that the broker asks the system for, if it may have so many."""
+
 
 def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
     logs.configure()
+    _allow_many_connections()
     try:
         settings = load(BrokerSettings)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits())
@@ -40,6 +45,14 @@ def main() -> None:
     finally:
         loop.close()
     log.info("stopped")
+
+
+def _allow_many_connections() -> None:
+    """Each client takes a descriptor, and the usual soft limit is for small programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

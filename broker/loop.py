@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import zmq
 
-from broker import counters
+from broker import backlog, counters
+from broker.backlog import Backlog
 from broker.outbox import Send
 from broker.routing import Core
 from broker.settings import BrokerSettings
@@ -32,8 +33,20 @@ TICK_S = 0.1
 NOTES_A_TICK = 10
 """Lines about workers that are logged at one time; a peer must not fill the disk."""
 
-CLIENT_BACKLOG = 10_000
-"""Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark)."""
+CLIENT_BACKLOG = 4000
+"""Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark). More than
+one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment."""
+
+CLIENT_HEARTBEAT_MS = 3000
+CLIENT_SILENCE_MS = 7000
+"""ZeroMQ's own heartbeats on the frontend, in milliseconds: a client that is frozen or cut off is known to have gone
+within the sum of both, and the next heartbeat of a conversation, which goes out every 3 s, then fails. Its libzmq
+answers by itself, so a client that computes for minutes, or has no ZeroRPC heartbeat, stays. The silence is more than
+the 5 s of a stock client's ZeroRPC heartbeat, which is all that is heard of a libzmq older than 4.2."""
+
+CLIENT_UNREAD_MS = 30_000
+"""How long a client's kernel may take no byte of what is sent to it, in milliseconds; then its connection is closed,
+which frees what waits for it (`TCP_USER_TIMEOUT`)."""
 
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""
@@ -64,6 +77,7 @@ class Loop:
         self._backend = self._router("BROKER_BACKEND", settings.backend)
         self._waker = Waker()
         self._questions: deque[Callable[[], None]] = deque()
+        self._backlog = Backlog()
         self._stop_signals = 0
         self._ticked_s = float("-inf")
         self._logged_bad_frames_s = float("-inf")
@@ -83,6 +97,9 @@ class Loop:
         else:
             router.sndhwm = CLIENT_BACKLOG
             router.maxmsgsize = LARGEST_FRAME_BYTES
+            router.heartbeat_ivl = CLIENT_HEARTBEAT_MS
+            router.heartbeat_timeout = CLIENT_SILENCE_MS
+            router.tcp_maxrt = CLIENT_UNREAD_MS
         try:
             router.bind(endpoint)
         except zmq.ZMQError as error:
@@ -134,6 +151,7 @@ class Loop:
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s
                 self._core.tick(now_s)
+                self._backlog.sweep()
                 self._log_bad_frames(now_s)
                 self._log_notes()
             self._send(now_s)
@@ -180,25 +198,22 @@ class Loop:
         to_clients, to_workers = self._core.take_sends(now_s)
         while to_clients or to_workers:  # a send that fails may make new ones
             for send in to_workers:
-                if self._try_send(self._backend, send) is not None:
+                if _try_send(self._backend, send) is not None:
                     self._core.worker_lost(send[0], now_s)
             for send in to_clients:
-                reason = self._try_send(self._frontend, send)
+                reason = self._try_send_to_client(send)
                 if reason is not None:
                     self._core.client_lost(send[0], reason, now_s)
             to_clients, to_workers = self._core.take_sends(now_s)
 
-    def _try_send(self, router: zmq.Socket[bytes], send: Send) -> str | None:
+    def _try_send_to_client(self, send: Send) -> str | None:
         identity, frames = send
-        try:
-            router.send_multipart((identity, *frames), zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            if error.errno == errno.EHOSTUNREACH:
-                return counters.UNREACHABLE
-            if error.errno == errno.EAGAIN:
-                return counters.STALLED
-            raise
-        return None
+        size = len(frames[-1])
+        if size < backlog.SMALLEST_COUNTED_BYTES:
+            return _try_send(self._frontend, send)
+        if not self._backlog.has_room(identity, size):
+            return counters.STALLED
+        return _try_send(self._frontend, send, lambda tracker: self._backlog.add(identity, size, tracker))
 
     def _answer_questions(self) -> None:
         self._waker.clear()
@@ -218,3 +233,24 @@ class Loop:
             log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(reasons))
             self._logged_bad_frames = reasons.total()
             self._logged_bad_frames_s = now_s
+
+
+def _try_send(
+    router: zmq.Socket[bytes], send: Send, follow: Callable[[zmq.MessageTracker], None] | None = None
+) -> str | None:
+    """Send, and return why that failed, as `counters` names it; `follow` is given what knows when the message left."""
+    identity, frames = send
+    try:
+        if follow is None:
+            router.send_multipart((identity, *frames), zmq.NOBLOCK)
+        else:
+            tracker = router.send_multipart((identity, *frames), zmq.NOBLOCK, copy=False, track=True)
+            assert tracker is not None
+            follow(tracker)
+    except zmq.ZMQError as error:
+        if error.errno == errno.EHOSTUNREACH:
+            return counters.UNREACHABLE
+        if error.errno == errno.EAGAIN:
+            return counters.STALLED
+        raise
+    return None

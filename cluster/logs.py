@@ -1,8 +1,61 @@
-"""How every process of the cluster writes its log: one line a record, to standard error."""
+"""How every process of the cluster writes its log: one line a record, to standard error, in a thread of its own.
 
+Whoever reads the log may stop reading it, and then a write never returns. Serving must go on all the same, so lines
+wait in a queue, and those that find it full are dropped.
+"""
+
+import atexit
+import contextlib
 import logging
+import queue
+import threading
+from logging.handlers import QueueHandler
+
+WAITING_LINES = 10_000
+"""Lines that may wait for the log's reader; the next ones are dropped."""
+
+FLUSH_S = 1.0
+"""How long the last lines may take when the process ends, in seconds."""
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+Line = logging.LogRecord | threading.Event
+"""A record, or what is set when all records before it have been written."""
+
+_lines: queue.Queue[Line] = queue.Queue(WAITING_LINES)
 
 
 def configure() -> None:
     """Set up the root logger."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(_Enqueue(_lines))
+    threading.Thread(target=_write, name="log", daemon=True).start()
+    atexit.register(flush)
+
+
+def flush() -> None:
+    """Wait until what was logged has been written, if anybody reads it."""
+    written = threading.Event()
+    try:
+        _lines.put_nowait(written)
+    except queue.Full:
+        return
+    written.wait(FLUSH_S)
+
+
+class _Enqueue(QueueHandler):
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(queue.Full):
+            _lines.put_nowait(record)
+
+
+def _write() -> None:
+    standard_error = logging.StreamHandler()
+    standard_error.setFormatter(logging.Formatter(_FORMAT))
+    while True:
+        line = _lines.get()
+        if isinstance(line, threading.Event):
+            line.set()
+        else:
+            standard_error.handle(line)

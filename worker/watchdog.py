@@ -8,8 +8,10 @@ all, and a C thread of the standard library's faulthandler waits for the loop to
 import faulthandler
 import logging
 import os
+import signal
 from collections.abc import Iterable
 
+from cluster import logs
 from worker.runner import Call
 
 log = logging.getLogger(__name__)
@@ -18,6 +20,9 @@ GRACE_S = 5.0
 """Seconds that a call may run beyond its model's `timeout_s`, when its caller was told that it takes too long."""
 
 STUCK_EXIT_CODE = 3
+
+LAST_WORDS_S = 2
+"""How long it may take to write where the stuck call was, in seconds."""
 
 _REARM_INTERVAL_S = 1.0
 
@@ -43,6 +48,8 @@ class Watchdog:
             if call.started_s is not None and now_s - call.started_s > call.procedure.timeout_s + GRACE_S:
                 name, ran_s = call.procedure.description.name, now_s - call.started_s
                 log.critical("%s is stuck since %.1f s: ending", name, ran_s)
+                logs.flush()
+                signal.alarm(LAST_WORDS_S)  # ends the process, should nobody read what follows
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(STUCK_EXIT_CODE)
 
