@@ -21,8 +21,9 @@ from cluster.waker import Waker
 
 log = logging.getLogger(__name__)
 
-BURST = 256
-"""Messages taken from a socket before the others have their turn."""
+BURST = 64
+"""Messages taken from a socket before anything is sent, and the other socket has its turn. More would make everybody's
+calls wait while somebody floods; less would send smaller batches."""
 
 POLL_MS = 100
 """Longest wait for a message, in milliseconds, so that the core's ticks come in time."""
@@ -37,8 +38,8 @@ CLIENT_BACKLOG = 4000
 """Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark). More than
 one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment."""
 
-CLIENT_HEARTBEAT_MS = 3000
-CLIENT_SILENCE_MS = 7000
+CLIENT_HEARTBEAT_MS = 2000
+CLIENT_SILENCE_MS = 6000
 """ZeroMQ's own heartbeats on the frontend, in milliseconds: a client that is frozen or cut off is known to have gone
 within the sum of both, and the next heartbeat of a conversation, which goes out every 3 s, then fails. Its libzmq
 answers by itself, so a client that computes for minutes, or has no ZeroRPC heartbeat, stays. The silence is more than

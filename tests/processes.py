@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,18 +75,30 @@ def total(address: str, name: str, **labels: str) -> float:
     return sum(value for having, value in samples(address, name).items() if wanted <= set(having))
 
 
-class Process:
-    """A child process with its output in a file."""
+def own_environment() -> dict[str, str]:
+    """This process's environment, without settings of the cluster."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
 
-    def __init__(self, module: str, environment: dict[str, str], log: Path) -> None:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
+
+class Process:
+    """A child process with its output in a file, or in `output` if that is given."""
+
+    def __init__(
+        self,
+        module: str,
+        environment: dict[str, str],
+        log: Path,
+        *,
+        prefix: Sequence[str] = (),
+        output: int | None = None,
+    ) -> None:
         self.log = log
-        with log.open("ab") as output:
+        with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [*prefix, sys.executable, "-m", module],
                 cwd=REPOSITORY,
-                env={**inherited, **environment},
-                stdout=output,
+                env={**own_environment(), **environment},
+                stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
             )
 
@@ -114,43 +126,98 @@ class Process:
         self._process.wait(10)
 
 
+class Load:
+    """A process of `tests.services.load`; ends when it has done what it should, or by `stop`."""
+
+    def __init__(self, address: str, procedure: str, options: dict[str, Any], prefix: Sequence[str] = ()) -> None:
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "tests.services.load", address, procedure, *flags],
+            cwd=REPOSITORY,
+            env=own_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Have it ask no more."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def result(self, timeout_s: float = 100) -> dict[str, Any]:
+        """What became of the calls, when all are over."""
+        assert self._process.stdout is not None
+        output = self._process.stdout
+        wait_until(lambda: self._process.poll() is not None, timeout_s, "the load has ended")
+        answer: dict[str, Any] = json.loads(output.read())
+        return answer
+
+    def end(self) -> None:
+        """Kill it, whatever it does."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.kill()
+        self._process.wait(10)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
 class Cluster:
     """A broker and its workers, each a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.folder = folder
-        self.frontend = f"tcp://127.0.0.1:{free_port()}"
-        self.backend = f"tcp://127.0.0.1:{free_port()}"
+        self.frontend = f"tcp://{host}:{free_port()}"
+        self.backend = f"tcp://{host}:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.processes: list[Process] = []
         self.worker_http: dict[int, str] = {}
         self._clients: list[zerorpc.Client] = []
+        self._loads: list[Load] = []
         self.broker: Process
 
-    def start_broker(self, **settings: str) -> Process:
+    def start_broker(self, output: int | None = None, **settings: str) -> Process:
         environment = {
             "BROKER_FRONTEND": self.frontend,
             "BROKER_BACKEND": self.backend,
             "BROKER_HTTP": self.http,
             **settings,
         }
-        self.broker = self._start("broker", environment)
+        self.broker = self._start("broker", environment, output=output)
         wait_until(lambda: get(self.http, "/healthz")[0] == 200, START_S, "the broker answers /healthz")
         return self.broker
 
-    def start_worker(self, config: str | None = None, **settings: str) -> Process:
+    def start_worker(
+        self, config: str | None = None, prefix: Sequence[str] = (), output: int | None = None, **settings: str
+    ) -> Process:
         http = f"127.0.0.1:{free_port()}"
         environment = {"WORKER_BROKER": self.backend, "WORKER_HTTP": http, **settings}
         if config is not None:
             environment["APP_SETTINGS"] = f"tests.services.configs:{config}"
-        worker = self._start("worker", environment)
+        worker = self._start("worker", environment, prefix, output)
         self.worker_http[worker.pid] = http
         return worker
 
-    def _start(self, module: str, environment: dict[str, str]) -> Process:
-        process = Process(module, environment, self.folder / f"{module}-{len(self.processes)}.log")
+    def start_raw_worker(self, name: str) -> Process:
+        return self._start("tests.services.raw_worker", {"RAW_BACKEND": self.backend, "RAW_ID": name})
+
+    def _start(
+        self, module: str, environment: dict[str, str], prefix: Sequence[str] = (), output: int | None = None
+    ) -> Process:
+        log = self.folder / f"{module}-{len(self.processes)}.log"
+        process = Process(module, environment, log, prefix=prefix, output=output)
         self.processes.append(process)
         return process
+
+    def load(self, procedure: str, prefix: Sequence[str] = (), **options: Any) -> Load:
+        made = Load(self.frontend, procedure, options, prefix)
+        self._loads.append(made)
+        return made
 
     def client(self, **options: Any) -> Any:
         made = zerorpc.Client(**{"timeout": 60, **options})
@@ -173,7 +240,21 @@ class Cluster:
     def in_flight(self) -> int:
         return sum(worker["in_flight"] for worker in self.workers())
 
+    def open_calls(self) -> float:
+        return total(self.http, "zerorpc_broker_open_channels")
+
+    def outcomes(self, method: str) -> dict[str, int]:
+        """How many calls of a procedure ended how."""
+        counts = samples(self.http, "zerorpc_broker_requests_total")
+        found = {dict(labels)["outcome"]: int(n) for labels, n in counts.items() if dict(labels)["method"] == method}
+        return {outcome: count for outcome, count in found.items() if count}
+
+    def memory_bytes(self) -> float:
+        return total(self.http, "process_resident_memory_bytes")
+
     def close(self) -> None:
+        for load in self._loads:
+            load.end()
         for client in self._clients:
             client.close()
         for process in self.processes:
@@ -181,11 +262,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *configs: str | None, **broker_settings: str) -> Iterator[Cluster]:
+def cluster(folder: Path, *configs: str | None, host: str = "127.0.0.1", **broker_settings: str) -> Iterator[Cluster]:
     """A cluster with one worker for each configuration, ready to be called."""
-    made = Cluster(folder)
+    made = Cluster(folder, host)
     try:
-        made.start_broker(**broker_settings)
+        made.start_broker(None, **broker_settings)
         for config in configs:
             made.start_worker(config)
         made.wait_for_workers(len(configs))

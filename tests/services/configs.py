@@ -20,6 +20,10 @@ class SleeperOnly:
     models: Entries = [entry("Sleeper")]
 
 
+class PacerOnly:
+    models: Entries = [entry("Pacer")]
+
+
 class SleeperOnce:
     models: Entries = [entry("Sleeper", retry=False)]
 

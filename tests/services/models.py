@@ -42,6 +42,17 @@ class Sleeper(_TestModel):
         return os.getpid()
 
 
+class Pacer(_TestModel):
+    """Takes as long as its process is told by PACE_S, whatever it is asked; returns the process."""
+
+    def __init__(self) -> None:
+        self._pace_s = float(os.environ["PACE_S"])
+
+    def predict(self, data: Any) -> Any:
+        time.sleep(self._pace_s)
+        return os.getpid()
+
+
 class LockHolder(_TestModel):
     """Computes for as many seconds as it is told in one C call that does not let go of the interpreter."""
 

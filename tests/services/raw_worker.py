@@ -2,7 +2,8 @@
 
     RAW_BACKEND=tcp://127.0.0.1:4243 RAW_ID=one python -m tests.services.raw_worker
 
-`counter_count(n)` streams 0 .. n-1, each as [number, the worker's id], and never more than the client has room for.
+`counter_count(n)` streams 0 .. n-1, each as [number, the worker's id, when it was made], and never more than the client
+has room for.
 """
 
 import os
@@ -70,7 +71,7 @@ def serve(backend: str, worker_id: str) -> bool:
             if stream.at == stream.end:
                 reply(number, "STREAM_DONE", None)
                 return True
-            reply(number, "STREAM", [stream.at, worker_id])
+            reply(number, "STREAM", [stream.at, worker_id, time.monotonic()])
             stream.at += 1
         return False
 

@@ -1,0 +1,73 @@
+"""A broker that is killed, frozen, stopped."""
+
+import signal
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+import zerorpc
+
+from tests.processes import cluster, get, total, wait_until
+
+
+def test_a_broker_that_was_frozen_gives_nobody_up_for_its_own_pause(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        before = {worker["id"] for worker in made.workers()}
+        calls = [gevent.spawn(made.client(heartbeat=None), "sleeper_predict", 3) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        made.broker.signal(signal.SIGSTOP)
+        end_s = time.monotonic() + 6.0
+        wait_until(lambda: time.monotonic() >= end_s, 7, "the pause has passed")
+        made.broker.signal(signal.SIGCONT)
+        gevent.joinall(calls, timeout=10, raise_error=True)
+        assert {worker["id"] for worker in made.wait_for_workers(2)} == before
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
+        assert total(made.http, "zerorpc_broker_retries_total") == 0
+
+
+def test_a_broker_that_starts_again_has_its_workers_back_and_clients_go_on(tmp_path: Path) -> None:
+    with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
+        client = made.client(heartbeat=1)
+        assert client.echo_predict(1) == 1
+        made.broker.signal(signal.SIGKILL)
+        made.broker.wait(5)
+        made.start_broker()
+        made.wait_for_workers(2, timeout_s=5)
+        assert client.echo_predict(2) == 2
+
+
+def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly") as made:
+        client = made.client()
+        calls = [gevent.spawn(client, "sleeper_predict", 0.5) for _ in range(4)]
+        wait_until(lambda: made.in_flight() > 0, 5, "the first call runs")
+        made.broker.signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in made.broker.output(), 5, "the broker drains")
+        with pytest.raises(zerorpc.RemoteError) as raised:
+            client.sleeper_predict(0)
+        assert raised.value.name == "Draining"
+        assert get(made.http, "/readyz")[0] == 503
+        gevent.joinall(calls, timeout=20, raise_error=True)
+        assert made.broker.wait(5) == 0
+
+
+def test_stopping_without_a_broker_takes_no_time(tmp_path: Path) -> None:
+    with cluster(tmp_path, "EchoOnly") as made:
+        made.broker.signal(signal.SIGKILL)
+        made.broker.wait(5)
+        started_s = time.monotonic()
+        made.processes[1].signal(signal.SIGTERM)
+        assert made.processes[1].wait(10) == 0
+        assert time.monotonic() - started_s < 5
+
+
+def test_a_worker_written_from_the_protocol_page_outlives_its_broker(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        made.start_raw_worker("one")
+        assert [worker["id"] for worker in made.wait_for_workers(1)] == ["one-1"]
+        made.broker.signal(signal.SIGKILL)
+        made.broker.wait(5)
+        made.start_broker()
+        assert [worker["id"] for worker in made.wait_for_workers(1, timeout_s=5)] == ["one-2"]
+        assert [row[0] for row in made.client().counter_count(3)] == [0, 1, 2]

@@ -1,0 +1,195 @@
+"""What the one on call does to a cluster, or what is done to it: overload, clocks, logs that nobody reads, scrapers."""
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import libfaketime
+import pytest
+
+from tests.faults.conftest import Figure
+from tests.processes import Cluster, cluster, get, total, wait_until
+
+PACE_S = 0.01
+
+
+def paced(made: Cluster, paces_s: list[float]) -> None:
+    for pace_s in paces_s:
+        made.start_worker("PacerOnly", PACE_S=str(pace_s))
+    made.wait_for_workers(len(paces_s))
+
+
+@pytest.mark.fault(41)
+@pytest.mark.timeout(240)
+def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: Path, figure: Figure) -> None:
+    overload_s = 60.0
+    with cluster(tmp_path) as made:
+        paced(made, [PACE_S, PACE_S])
+        peak = made.load("pacer_predict", in_flight=32, connections=8, seconds=8).result()
+        peak_rate = peak["outcomes"]["OK"]["count"] / peak["took_s"]
+        load = made.load("pacer_predict", rate=10 * peak_rate, connections=20, seconds=overload_s)
+        wait_until(lambda: made.outcomes("pacer_predict").get("busy", 0) > 0, 45, "the queue is full")
+        begin_s, begin_bytes = time.monotonic(), made.memory_bytes()
+        ok_before = made.outcomes("pacer_predict")["ok"]
+        end_s = begin_s + overload_s / 3
+        wait_until(lambda: time.monotonic() > end_s, overload_s, "a while has passed")
+        goodput = (made.outcomes("pacer_predict")["ok"] - ok_before) / (time.monotonic() - begin_s)
+        grown_bytes = made.memory_bytes() - begin_bytes
+        result = load.result(200)
+        busy = result["outcomes"]["ServerBusy"]
+        assert set(result["outcomes"]) <= {"OK", "ServerBusy", "DeadlineExceeded"}
+        assert result["unanswered"] == result["unasked"] == 0
+        assert goodput > 0.9 * peak_rate
+        assert busy["p50_ms"] < 10
+        assert busy["p99_ms"] < 100
+        assert grown_bytes < 10 << 20
+        ended_s = time.monotonic()
+        after = made.load("pacer_predict", in_flight=1, calls=20).result()["outcomes"]["OK"]
+        assert after["p99_ms"] < 1000 * (PACE_S + 0.1)
+        figure("goodput at 10 times the capacity, of the peak", goodput / peak_rate, "x")
+        figure("refusals: median until they come", busy["p50_ms"], "ms")
+        figure("refusals: p99 until they come", busy["p99_ms"], "ms")
+        figure("the broker's growth once its queues are full", grown_bytes / 2**20, "MiB")
+        figure("from the last overdue answer to calls as fast as ever", time.monotonic() - ended_s, "s")
+
+
+@pytest.mark.fault(11)
+def test_a_worker_that_is_20_times_slower_gets_less_and_holds_nobody_up(tmp_path: Path, figure: Figure) -> None:
+    with cluster(tmp_path) as made:
+        paced(made, [PACE_S, PACE_S])
+        without = made.load("pacer_predict", in_flight=2, connections=2, seconds=5).result()
+        slow = made.start_worker("PacerOnly", PACE_S=str(20 * PACE_S))
+        made.wait_for_workers(3)
+        beside = made.load("pacer_predict", in_flight=3, connections=3, seconds=8).result()
+        by_worker = beside["by_value"]
+        assert by_worker[str(slow.pid)]["count"] < 0.1 * beside["sent"]
+        others = [by_worker[pid] for pid in by_worker if pid != str(slow.pid)]
+        p99_ms = max(other["p99_ms"] for other in others)
+        assert p99_ms < 1.5 * without["outcomes"]["OK"]["p99_ms"] + 20
+        figure(
+            "p99 of the others' calls, beside the slow worker and without",
+            p99_ms / without["outcomes"]["OK"]["p99_ms"],
+            "x",
+        )
+        figure("share of the slow worker", by_worker[str(slow.pid)]["count"] / beside["sent"], "")
+
+
+@pytest.mark.fault(42)
+def test_the_wall_clock_may_jump(tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    library, *_ = libfaketime.get_reload_information()[1]["LD_PRELOAD"].split(":")
+    monkeypatch.setenv("LD_PRELOAD", library)
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        for name in ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE"):
+            monkeypatch.delenv(name)
+        before = {worker["id"] for worker in made.workers()}
+        load = made.load("sleeper_predict", argument=0.1, in_flight=4, connections=2)
+        for shift in ("-3600", "+3600", "+0"):
+            answered = made.outcomes("sleeper_predict").get("ok", 0)
+            clock.write_text(shift)
+            wait_until(lambda: made.outcomes("sleeper_predict").get("ok", 0) > answered + 60, 20, "calls go on")
+        load.stop()
+        result = load.result()
+        assert set(result["outcomes"]) == {"OK"}
+        assert result["unanswered"] == 0
+        assert {worker["id"] for worker in made.workers()} == before
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
+        figure("calls lost, workers given up", result["unanswered"], "")
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """The end for writing of a pipe that is full, and that nobody reads."""
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(write_end, False)
+    try:
+        while True:
+            os.write(write_end, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    os.set_blocking(write_end, True)
+    try:
+        yield write_end
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@pytest.mark.fault(43)
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    with full_pipe() as nobody_reads, cluster(tmp_path) as made:
+        made.broker.end()
+        made.start_broker(nobody_reads)
+        made.start_worker("Misbehaving", output=nobody_reads)
+        made.wait_for_workers(1)
+        client = made.client()
+        for _ in range(3):  # each is logged
+            with pytest.raises(Exception, match="cannot: do"):
+                client.misbehaver_predict("do")
+            assert client.echo_predict("served") == "served"
+        for process in (made.processes[-1], made.broker):
+            process.signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+@pytest.mark.fault(44)
+def test_scrapers_that_hurry_or_hang_disturb_nobody(tmp_path: Path, figure: Figure) -> None:
+    with cluster(tmp_path) as made:
+        paced(made, [PACE_S, PACE_S])
+        addresses = [made.http, *made.worker_http.values()]
+        alone = made.load("pacer_predict", in_flight=2, connections=2, seconds=5).result()["outcomes"]["OK"]
+        with hanging_scrapers(addresses), every(0.02, lambda: get(made.http, "/metrics")) as count:
+            beside = made.load("pacer_predict", in_flight=2, connections=2, seconds=8).result()["outcomes"]["OK"]
+        assert count() > 8 * 20, "it was scraped often"
+        assert beside["p99_ms"] < 1.5 * alone["p99_ms"] + 20
+        figure("p99 of calls, beside 50 scrapes a second and without", beside["p99_ms"] / alone["p99_ms"], "x")
+        figure("scrapes a second", count() / 8, "")
+
+
+@contextmanager
+def hanging_scrapers(addresses: list[str]) -> Iterator[None]:
+    """On each address one that asks and never reads, and one that never ends its question."""
+    connections = []
+    try:
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            for question in (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50, b"GET /met"):
+                connection = socket.create_connection((host, int(port)))
+                connections.append(connection)
+                connection.sendall(question)
+        yield
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+@contextmanager
+def every(interval_s: float, do: Callable[[], object]) -> Iterator[Callable[[], int]]:
+    """Do something again and again in a thread; yields what tells how often it was done."""
+    done = 0
+    stop = threading.Event()
+
+    def run() -> None:
+        nonlocal done
+        while not stop.wait(interval_s):
+            do()
+            done += 1
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield lambda: done
+    finally:
+        stop.set()
+        thread.join()

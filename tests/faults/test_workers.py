@@ -1,0 +1,138 @@
+"""Workers that die, freeze, hang, load slowly."""
+
+import signal
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+import zerorpc
+
+from tests.processes import START_S, cluster, get, total, wait_until
+
+
+def test_the_call_of_a_killed_worker_is_answered_by_another(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        client = made.client()
+        calls = [gevent.spawn(client, "sleeper_predict", 2) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        made.processes[1].signal(signal.SIGKILL)
+        survivor = made.processes[2].pid
+        gevent.joinall(calls, timeout=20, raise_error=True)
+        assert [call.get() for call in calls] == [survivor, survivor]
+        assert total(made.http, "zerorpc_broker_worker_lost_total", reason="exit") == 1
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 1
+        assert total(made.http, "zerorpc_broker_retries_total") == 1
+        assert made.in_flight() == 0
+
+
+def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnce", "SleeperOnce") as made:
+        client = made.client()
+        calls = [gevent.spawn(client, "sleeper_predict", 3) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        made.processes[1].signal(signal.SIGKILL)
+        killed_s = time.monotonic()
+        lost = wait_until(lambda: [call for call in calls if call.ready()], 2, "the dead worker's call has ended")[0]
+        assert time.monotonic() - killed_s < 0.5
+        assert isinstance(lost.exception, zerorpc.RemoteError)
+        assert lost.exception.name == "WorkerLost"
+        (other,) = [call for call in calls if call is not lost]
+        assert other.get(timeout=10) == made.processes[2].pid, "other calls notice nothing"
+        assert made.in_flight() == 0
+
+
+def test_a_call_that_kills_its_workers_is_given_up_after_the_second(tmp_path: Path) -> None:
+    with cluster(tmp_path, "Misbehaving", "Misbehaving", "Misbehaving") as made:
+        client = made.client()
+        with pytest.raises(zerorpc.RemoteError) as raised:
+            client.misbehaver_predict("die")
+        assert raised.value.name == "WorkerLost"
+        assert client.echo_predict("served") == "served"
+        assert len(made.workers()) == 1
+
+
+def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        frozen, other = made.processes[1:]
+        (before,) = [worker["id"] for worker in made.workers() if worker["pid"] == frozen.pid]
+        client = made.client(heartbeat=None)
+        calls = [gevent.spawn(client, "sleeper_predict", 2) for _ in range(2)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        frozen.signal(signal.SIGSTOP)
+        frozen_s = time.monotonic()
+        wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
+        assert time.monotonic() - frozen_s < 5
+        gevent.joinall(calls, timeout=10, raise_error=True)
+        assert [call.get() for call in calls] == [other.pid, other.pid]
+        assert total(made.http, "zerorpc_broker_worker_lost_total", reason="heartbeat") == 1
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 1
+        frozen.signal(signal.SIGCONT)
+        (after,) = [w["id"] for w in made.wait_for_workers(2, timeout_s=5) if w["pid"] == frozen.pid]
+        assert after != before
+        assert {client.sleeper_predict(0) for _ in range(4)} == {frozen.pid, other.pid}
+
+
+def test_a_worker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        client = made.client()
+        calls = [gevent.spawn(client, "sleeper_predict", 1) for _ in range(4)]
+        wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
+        made.processes[1].signal(signal.SIGTERM)
+        gevent.joinall(calls, timeout=20, raise_error=True)
+        assert made.processes[1].wait(5) == 0
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
+        assert len(made.wait_for_workers(1)) == 1
+
+
+def test_what_a_model_says_too_much_of_costs_its_caller_an_error_and_nobody_else(tmp_path: Path) -> None:
+    with cluster(tmp_path, "Misbehaving", "Misbehaving") as made:
+        before = {worker["id"] for worker in made.workers()}
+        client = made.client()
+        assert len(client.misbehaver_predict("nearly too large")) == 63 << 20
+        for data, name in (("large", "ResultTooLarge"), ("x" * (15 << 20), "MLModelException")):
+            with pytest.raises(zerorpc.RemoteError) as raised:
+                client.misbehaver_predict(data)
+            assert raised.value.name == name
+            assert len(raised.value.msg) < 20_000
+        assert {worker["id"] for worker in made.workers()} == before
+        assert client.echo_predict("served") == "served"
+
+
+def test_a_worker_that_loads_slowly_is_not_ready_and_others_serve(tmp_path: Path) -> None:
+    with cluster(tmp_path, "EchoOnly") as made:
+        slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S="3")
+        address = made.worker_http[slow.pid]
+        wait_until(lambda: get(address, "/healthz")[0] == 200, START_S, "its HTTP endpoint answers")
+        assert get(address, "/readyz") == (503, "this worker is loading its models\n")
+        assert made.client().echo_predict("served") == "served"
+        made.wait_for_workers(2)
+        assert get(address, "/readyz") == (200, "ready\n")
+
+
+def test_a_worker_that_is_stopped_while_it_loads_ends_at_once(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S="60")
+        wait_until(lambda: get(made.worker_http[slow.pid], "/readyz")[0] == 503, START_S, "it loads")
+        slow.signal(signal.SIGTERM)
+        assert slow.wait(5) == 0
+
+
+def test_a_model_that_fails_to_load_is_told_in_the_log_and_may_be_tried_again(tmp_path: Path) -> None:
+    with cluster(tmp_path, "EchoOnly") as made:
+        worker = made.start_worker("FailingToLoad")
+        assert worker.wait(START_S) == 1
+        assert "the file of weights is gone" in worker.output()
+
+
+def test_without_workers_calls_are_refused_after_the_grace(tmp_path: Path) -> None:
+    with cluster(tmp_path, "EchoOnly", BROKER_NO_WORKER_GRACE_S="1") as made:
+        made.processes[1].signal(signal.SIGKILL)
+        made.wait_for_workers(0)
+        client = made.client()
+        with pytest.raises(zerorpc.RemoteError) as raised:
+            client.echo_predict("x")
+        assert raised.value.name == "NoWorkers"
+        made.start_worker("EchoOnly")
+        made.wait_for_workers(1)
+        assert client.echo_predict("x") == "x"

@@ -1,0 +1,134 @@
+"""One process of bare clients that ask much: by so many calls in flight (closed loop) or so many a second (open loop).
+
+    python -m tests.services.load ADDRESS PROCEDURE --argument 0.01 --in-flight 16 --connections 4 --seconds 10
+
+It ends after `--calls` or `--seconds`, or when standard input is closed, waits for the answers, and prints what became
+of each call as JSON. A latency counts from when the call should have been sent, so a stall is seen by all it delays.
+"""
+
+import argparse
+import json
+import select
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+import msgpack
+import zmq
+
+POLL_MS = 1
+LAST = ("OK", "ERR", "STREAM_DONE")
+
+
+class Load:
+    def __init__(self, options: argparse.Namespace) -> None:
+        context = zmq.Context()
+        context.set(zmq.MAX_SOCKETS, options.connections + 16)
+        self.dealers: list[zmq.Socket[bytes]] = [context.socket(zmq.DEALER) for _ in range(options.connections)]
+        self.poller = zmq.Poller()
+        for dealer in self.dealers:
+            dealer.linger = 0
+            dealer.sndhwm = dealer.rcvhwm = 0
+            dealer.connect(options.address)
+            self.poller.register(dealer, zmq.POLLIN)
+        self.procedure = msgpack.packb(options.procedure) + msgpack.packb([json.loads(options.argument)])
+        self.due_s: dict[bytes, float] = {}  # when the open calls should have been sent
+        self.latencies_s: dict[str, list[float]] = defaultdict(list)
+        self.value_latencies_s: dict[str, list[float]] = defaultdict(list)
+        self.sent = 0
+        self.unasked = 0  # last events of calls that are not open: second answers
+
+    def send(self, dealer: zmq.Socket[bytes], due_s: float) -> None:
+        message_id = b"%032x" % self.sent
+        self.sent += 1
+        self.due_s[message_id] = due_s
+        header = b"\x93\x82\xaamessage_id\xc4\x20" + message_id + b"\xa1v\x03"
+        dealer.send_multipart([b"", header + self.procedure])
+
+    def receive(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
+        """Take the answers that have come; a connection is named once for each."""
+        answered = []
+        for dealer, _ in self.poller.poll(wait_ms):
+            while True:
+                try:
+                    _, payload = dealer.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                header, name, args = msgpack.unpackb(payload)
+                if name not in LAST:
+                    continue
+                due_s = self.due_s.pop(header["response_to"], None)
+                if due_s is None:
+                    self.unasked += 1
+                    continue
+                latency_s = time.monotonic() - due_s
+                outcome = name if name != "ERR" else args[0]
+                self.latencies_s[outcome].append(latency_s)
+                if name == "OK" and isinstance(args[0], int):
+                    self.value_latencies_s[str(args[0])].append(latency_s)
+                answered.append(dealer)
+        return answered
+
+    def run(self, options: argparse.Namespace) -> None:
+        started_s = time.monotonic()
+
+        def is_over() -> bool:
+            if options.calls is not None:
+                return bool(self.sent >= options.calls)
+            if options.seconds is not None:
+                return bool(time.monotonic() - started_s >= options.seconds)
+            return bool(select.select([sys.stdin], [], [], 0)[0])
+
+        for i in range(min(options.in_flight, options.calls or options.in_flight)):
+            self.send(self.dealers[i % len(self.dealers)], time.monotonic())
+        while not is_over():
+            for dealer in self.receive(POLL_MS):
+                if options.rate is None and not is_over():
+                    self.send(dealer, time.monotonic())
+            if options.rate is not None:
+                while (due_s := started_s + self.sent / options.rate) <= time.monotonic() and not is_over():
+                    self.send(self.dealers[self.sent % len(self.dealers)], due_s)
+        self.took_s = time.monotonic() - started_s
+        patience_s = time.monotonic() + options.patience
+        while self.due_s and time.monotonic() < patience_s:
+            self.receive(100)
+
+
+def _summary(latencies_s: list[float]) -> dict[str, float]:
+    ordered = sorted(latencies_s)
+    return {
+        "count": len(ordered),
+        "p50_ms": 1000 * ordered[len(ordered) // 2],
+        "p99_ms": 1000 * ordered[len(ordered) * 99 // 100],
+        "max_ms": 1000 * ordered[-1],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("procedure")
+    parser.add_argument("--argument", default="null")
+    parser.add_argument("--connections", type=int, default=1)
+    parser.add_argument("--in-flight", type=int, default=0)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--calls", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--patience", type=float, default=60)
+    options = parser.parse_args()
+    load = Load(options)
+    load.run(options)
+    result: dict[str, Any] = {
+        "sent": load.sent,
+        "unanswered": len(load.due_s),
+        "unasked": load.unasked,
+        "took_s": load.took_s,
+        "outcomes": {outcome: _summary(latencies) for outcome, latencies in load.latencies_s.items()},
+        "by_value": {value: _summary(latencies) for value, latencies in load.value_latencies_s.items()},
+    }
+    print(json.dumps(result), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
