@@ -7,6 +7,7 @@ wait in a queue, and those that find it full are dropped.
 import atexit
 import contextlib
 import logging
+import os
 import queue
 import threading
 from logging.handlers import QueueHandler
@@ -16,6 +17,8 @@ WAITING_LINES = 10_000
 
 FLUSH_S = 1.0
 """How long the last lines may take when the process ends, in seconds."""
+
+_STANDARD_ERROR = 2
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -51,11 +54,13 @@ class _Enqueue(QueueHandler):
 
 
 def _write() -> None:
-    standard_error = logging.StreamHandler()
-    standard_error.setFormatter(logging.Formatter(_FORMAT))
+    # With no object that takes a lock: a write that never returns would keep it, and Python's end would wait for it.
+    formatter = logging.Formatter(_FORMAT)
     while True:
         line = _lines.get()
         if isinstance(line, threading.Event):
             line.set()
-        else:
-            standard_error.handle(line)
+            continue
+        rest = (formatter.format(line) + "\n").encode(errors="backslashreplace")
+        while rest:
+            rest = rest[os.write(_STANDARD_ERROR, rest) :]

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,11 +244,11 @@ class Cluster:
     def open_calls(self) -> float:
         return total(self.http, "zerorpc_broker_open_channels")
 
-    def outcomes(self, method: str) -> dict[str, int]:
+    def outcomes(self, method: str) -> Counter[str]:
         """How many calls of a procedure ended how."""
         counts = samples(self.http, "zerorpc_broker_requests_total")
         found = {dict(labels)["outcome"]: int(n) for labels, n in counts.items() if dict(labels)["method"] == method}
-        return {outcome: count for outcome, count in found.items() if count}
+        return Counter({outcome: count for outcome, count in found.items() if count})
 
     def memory_bytes(self) -> float:
         return total(self.http, "process_resident_memory_bytes")

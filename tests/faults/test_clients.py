@@ -105,7 +105,7 @@ def test_a_flood_costs_others_no_more_than_a_turn(tmp_path: Path, figure: Figure
     with paced(tmp_path, PACE_S, PACE_S) as made:
         alone = made.load("pacer_predict", in_flight=1, calls=300).result()["outcomes"]["OK"]
         flood = made.load("pacer_predict", in_flight=3000, rate=10 * 2 / PACE_S, seconds=10)  # ten times what there is
-        wait_until(lambda: made.outcomes("pacer_predict").get("busy", 0) > 0, 10, "the flood is refused in part")
+        wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 10, "the flood is refused in part")
         beside = made.load("pacer_predict", in_flight=1, calls=300).result()["outcomes"]
         assert set(beside) == {"OK"}
         flooder = flood.result()

@@ -6,8 +6,10 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import libfaketime
@@ -29,12 +31,12 @@ def paced(made: Cluster, paces_s: list[float]) -> None:
 @pytest.mark.timeout(240)
 def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: Path, figure: Figure) -> None:
     overload_s = 60.0
-    with cluster(tmp_path) as made:
+    with cluster(tmp_path, BROKER_QUEUE_CALLS="400") as made:  # two seconds of work
         paced(made, [PACE_S, PACE_S])
         peak = made.load("pacer_predict", in_flight=32, connections=8, seconds=8).result()
         peak_rate = peak["outcomes"]["OK"]["count"] / peak["took_s"]
         load = made.load("pacer_predict", rate=10 * peak_rate, connections=20, seconds=overload_s)
-        wait_until(lambda: made.outcomes("pacer_predict").get("busy", 0) > 0, 45, "the queue is full")
+        wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 45, "the queue is full")
         begin_s, begin_bytes = time.monotonic(), made.memory_bytes()
         ok_before = made.outcomes("pacer_predict")["ok"]
         end_s = begin_s + overload_s / 3
@@ -45,7 +47,7 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         busy = result["outcomes"]["ServerBusy"]
         assert set(result["outcomes"]) <= {"OK", "ServerBusy", "DeadlineExceeded"}
         assert result["unanswered"] == result["unasked"] == 0
-        assert goodput > 0.9 * peak_rate
+        assert goodput > 0.85 * peak_rate
         assert busy["p50_ms"] < 10
         assert busy["p99_ms"] < 100
         assert grown_bytes < 10 << 20
@@ -84,27 +86,41 @@ def test_a_worker_that_is_20_times_slower_gets_less_and_holds_nobody_up(tmp_path
 def test_the_wall_clock_may_jump(tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = tmp_path / "clock"
     clock.write_text("+0")
-    library, *_ = libfaketime.get_reload_information()[1]["LD_PRELOAD"].split(":")
-    monkeypatch.setenv("LD_PRELOAD", library)
-    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
-    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
-    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
-        for name in ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE"):
-            monkeypatch.delenv(name)
-        before = {worker["id"] for worker in made.workers()}
+    variables = dict(libfaketime.get_reload_information()[1])
+    variables["LD_PRELOAD"] = str(Path(variables["LD_LIBRARY_PATH"].split(":")[0]) / "libfaketime.so.1")
+    variables["FAKETIME_TIMESTAMP_FILE"] = str(clock)
+    with cluster(tmp_path) as made:
+        made.broker.end()
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            made.start_broker()
+            made.start_worker("SleeperOnly")
+            made.start_worker("SleeperOnly")
+        before = {worker["id"] for worker in made.wait_for_workers(2)}
         load = made.load("sleeper_predict", argument=0.1, in_flight=4, connections=2)
-        for shift in ("-3600", "+3600", "+0"):
-            answered = made.outcomes("sleeper_predict").get("ok", 0)
-            clock.write_text(shift)
-            wait_until(lambda: made.outcomes("sleeper_predict").get("ok", 0) > answered + 60, 20, "calls go on")
+
+        def jump(shift_s: int) -> None:
+            clock.write_text(f"{shift_s:+d}")
+            wait_until(lambda: abs(_clock_of(made.http) - time.time() - shift_s) < 60, 5, "the clock has jumped")
+            wanted = made.outcomes("sleeper_predict")["ok"] + 60
+            wait_until(lambda: made.outcomes("sleeper_predict")["ok"] > wanted, 20, "calls go on")
+
+        for shift_s in (-3600, 3600, 0):
+            jump(shift_s)
         load.stop()
         result = load.result()
         assert set(result["outcomes"]) == {"OK"}
         assert result["unanswered"] == 0
+        assert result["outcomes"]["OK"]["max_ms"] < 5000
         assert {worker["id"] for worker in made.workers()} == before
         assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
-        figure("calls lost, workers given up", result["unanswered"], "")
+        figure("calls lost, or workers given up", result["unanswered"], "")
+
+
+def _clock_of(address: str) -> float:
+    with urllib.request.urlopen(f"http://{address}/healthz", timeout=5) as response:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
 
 
 @contextmanager
