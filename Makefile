@@ -12,7 +12,7 @@ ifdef PYTHON
 export PYTHON
 endif
 
-.PHONY: help up down restart status logs test simulate mutants lint format
+.PHONY: help up down restart status logs test test-faults simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make restart  restart the workers one at a time; no call is lost"
 	@echo "make down     stop everything, after the calls under way have ended"
 	@echo "make test     run the tests (ARGS=... for pytest)"
+	@echo "make test-faults: those among them that show a fault, and what each measured"
 	@echo "make simulate SEEDS=100 STEPS=5000: long simulated worlds around the routing core"
 	@echo "make mutants  break the core on purpose, and see that the tests notice"
 	@echo "make lint     check the code; make format mends its layout"
@@ -43,7 +44,10 @@ down restart status logs:
 	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
 
 test: $(VENV)/.installed-dev
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-faults: $(VENV)/.installed-dev
+	$(PY) -m pytest -n 2 --dist loadfile -m fault $(ARGS)
 
 simulate: $(VENV)/.installed-dev
 	$(PY) -m tests.simulation.run $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(if $(FIRST),--first $(FIRST))

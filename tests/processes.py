@@ -1,5 +1,6 @@
 """Real brokers and workers for tests: started on free ports, waited for by condition, always reaped."""
 
+import itertools
 import json
 import os
 import signal
@@ -27,11 +28,23 @@ START_S = 30.0
 Value = TypeVar("Value")
 
 
+_PORTS_A_PROCESS = 1000
+
+# Below the ports that the system gives to connections on their way out, and apart from another test process's.
+_first_port = 20_000 + _PORTS_A_PROCESS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.cycle(range(_first_port, _first_port + _PORTS_A_PROCESS))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    for port in itertools.islice(_ports, _PORTS_A_PROCESS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError(f"no port from {_first_port} on is free")
 
 
 def wait_until(condition: Callable[[], Value], timeout_s: float, what: str) -> Value:

@@ -1,5 +1,6 @@
 """Bad bytes hurt only their sender: raw frames against a real cluster, with an honest client beside."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,9 +106,11 @@ DROPPED: dict[str, tuple[bytes, ...]] = {
     "response_to a list": (b"", packed({**GOOD, "response_to": [1]})),
     "response_to unknown": (b"", packed({**GOOD, "response_to": b"nobody"}, "_zpc_hb", [0])),
     "the worker protocol": (b"\x01", b"x"),
+    "a worker's sign of life": (b"\x06",),
 }
 
 
+@pytest.mark.fault(24, 25, 26, 27, 38)
 @pytest.mark.parametrize("case", DROPPED)
 def test_what_is_no_event_is_dropped_and_counted(made: Cluster, raw: RawClient, case: str) -> None:
     before = bad_frames(made)
@@ -116,6 +119,7 @@ def test_what_is_no_event_is_dropped_and_counted(made: Cluster, raw: RawClient, 
     assert raw.call("echo_predict", ["and the sender goes on"])[2] == ["and the sender goes on"]
 
 
+@pytest.mark.fault(30, 31)
 @pytest.mark.parametrize(
     ("name", "args", "error"),
     [
@@ -134,12 +138,15 @@ def test_what_is_no_event_is_dropped_and_counted(made: Cluster, raw: RawClient, 
     ],
 )
 def test_what_cannot_be_called_is_answered_with_an_error(raw: RawClient, name: Any, args: Any, error: str) -> None:
+    started_s = time.monotonic()
     header, event, arguments = raw.call(name, args)
+    assert time.monotonic() - started_s < 0.5
     assert header["response_to"] == ID
     assert (event, arguments[0]) == ("ERR", error)
     assert len(arguments[1]) < 300
 
 
+@pytest.mark.fault(32, 34)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -155,14 +162,23 @@ def test_what_cannot_be_called_is_answered_with_an_error(raw: RawClient, name: A
         b"\x91\x81\x01\x02",  # an integer as key
     ],
 )
-def test_odd_arguments_are_answered_and_never_met_with_silence(raw: RawClient, arguments: bytes) -> None:
+def test_odd_arguments_are_answered_and_never_met_with_silence(made: Cluster, raw: RawClient, arguments: bytes) -> None:
+    before = made.memory_bytes()
     raw.send(b"", b"\x93" + msgpack.packb(GOOD) + msgpack.packb("echo_predict") + arguments)
     event = raw.receive()
     assert event is not None
     assert event[0]["response_to"] == ID
     assert event[1] in ("OK", "ERR")
+    assert made.memory_bytes() - before < 10 << 20
 
 
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), -0.0, 2**63, -(2**63), 2**64 - 1, ""])
+def test_odd_values_come_back_bit_for_bit(raw: RawClient, number: Any) -> None:
+    assert msgpack.packb(raw.call("echo_predict", [number])[2]) == msgpack.packb([number])
+
+
+@pytest.mark.fault(33)
 def test_too_large_a_message_is_refused_alone(made: Cluster, raw: RawClient) -> None:
     raw.say({"message_id": b"large", "v": 3}, "echo_predict", [b"x" * (17 << 20)])
     raw.say({"message_id": b"small", "v": 3}, "echo_predict", ["x"])
@@ -173,6 +189,7 @@ def test_too_large_a_message_is_refused_alone(made: Cluster, raw: RawClient) -> 
     assert total(made.http, "zerorpc_broker_requests_total", method="echo_predict", outcome="too_large") == 1
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize("name", ["_zerorpc_help", "_zerorpc_args", "get_model_metadata"])
 @pytest.mark.parametrize(
     "argument",
@@ -194,6 +211,7 @@ def test_the_broker_itself_stands_odd_arguments(made: Cluster, raw: RawClient, n
     assert total(made.http, "process_resident_memory_bytes") - before < 3 * len(argument) + (10 << 20)
 
 
+@pytest.mark.fault(36)
 def test_a_huge_announcement_of_slots_is_dropped_unread(made: Cluster, raw: RawClient) -> None:
     before = bad_frames(made)
     raw.say(GOOD, "sleeper_predict", [0.5])
@@ -205,6 +223,21 @@ def test_a_huge_announcement_of_slots_is_dropped_unread(made: Cluster, raw: RawC
     assert bad_frames(made) == before + 1
 
 
+@pytest.mark.fault(36)
+@pytest.mark.parametrize(("slots", "bad"), [(2**62, 0), (0, 0), (-1, 1), ("5", 1), ([5], 1), (None, 1), (1.5, 1)])
+def test_an_odd_announcement_of_slots_is_clamped_or_dropped(
+    made: Cluster, raw: RawClient, slots: Any, bad: int
+) -> None:
+    before = bad_frames(made)
+    raw.say(GOOD, "sleeper_predict", [0.3])
+    raw.say({"message_id": b"m", "v": 3, "response_to": ID}, "_zpc_more", [slots])
+    event = raw.receive()
+    assert event is not None
+    assert event[1] == "OK"
+    assert bad_frames(made) == before + bad
+
+
+@pytest.mark.fault(28)
 def test_unasked_events_on_an_open_call_are_dropped_and_it_completes(made: Cluster, raw: RawClient) -> None:
     before = bad_frames(made)
     raw.say(GOOD, "sleeper_predict", [1.0])
@@ -216,6 +249,7 @@ def test_unasked_events_on_an_open_call_are_dropped_and_it_completes(made: Clust
     wait_until(lambda: bad_frames(made) == before + 10_000, 10, "they are counted")
 
 
+@pytest.mark.fault(29)
 def test_the_same_id_twice_from_one_client_is_answered_once(made: Cluster, raw: RawClient) -> None:
     before = bad_frames(made)
     raw.say(GOOD, "sleeper_predict", [0.3])
@@ -225,6 +259,7 @@ def test_the_same_id_twice_from_one_client_is_answered_once(made: Cluster, raw: 
     assert bad_frames(made) == before + 1
 
 
+@pytest.mark.fault(29)
 def test_the_same_id_from_two_clients_is_answered_twice(made: Cluster, raw: RawClient) -> None:
     other = RawClient(made.frontend)
     raw.say(GOOD, "sleeper_predict", [0.3])
@@ -237,6 +272,7 @@ def test_the_same_id_from_two_clients_is_answered_twice(made: Cluster, raw: RawC
     other.close()
 
 
+@pytest.mark.fault(27)
 def test_another_clients_conversation_cannot_be_touched(made: Cluster, raw: RawClient) -> None:
     before = bad_frames(made)
     intruder = RawClient(made.frontend)
@@ -252,6 +288,7 @@ def test_another_clients_conversation_cannot_be_touched(made: Cluster, raw: RawC
     intruder.close()
 
 
+@pytest.mark.fault(37)
 def test_a_routing_id_that_is_taken_cannot_be_claimed(made: Cluster) -> None:
     owner = RawClient(made.frontend, ROUTING_ID=b"the-owner")
     assert owner.call("echo_predict", [1])[2] == [1]
@@ -263,6 +300,7 @@ def test_a_routing_id_that_is_taken_cannot_be_claimed(made: Cluster) -> None:
     owner.close()
 
 
+@pytest.mark.fault(38)
 def test_a_client_at_the_workers_door_is_turned_away(made: Cluster) -> None:
     before = bad_frames(made)
     lost = RawClient(made.backend)
@@ -272,6 +310,7 @@ def test_a_client_at_the_workers_door_is_turned_away(made: Cluster) -> None:
     lost.close()
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("version", [1, 2])
 def test_clients_of_older_protocol_versions_are_served(made: Cluster, raw: RawClient, version: int) -> None:
     header = {"message_id": ID, "v": version}
@@ -283,10 +322,12 @@ def test_clients_of_older_protocol_versions_are_served(made: Cluster, raw: RawCl
         assert error[2][0].startswith("TypeError(")
 
 
+@pytest.mark.fault(23)
 def test_a_client_of_version_1_that_names_no_version_is_served(raw: RawClient) -> None:
     assert raw.call("echo_predict", ["x"], {"message_id": ID})[2] == ["x"]
 
 
+@pytest.mark.fault(33)
 def test_a_message_of_more_than_64_mib_costs_its_sender_the_connection(made: Cluster) -> None:
     greedy = RawClient(made.frontend, RECONNECT_IVL=-1)
     disconnected = greedy.monitor(zmq.EVENT_DISCONNECTED)

@@ -8,9 +8,11 @@ import gevent
 import pytest
 import zerorpc
 
+from tests.figures import Figure
 from tests.processes import cluster, get, total, wait_until
 
 
+@pytest.mark.fault(14)
 def test_a_broker_that_was_frozen_gives_nobody_up_for_its_own_pause(tmp_path: Path) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         before = {worker["id"] for worker in made.workers()}
@@ -26,23 +28,30 @@ def test_a_broker_that_was_frozen_gives_nobody_up_for_its_own_pause(tmp_path: Pa
         assert total(made.http, "zerorpc_broker_retries_total") == 0
 
 
-def test_a_broker_that_starts_again_has_its_workers_back_and_clients_go_on(tmp_path: Path) -> None:
+@pytest.mark.fault(12)
+def test_a_broker_that_starts_again_has_its_workers_back_and_clients_go_on(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
         client = made.client(heartbeat=1)
         assert client.echo_predict(1) == 1
+        before = {worker["id"] for worker in made.workers()}
         made.broker.signal(signal.SIGKILL)
         made.broker.wait(5)
         made.start_broker()
-        made.wait_for_workers(2, timeout_s=5)
+        up_s = time.monotonic()
+        after = {worker["id"] for worker in made.wait_for_workers(2, timeout_s=5)}
+        figure("from the broker's start to its workers back", time.monotonic() - up_s, "s")
+        assert not before & after
         assert client.echo_predict(2) == 2
 
 
-def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
-    with cluster(tmp_path, "SleeperOnly") as made:
+@pytest.mark.fault(13)
+def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path, figure: Figure) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         client = made.client()
-        calls = [gevent.spawn(client, "sleeper_predict", 0.5) for _ in range(4)]
-        wait_until(lambda: made.in_flight() > 0, 5, "the first call runs")
+        calls = [gevent.spawn(client, "sleeper_predict", 0.2) for _ in range(50)]
+        wait_until(lambda: made.open_calls() == 50, 5, "all calls have come")
         made.broker.signal(signal.SIGTERM)
+        stopped_s = time.monotonic()
         wait_until(lambda: "draining" in made.broker.output(), 5, "the broker drains")
         with pytest.raises(zerorpc.RemoteError) as raised:
             client.sleeper_predict(0)
@@ -50,8 +59,29 @@ def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
         assert get(made.http, "/readyz")[0] == 503
         gevent.joinall(calls, timeout=20, raise_error=True)
         assert made.broker.wait(5) == 0
+        assert time.monotonic() - stopped_s < 25
+        figure("of 50 calls in flight, lost", 50 - sum(call.successful() for call in calls), "")
 
 
+@pytest.mark.fault(13)
+@pytest.mark.parametrize("which", ["broker", "worker"])
+def test_a_second_sigterm_ends_at_once(tmp_path: Path, figure: Figure, which: str) -> None:
+    with cluster(tmp_path, "SleeperOnly") as made:
+        load = made.load("sleeper_predict", argument=60, in_flight=1, patience=0)
+        wait_until(lambda: made.in_flight() == 1, 5, "a call is in flight")
+        process = made.broker if which == "broker" else made.processes[1]
+        process.signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in process.output(), 5, "it drains")
+        process.signal(signal.SIGTERM)
+        again_s = time.monotonic()
+        assert process.wait(5) == 0
+        took_s = time.monotonic() - again_s
+        assert took_s < 2
+        load.end()
+        figure(f"from the second SIGTERM to the {which}'s end", took_s, "s")
+
+
+@pytest.mark.fault(13)
 def test_stopping_without_a_broker_takes_no_time(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly") as made:
         made.broker.signal(signal.SIGKILL)
@@ -62,6 +92,7 @@ def test_stopping_without_a_broker_takes_no_time(tmp_path: Path) -> None:
         assert time.monotonic() - started_s < 5
 
 
+@pytest.mark.fault(12)
 def test_a_worker_written_from_the_protocol_page_outlives_its_broker(tmp_path: Path) -> None:
     with cluster(tmp_path) as made:
         made.start_raw_worker("one")

@@ -13,7 +13,7 @@ import msgpack
 import pytest
 import zmq
 
-from tests.faults.conftest import Figure
+from tests.figures import Figure
 from tests.processes import Cluster, cluster, total, wait_until
 
 PACE_S = 0.01

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Figure
 from tests.faults.network import other_side
+from tests.figures import Figure
 from tests.processes import START_S, cluster, total, wait_until
 
 

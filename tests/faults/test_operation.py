@@ -15,7 +15,7 @@ from pathlib import Path
 import libfaketime
 import pytest
 
-from tests.faults.conftest import Figure
+from tests.figures import Figure
 from tests.processes import Cluster, cluster, get, total, wait_until
 
 PACE_S = 0.01

@@ -12,6 +12,7 @@ from tests.processes import cluster, total, wait_until
 from worker.watchdog import GRACE_S, STUCK_EXIT_CODE
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize(
     ("config", "call", "says"),
     [
@@ -59,6 +60,7 @@ def test_a_caller_sets_a_deadline_with_a_context_hook(tmp_path: Path) -> None:
     context.term()
 
 
+@pytest.mark.fault(20)
 def test_a_flood_is_refused_beyond_its_share_and_others_are_served(tmp_path: Path) -> None:
     flood, share, seconds_each = 300, 100, 0.2
     with cluster(tmp_path, "SleeperOnly", BROKER_QUEUE_CLIENT_CALLS=str(share)) as made:

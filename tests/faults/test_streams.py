@@ -29,6 +29,7 @@ def test_streams_of_two_workers_stay_with_their_worker(tmp_path: Path) -> None:
         assert made.in_flight() == 0
 
 
+@pytest.mark.fault(17)
 def test_a_stream_whose_reader_goes_away_is_stopped_and_leaves_nothing(tmp_path: Path) -> None:
     with cluster(tmp_path) as made:
         made.start_raw_worker("one")
@@ -42,6 +43,7 @@ def test_a_stream_whose_reader_goes_away_is_stopped_and_leaves_nothing(tmp_path:
         assert total(made.http, "zerorpc_broker_open_channels") == 0
 
 
+@pytest.mark.fault(2)
 def test_a_stream_whose_worker_dies_ends_with_an_error_and_never_as_done(tmp_path: Path) -> None:
     with cluster(tmp_path) as made:
         made.start_raw_worker("one")

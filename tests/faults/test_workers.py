@@ -2,15 +2,18 @@
 
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
 import pytest
 import zerorpc
 
-from tests.processes import START_S, cluster, get, total, wait_until
+from tests.figures import Figure
+from tests.processes import START_S, Cluster, cluster, get, total, wait_until
 
 
+@pytest.mark.fault(1)
 def test_the_call_of_a_killed_worker_is_answered_by_another(tmp_path: Path) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         client = made.client()
@@ -26,7 +29,34 @@ def test_the_call_of_a_killed_worker_is_answered_by_another(tmp_path: Path) -> N
         assert made.in_flight() == 0
 
 
-def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path) -> None:
+@pytest.mark.fault(1)
+def test_workers_killed_under_load_cost_no_call(tmp_path: Path, figure: Figure) -> None:
+    kills = 3
+    with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
+        load = made.load("echo_predict", in_flight=32, connections=8)
+        for _ in range(kills):
+            _wait_for_answers(made, "echo_predict", 500)
+            made.processes[-2].signal(signal.SIGKILL)
+            made.processes[-2].wait(5)
+            made.start_worker("EchoOnly")
+            made.wait_for_workers(2)
+        load.stop()
+        result = load.result()
+        assert set(result["outcomes"]) == {"OK"}
+        assert result["unanswered"] == result["unasked"] == 0
+        assert total(made.http, "zerorpc_broker_worker_lost_total", reason="exit") == kills
+        assert result["outcomes"]["OK"]["max_ms"] < 2000
+        figure(f"of {result['sent']} calls while {kills} workers were killed, lost", result["unanswered"], "")
+        figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
+
+
+def _wait_for_answers(made: Cluster, procedure: str, more: int) -> None:
+    wanted = made.outcomes(procedure)["ok"] + more
+    wait_until(lambda: made.outcomes(procedure)["ok"] >= wanted, 30, f"{more} calls are answered")
+
+
+@pytest.mark.fault(1)
+def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnce", "SleeperOnce") as made:
         client = made.client()
         calls = [gevent.spawn(client, "sleeper_predict", 3) for _ in range(2)]
@@ -34,7 +64,9 @@ def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path) ->
         made.processes[1].signal(signal.SIGKILL)
         killed_s = time.monotonic()
         lost = wait_until(lambda: [call for call in calls if call.ready()], 2, "the dead worker's call has ended")[0]
-        assert time.monotonic() - killed_s < 0.5
+        told_s = time.monotonic() - killed_s
+        assert told_s < 0.5
+        figure("from the kill to WorkerLost", told_s, "s")
         assert isinstance(lost.exception, zerorpc.RemoteError)
         assert lost.exception.name == "WorkerLost"
         (other,) = [call for call in calls if call is not lost]
@@ -42,6 +74,7 @@ def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path) ->
         assert made.in_flight() == 0
 
 
+@pytest.mark.fault(4)
 def test_a_call_that_kills_its_workers_is_given_up_after_the_second(tmp_path: Path) -> None:
     with cluster(tmp_path, "Misbehaving", "Misbehaving", "Misbehaving") as made:
         client = made.client()
@@ -52,7 +85,8 @@ def test_a_call_that_kills_its_workers_is_given_up_after_the_second(tmp_path: Pa
         assert len(made.workers()) == 1
 
 
-def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path) -> None:
+@pytest.mark.fault(3)
+def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         frozen, other = made.processes[1:]
         (before,) = [worker["id"] for worker in made.workers() if worker["pid"] == frozen.pid]
@@ -62,15 +96,37 @@ def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path) ->
         frozen.signal(signal.SIGSTOP)
         frozen_s = time.monotonic()
         wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
-        assert time.monotonic() - frozen_s < 5
+        gone_s = time.monotonic() - frozen_s
+        assert gone_s < 5
+        figure("from the freeze to the worker given up", gone_s, "s")
         gevent.joinall(calls, timeout=10, raise_error=True)
         assert [call.get() for call in calls] == [other.pid, other.pid]
         assert total(made.http, "zerorpc_broker_worker_lost_total", reason="heartbeat") == 1
         assert total(made.http, "zerorpc_broker_worker_lost_total") == 1
         frozen.signal(signal.SIGCONT)
+        thawed_s = time.monotonic()
         (after,) = [w["id"] for w in made.wait_for_workers(2, timeout_s=5) if w["pid"] == frozen.pid]
+        figure("from its thaw to the worker back", time.monotonic() - thawed_s, "s")
         assert after != before
         assert {client.sleeper_predict(0) for _ in range(4)} == {frozen.pid, other.pid}
+
+
+@pytest.mark.fault(3)
+def test_no_call_of_a_frozen_worker_is_lost_or_answered_twice(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        load = made.load("sleeper_predict", argument=0.05, in_flight=8, connections=2)
+        wait_until(lambda: made.outcomes("sleeper_predict")["ok"] > 20, 10, "calls are answered")
+        frozen = made.processes[1]
+        frozen.signal(signal.SIGSTOP)
+        wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
+        assert total(made.http, "zerorpc_broker_retries_total") == 1
+        frozen.signal(signal.SIGCONT)
+        made.wait_for_workers(2, timeout_s=5)
+        _wait_for_answers(made, "sleeper_predict", 40)
+        load.stop()
+        result = load.result()
+        assert result["unanswered"] == result["unasked"] == 0
+        assert set(result["outcomes"]) == {"OK"}
 
 
 def test_a_worker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
@@ -85,6 +141,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
         assert len(made.wait_for_workers(1)) == 1
 
 
+@pytest.mark.fault(7)
 def test_what_a_model_says_too_much_of_costs_its_caller_an_error_and_nobody_else(tmp_path: Path) -> None:
     with cluster(tmp_path, "Misbehaving", "Misbehaving") as made:
         before = {worker["id"] for worker in made.workers()}
@@ -99,17 +156,58 @@ def test_what_a_model_says_too_much_of_costs_its_caller_an_error_and_nobody_else
         assert client.echo_predict("served") == "served"
 
 
-def test_a_worker_that_loads_slowly_is_not_ready_and_others_serve(tmp_path: Path) -> None:
+@pytest.mark.fault(7)
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("raise", "MLModelException"),
+        ("exit", "SystemExit"),
+        ("unpackable", "TypeError"),
+        ("huge", "OverflowError"),
+        ("odd", "OddError"),
+        ("surrogate", "MLModelException"),
+        ("invalid", "MLModelSchemaValidationException"),
+    ],
+)
+def test_whatever_a_model_raises_reaches_the_caller_and_the_worker_stays(
+    misbehaving: Cluster, data: str, name: str
+) -> None:
+    before = misbehaving.workers()[0]["id"]
+    client = misbehaving.client()
+    with pytest.raises(zerorpc.RemoteError) as raised:
+        client.misbehaver_predict(data)
+    assert raised.value.name == name
+    assert client.echo_predict("served") == "served"
+    assert [worker["id"] for worker in misbehaving.workers()] == [before]
+
+
+@pytest.fixture(scope="module")
+def misbehaving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("cluster"), "Misbehaving") as made:
+        yield made
+
+
+@pytest.mark.fault(9)
+def test_a_worker_that_loads_for_a_minute_is_not_ready_and_others_serve(tmp_path: Path, figure: Figure) -> None:
+    load_s = 60
     with cluster(tmp_path, "EchoOnly") as made:
-        slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S="3")
+        slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S=str(load_s))
         address = made.worker_http[slow.pid]
         wait_until(lambda: get(address, "/healthz")[0] == 200, START_S, "its HTTP endpoint answers")
         assert get(address, "/readyz") == (503, "this worker is loading its models\n")
-        assert made.client().echo_predict("served") == "served"
-        made.wait_for_workers(2)
-        assert get(address, "/readyz") == (200, "ready\n")
+        load = made.load("echo_predict", in_flight=2)
+        begin_s = time.monotonic()
+        wait_until(lambda: len(made.workers()) == 2, load_s + START_S, "it has loaded")
+        assert time.monotonic() - begin_s > load_s - 10
+        wait_until(lambda: get(address, "/readyz") == (200, "ready\n"), 5, "it is ready")
+        load.stop()
+        result = load.result()
+        assert set(result["outcomes"]) == {"OK"}
+        assert result["unanswered"] == 0
+        figure(f"of {result['sent']} calls while another worker loaded, lost", result["unanswered"], "")
 
 
+@pytest.mark.fault(9)
 def test_a_worker_that_is_stopped_while_it_loads_ends_at_once(tmp_path: Path) -> None:
     with cluster(tmp_path) as made:
         slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S="60")
@@ -118,6 +216,7 @@ def test_a_worker_that_is_stopped_while_it_loads_ends_at_once(tmp_path: Path) ->
         assert slow.wait(5) == 0
 
 
+@pytest.mark.fault(9)
 def test_a_model_that_fails_to_load_is_told_in_the_log_and_may_be_tried_again(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly") as made:
         worker = made.start_worker("FailingToLoad")
@@ -125,6 +224,7 @@ def test_a_model_that_fails_to_load_is_told_in_the_log_and_may_be_tried_again(tm
         assert "the file of weights is gone" in worker.output()
 
 
+@pytest.mark.fault(10)
 def test_without_workers_calls_are_refused_after_the_grace(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly", BROKER_NO_WORKER_GRACE_S="1") as made:
         made.processes[1].signal(signal.SIGKILL)

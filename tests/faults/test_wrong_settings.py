@@ -44,6 +44,7 @@ def end_of(module: str, settings: dict[str, str], folder: Path) -> str:
     return errors[0]
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize(
     ("module", "settings", "says"),
     [
@@ -69,6 +70,7 @@ def test_a_wrong_setting_ends_the_process(
         assert words in sentence
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize("setting", ["BROKER_FRONTEND", "BROKER_BACKEND", "BROKER_HTTP", "WORKER_HTTP"])
 def test_a_port_in_use_ends_the_process(setting: str, taken: int, tmp_path: Path) -> None:
     address = f"127.0.0.1:{taken}" if setting.endswith("HTTP") else f"tcp://127.0.0.1:{taken}"

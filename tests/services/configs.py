@@ -104,5 +104,5 @@ class Empty:
     models: Entries = []
 
 
-class DiesAtOnce:
-    models: Entries = [entry("DiesAtOnce")]
+class IrisAndBreakable:
+    models: Entries = [IRIS, entry("Breakable")]

@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ml_model_abc import MLModel, MLModelException, MLModelSchemaValidationException
@@ -123,11 +124,12 @@ class FailsToLoad(Echo):
         raise OSError("the file of weights is gone")
 
 
-class DiesAtOnce(Echo):
-    """Takes its process with it before that has lived for a second."""
+class Breakable(Echo):
+    """Takes its process with it when it is loaded, once a file is there."""
 
     def __init__(self) -> None:
-        os._exit(7)
+        if Path(os.environ["BREAKABLE_FILE"]).exists():
+            os._exit(7)
 
 
 class BadlyNamed(Echo):

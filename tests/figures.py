@@ -1,19 +1,18 @@
-"""Which row of the table of faults a test shows (`fault` marks), and the figures that it measured.
+"""Figures that tests measure: printed after them, and added to the file of `--figures`.
 
-The figures are printed after the tests, and added to the file of `--figures`, which `tests.faults.table` reads.
+A test says with a `fault` mark which rows of the table of faults (docs/reliability.md) it shows.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 Figure = Callable[[str, float, str], None]
 """Notes one measured figure: what, value, unit."""
 
-_measured = pytest.StashKey[list[dict[str, Any]]]()
+_KEY = "figure"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,16 +22,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Figure:
     rows = [row for mark in request.node.iter_markers("fault") for row in mark.args]
-    measured = request.config.stash.setdefault(_measured, [])
 
     def note(what: str, value: float, unit: str) -> None:
-        measured.append({"rows": rows, "what": what, "value": value, "unit": unit})
+        # The properties of a test come with its report, also from another process.
+        measured = {"rows": rows, "what": what, "value": value, "unit": unit}
+        request.node.user_properties.append((_KEY, measured))
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    measured = config.stash.get(_measured, [])
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    measured = [
+        value for report in reports if report.when == "call" for key, value in report.user_properties if key == _KEY
+    ]
     if not measured:
         return
     terminalreporter.section("figures")
