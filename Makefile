@@ -12,6 +12,12 @@ ifdef PYTHON
 export PYTHON
 endif
 
+# Two at a time, then those that measure, with nothing beside them. Exit code 5: ARGS has left nothing to run.
+define pytest
+$(PY) -m pytest -n 2 --dist loadfile -m "$(1) not alone" $(ARGS) || test $$? = 5
+$(PY) -m pytest -m "$(1) alone" $(ARGS) || test $$? = 5
+endef
+
 .PHONY: help up down restart status logs test test-faults simulate mutants lint format
 .DEFAULT_GOAL := help
 
@@ -44,10 +50,10 @@ down restart status logs:
 	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
 
 test: $(VENV)/.installed-dev
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(call pytest,)
 
 test-faults: $(VENV)/.installed-dev
-	$(PY) -m pytest -n 2 --dist loadfile -m fault $(ARGS)
+	$(call pytest,fault and)
 
 simulate: $(VENV)/.installed-dev
 	$(PY) -m tests.simulation.run $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(if $(FIRST),--first $(FIRST))

@@ -66,6 +66,7 @@ def call_event(number: int, procedure: str, argument: Any) -> bytes:
     return event
 
 
+@pytest.mark.alone
 @pytest.mark.fault(21)
 @pytest.mark.parametrize(("size", "calls"), [(1_000_000, 600), (20_000, 12_000)])
 def test_a_client_that_never_reads_is_dropped_when_its_buffer_is_full(
@@ -100,6 +101,7 @@ def test_a_client_that_never_reads_is_dropped_when_its_buffer_is_full(
         figure(f"{size} bytes a result: p99 of another's calls meanwhile", result["outcomes"]["OK"]["p99_ms"], "ms")
 
 
+@pytest.mark.alone
 @pytest.mark.fault(20)
 def test_a_flood_costs_others_no_more_than_a_turn(tmp_path: Path, figure: Figure) -> None:
     with paced(tmp_path, PACE_S, PACE_S) as made:
@@ -126,6 +128,7 @@ def paced(folder: Path, *paces_s: float) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.mark.alone
 @pytest.mark.fault(22)
 def test_2000_clients_and_10000_waiting_calls(tmp_path: Path, figure: Figure) -> None:
     calls = 10_000

@@ -18,6 +18,8 @@ import pytest
 from tests.figures import Figure
 from tests.processes import Cluster, cluster, get, total, wait_until
 
+pytestmark = pytest.mark.alone
+
 PACE_S = 0.01
 
 

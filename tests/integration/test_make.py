@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -32,7 +33,7 @@ class Made:
     """`make`, with addresses and a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.run_folder = folder / "run"
+        self.run_folder = folder / "run"  # a short path, for the socket in it
         self.frontend = f"tcp://127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
         self.environment = {
@@ -67,10 +68,11 @@ class Made:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Made]:
-    made = Made(tmp_path)
-    yield made
-    made("down")
+def make() -> Iterator[Made]:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Made(Path(folder))
+        yield made
+        made("down")
 
 
 def test_up_serves_and_down_stops(make: Made) -> None:
@@ -225,9 +227,9 @@ def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Ma
     assert "{'species': 'setosa'}" in make("up"), "and with the port free, it starts"
 
 
-def test_another_clusters_broker_is_not_taken_for_ones_own(make: Made, tmp_path: Path) -> None:
+def test_another_clusters_broker_is_not_taken_for_ones_own(make: Made) -> None:
     make("up", WORKERS="1")
-    other = Made(tmp_path / "other")
+    other = Made(make.run_folder / "other")
     for name in ("BROKER_FRONTEND", "BROKER_BACKEND", "WORKER_BROKER", "BROKER_HTTP"):
         other.environment[name] = make.environment[name]
     assert "error: broker ended" in other("up", code=2)
