@@ -105,4 +105,4 @@ class Empty:
 
 
 class IrisAndBreakable:
-    models: Entries = [IRIS, entry("Breakable")]
+    models: Entries = [entry("Breakable"), IRIS]

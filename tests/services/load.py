@@ -36,6 +36,7 @@ class Load:
         self.due_s: dict[bytes, float] = {}  # when the open calls should have been sent
         self.latencies_s: dict[str, list[float]] = defaultdict(list)
         self.value_latencies_s: dict[str, list[float]] = defaultdict(list)
+        self.lateness_s: list[float] = []  # how much later than it should each call was sent
         self.sent = 0
         self.unasked = 0  # last events of calls that are not open: second answers
 
@@ -43,6 +44,7 @@ class Load:
         message_id = b"%032x" % self.sent
         self.sent += 1
         self.due_s[message_id] = due_s
+        self.lateness_s.append(time.monotonic() - due_s)
         header = b"\x93\x82\xaamessage_id\xc4\x20" + message_id + b"\xa1v\x03"
         dealer.send_multipart([b"", header + self.procedure])
 
@@ -124,6 +126,7 @@ def main() -> None:
         "unanswered": len(load.due_s),
         "unasked": load.unasked,
         "took_s": load.took_s,
+        "lateness": _summary(load.lateness_s),
         "outcomes": {outcome: _summary(latencies) for outcome, latencies in load.latencies_s.items()},
         "by_value": {value: _summary(latencies) for value, latencies in load.value_latencies_s.items()},
     }
