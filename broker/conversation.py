@@ -20,6 +20,14 @@ BEAT_INTERVAL_S = 3.0
 """Seconds between two heartbeats to the client of a conversation. Less than a stock client's 5 s, so that a passive
 one, which beats only when it was beaten to, is soon seen alive."""
 
+SILENT_BEATS = 3
+LEAST_PATIENCE_S = 15.0
+"""A client that has sent heartbeats for a conversation has given it up when as many in a row are missing, and at least
+so many seconds have passed. Only their intervals so far tell how often it means to send them."""
+
+UNREAD_PATIENCE_S = 60.0
+"""How long after a call's deadline an error waits for a reader to have room for it, in seconds."""
+
 _HEARTBEAT_BODY = events.heartbeat_body()
 _NEVER_S = float("inf")
 _NO_NUMBER = bytes(protocol.NUMBER_BYTES)
@@ -53,6 +61,8 @@ class Conversation:
         replies: writes the events that go to the client.
         hosting: the model and worker that answers it; None while it waits in the queue.
         arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
+        heard_s: when the client's last heartbeat came, in monotonic seconds; None before the first.
+        patience_s: how long its heartbeats may be missing, in seconds.
         deadline_s: when it has waited or run for too long; monotonic seconds. What it does now, queue or run, sets it.
         asked_until_s: how long its client wants to wait at most; monotonic seconds.
         closed: whether it has been counted; only the worker's answer may still be to come.
@@ -72,9 +82,11 @@ class Conversation:
         "deaths",
         "event",
         "failure",
+        "heard_s",
         "hosting",
         "message_id",
         "number",
+        "patience_s",
         "procedure",
         "replies",
         "slots",
@@ -95,6 +107,8 @@ class Conversation:
         self.hosting: Hosting | None = None
         self.arrived_s = now_s
         self.beaten_s = now_s
+        self.heard_s: float | None = None
+        self.patience_s = LEAST_PATIENCE_S
         self.asked_until_s = _NEVER_S if first.timeout_s is None else now_s + first.timeout_s
         self.deadline_s = self.asked_until_s
         self.closed = False
@@ -152,6 +166,22 @@ class Conversations:
                 break  # all that follow are younger
             if now_s - conversation.beaten_s >= BEAT_INTERVAL_S:
                 self.beat(conversation, now_s)
+
+    def heard(self, conversation: Conversation, now_s: float) -> None:
+        """A heartbeat came from the client: answer it at once, which suits whatever frequency it has."""
+        before_s = conversation.heard_s if conversation.heard_s is not None else conversation.arrived_s
+        conversation.patience_s = max(conversation.patience_s, SILENT_BEATS * (now_s - before_s))
+        conversation.heard_s = now_s
+        self.beat(conversation, now_s)
+
+    def given_up(self, now_s: float) -> list[Conversation]:
+        """Those that their clients have given up: heartbeats have ceased, or an error finds no room for too long."""
+        return [
+            one
+            for one in self._open.values()
+            if (one.heard_s is not None and now_s - one.heard_s > one.patience_s)
+            or (one.failure is not None and now_s - one.deadline_s > UNREAD_PATIENCE_S)
+        ]
 
     def overdue(self, now_s: float) -> list[Conversation]:
         """Those whose deadline has passed."""

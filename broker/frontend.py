@@ -2,7 +2,7 @@
 
 from broker import counters, introspection
 from broker.catalogue import Catalogue, Procedure
-from broker.conversation import Client, Conversations
+from broker.conversation import Client, Conversation, Conversations
 from broker.counters import Counters
 from broker.dispatch import Dispatcher
 from broker.outbox import Outbox
@@ -11,6 +11,9 @@ from cluster.events import ClientEvent
 
 _MAX_OWN_ARGUMENTS_BYTES = 16 * 1024
 """Longest arguments of the broker's own procedures, which take a name at most; unpacked they take 80 times that."""
+
+_LOOK_INTERVAL_S = 1.0
+"""Seconds between two looks for calls that their clients have given up."""
 
 _NO_ID = b""
 
@@ -33,6 +36,7 @@ class Frontend:
         max_message_bytes: int,
     ) -> None:
         self.draining = False
+        self._looked_s = float("-inf")
         self._catalogue = catalogue
         self._conversations = conversations
         self._dispatcher = dispatcher
@@ -66,16 +70,26 @@ class Frontend:
             return  # it had nothing open, or is known to have gone
         self._counters.clients_dropped[reason] += 1
         for conversation in list(client.open.values()):
-            if conversation.hosting is None:
-                self._dispatcher.leave_queue(conversation)
-                self._conversations.close(conversation, counters.CANCELLED, now_s)
-            elif conversation.failure is not None:
-                _, outcome = conversation.failure
-                self._conversations.close(conversation, outcome, now_s)
-            else:
-                # Counted when the worker answers, for it may be executed by now.
-                self._conversations.forget(conversation)
-                self._outbox.to_worker(conversation.hosting.worker.identity, protocol.CANCEL, conversation.number)
+            self._drop(conversation, now_s)
+
+    def drop_given_up_if_due(self, now_s: float) -> None:
+        """Drop what clients that are still there have given up, mostly by a time-out of their own."""
+        if now_s - self._looked_s >= _LOOK_INTERVAL_S:
+            self._looked_s = now_s
+            for conversation in self._conversations.given_up(now_s):
+                self._drop(conversation, now_s)
+
+    def _drop(self, conversation: Conversation, now_s: float) -> None:
+        if conversation.hosting is None:
+            self._dispatcher.leave_queue(conversation)
+            self._conversations.close(conversation, counters.CANCELLED, now_s)
+        elif conversation.failure is not None:
+            _, outcome = conversation.failure
+            self._conversations.close(conversation, outcome, now_s)
+        else:
+            # Counted when the worker answers, for it may be executed by now.
+            self._conversations.forget(conversation)
+            self._outbox.to_worker(conversation.hosting.worker.identity, protocol.CANCEL, conversation.number)
 
     # -- the first event of a conversation ------------------------------------------------------------------------
 
@@ -143,7 +157,7 @@ class Frontend:
             self._counters.bad_frames["unexpected_event"] += 1
             return
         if event.name == events.HEARTBEAT:
-            self._conversations.beat(conversation, now_s)
+            self._conversations.heard(conversation, now_s)
             if event.version >= 3:  # before, a heartbeat announced slots as well (zerorpc `HeartBeatOnChannel`)
                 return
         slots = events.read_slots(payload, event.args_at)

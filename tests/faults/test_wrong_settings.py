@@ -9,7 +9,7 @@ import pytest
 
 from tests.processes import Process, free_port
 
-END_S = 2.0
+END_S = 4.0
 
 
 @pytest.fixture

@@ -24,6 +24,24 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a client that has given a call up is never noticed",
+        "conversation.py",
+        "one.heard_s is not None and now_s - one.heard_s > one.patience_s",
+        "False",
+    ),
+    Mutant(
+        "an error waits for ever for a reader",
+        "conversation.py",
+        "one.failure is not None and now_s - one.deadline_s > UNREAD_PATIENCE_S",
+        "False",
+    ),
+    Mutant(
+        "a client that beats is taken for gone",
+        "conversation.py",
+        "now_s - one.heard_s > one.patience_s",
+        "now_s - one.heard_s < one.patience_s",
+    ),
+    Mutant(
         "an answer frees no room",
         "catalogue.py",
         "        hosting.free += 1\n",
@@ -200,12 +218,10 @@ MUTANTS = (
     Mutant(
         "what a lost client had queued stays",
         "frontend.py",
-        "                self._dispatcher.leave_queue(conversation)\n",
+        "            self._dispatcher.leave_queue(conversation)\n",
         "",
     ),
-    Mutant(
-        "a lost client is answered", "frontend.py", "                self._conversations.forget(conversation)\n", ""
-    ),
+    Mutant("a lost client is answered", "frontend.py", "            self._conversations.forget(conversation)\n", ""),
     Mutant(
         "room at the client is not passed on",
         "frontend.py",
@@ -213,7 +229,10 @@ MUTANTS = (
         "            pass\n",
     ),
     Mutant(
-        "a heartbeat is not answered", "frontend.py", "            self._conversations.beat(conversation, now_s)\n", ""
+        "a heartbeat is not answered",
+        "conversation.py",
+        "        self.beat(conversation, now_s)\n\n    def given_up",
+        "\n    def given_up",
     ),
     Mutant(
         "bad frames are not counted",

@@ -1,10 +1,18 @@
-"""Long simulated worlds from seeds: `make simulate SEEDS=100 STEPS=5000`. A seed that fails, fails again."""
+"""Long simulated worlds from seeds: `make simulate SEEDS=100 STEPS=5000`. A seed that fails, fails again.
+
+Each seed makes two worlds: one where one thing happens at a time (`simulation`), and one where everything is under way
+at once (`network`).
+"""
 
 import argparse
 import random
 from collections.abc import Callable
 
+from tests.simulation.network import Network
 from tests.simulation.simulation import Simulation
+
+SECONDS_A_STEP = 0.125
+"""How much time passes in the second world for each step of the first: both take about as long to compute."""
 
 
 def run(seed: int, steps: int) -> Simulation:
@@ -41,6 +49,14 @@ def run(seed: int, steps: int) -> Simulation:
     return simulation
 
 
+def run_network(seed: int, seconds: float) -> Network:
+    """Run one network, and heal it at the end."""
+    network = Network(seed)
+    network.run(seconds)
+    network.heal()
+    return network
+
+
 def main() -> None:
     """Run many worlds."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -52,6 +68,9 @@ def main() -> None:
         simulation = run(seed, options.steps)
         simulated_s = simulation.world.now_s - 1000.0
         print(f"seed {seed}: {len(simulation.calls)} calls in {simulated_s:,.0f} simulated seconds", flush=True)  # noqa: T201
+        network = run_network(seed, options.steps * SECONDS_A_STEP)
+        ended = f"{network.answered} of {network.calls} calls were answered, the others had lost their client or broker"
+        print(f"seed {seed}: in the network {ended}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

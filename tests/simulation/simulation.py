@@ -18,6 +18,12 @@ from tests.unit.world import LIMITS, Reply, World, describe
 TIMEOUT_S = 20.0
 """How long a call may run in these worlds."""
 
+BEAT_S = 5.0
+"""How often clients send heartbeats, once they have begun."""
+
+SLOWEST_READER_S = 40.0
+"""How long a reader may take to make room, in seconds."""
+
 MODELS = ("red", "blue")
 CLIENTS = tuple(b"client-%d" % i for i in range(4))
 ANSWERS = ("OK", "ERR", "STREAM", "STREAM_DONE")
@@ -32,7 +38,9 @@ class Call:
     message_id: int
     made_s: float
     deadline_s: float
+    beat_s: float | None = None
     room: int = 1
+    full_s: float = 0.0
     given: int = 0
     ended: bool = False
 
@@ -110,12 +118,7 @@ class Simulation:
         """A client sends a heartbeat, which is answered at once."""
         call = self._pick_call(which)
         if call is not None:
-            header = {"message_id": 0, "v": 3, "response_to": call.message_id}
-            self._from_client(call.client, msgpack.packb([header, "_zpc_hb", [0]]))
-            replies = self._settle()
-            assert [reply.name for reply in replies if reply.header.get("response_to") == call.message_id][:1] == [
-                "_zpc_hb"
-            ]
+            self._beat(call)
 
     def noise(self, client: int, payload: bytes) -> None:
         """A client sends bytes that are nothing: nobody is answered."""
@@ -189,6 +192,13 @@ class Simulation:
         end_s = self.world.now_s + seconds
         while self.world.now_s < end_s:
             self.world.now_s = min(end_s, self.world.now_s + 0.25)
+            for call in self.calls.values():
+                # Who has begun to send heartbeats goes on, or is taken for gone.
+                if not call.ended and call.beat_s is not None and self.world.now_s - call.beat_s >= BEAT_S:
+                    self._beat(call)
+                # And who still wants its stream reads on, sooner or later.
+                if not call.ended and call.room == 0 and self.world.now_s - call.full_s >= SLOWEST_READER_S:
+                    self._make_room(call, 1)
             self.world.core.tick(self.world.now_s)
             self._ticked_s = self.world.now_s
             self._settle()
@@ -224,6 +234,13 @@ class Simulation:
         self._from_client(call.client, msgpack.packb([header, "_zpc_more", [slots]]))
         self._settle()
 
+    def _beat(self, call: Call) -> None:
+        call.beat_s = self.world.now_s
+        header = {"message_id": 0, "v": 3, "response_to": call.message_id}
+        self._from_client(call.client, msgpack.packb([header, "_zpc_hb", [0]]))
+        answers = [reply.name for reply in self._settle() if reply.header["response_to"] == call.message_id]
+        assert answers[:1] == ["_zpc_hb"]
+
     def _from_client(self, identity: bytes, payload: bytes) -> None:
         self.world.core.client_message(identity, [b"", payload], self.world.now_s)
 
@@ -255,6 +272,7 @@ class Simulation:
         call.ended = reply.name in LAST
         if reply.name != "_zpc_hb":
             call.room -= 1
+            call.full_s = self.world.now_s
             assert call.room >= 0, "more events than the client has room for"
 
     def _to_worker(self, identity: bytes, frames: list[bytes]) -> None:

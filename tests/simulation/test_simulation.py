@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from tests.simulation.run import run
+from tests.simulation.run import run, run_network
 from tests.simulation.simulation import Simulation
 
 WHICH = st.integers(0, 5)
@@ -76,6 +76,12 @@ class World(RuleBasedStateMachine):
 
 World.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestSmallWorlds = World.TestCase
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_network_where_everything_happens_at_once(seed: int) -> None:
+    network = run_network(seed, seconds=100)
+    assert network.answered > 500
 
 
 @pytest.mark.parametrize("seed", range(20))
