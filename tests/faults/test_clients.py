@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import msgpack
 import pytest
+import zerorpc
 import zmq
 
 from tests.figures import Figure
@@ -45,6 +46,21 @@ def test_a_client_that_is_frozen_is_given_up_and_its_next_call_is_served(tmp_pat
         wait_until(lambda: made.in_flight() == 0 and made.open_calls() == 0, 15, "nothing is left of them")
         os.kill(load.pid, signal.SIGCONT)
         assert isinstance(made.client().sleeper_predict(0), int)
+
+
+@pytest.mark.fault(17)
+def test_a_call_that_its_client_has_given_up_is_never_begun(tmp_path: Path, figure: Figure) -> None:
+    with cluster(tmp_path, "SleeperOnly") as made:
+        patient, impatient = made.client(heartbeat=1), made.client(heartbeat=1, timeout=4)
+        first = gevent.spawn(patient, "sleeper_predict", 25)
+        wait_until(lambda: made.in_flight() == 1, 5, "the first call runs")
+        with pytest.raises(zerorpc.TimeoutExpired):
+            impatient.sleeper_predict(0)
+        gone_s = time.monotonic()
+        wait_until(lambda: made.outcomes("sleeper_predict")["cancelled"] == 1, 20, "it is dropped")
+        figure("from a client's own time-out to its call dropped", time.monotonic() - gone_s, "s")
+        assert isinstance(first.get(timeout=30), int)
+        assert total(made.http, "zerorpc_broker_dispatched_total") == 1
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from tests.simulation.network import Network
 CALLS = 200_000
 CONNECTIONS = 20_000
 RESTARTS = 1_000
-ROUNDS = 10
+ROUNDS = 4
 
 
 @pytest.mark.timeout(400)
 def test_no_table_grows_with_calls_connections_and_restarts() -> None:
     network = Network(seed=1, clients=8, workers=4)
-    seconds = 100.0
+    seconds = 125.0
     sizes = []
     for _ in range(ROUNDS):
         for _ in range(int(seconds)):

@@ -9,7 +9,7 @@ from broker import counters
 from broker.conversation import BEAT_INTERVAL_S
 from cluster import protocol
 from cluster.descriptions import write_description
-from tests.unit.world import GRACE_S, MAX_MESSAGE_BYTES, World, describe
+from tests.unit.world import GRACE_S, MAX_MESSAGE_BYTES, Reply, World, describe
 
 A, B = b"client-a", b"client-b"
 W1, W2 = b"w1", b"w2"
@@ -663,3 +663,50 @@ def test_a_worker_that_is_refused_displaces_nobody(world: World) -> None:
     world.from_worker(W2, protocol.READY, write_description(description))
     assert world.kinds_to(W2) == [protocol.BYE]
     assert [worker.identity for worker in world.core.catalogue.workers.values()] == [W1]
+
+
+def beat(world: World, client: bytes, message_id: bytes) -> list[Reply]:
+    return world.say(client, {"message_id": b"h", "v": 3, "response_to": message_id}, "_zpc_hb", [0])
+
+
+@pytest.mark.parametrize(("beats_every_s", "given_up_after_s"), [(1.0, 15.0), (5.0, 15.0), (30.0, 90.0)])
+def test_a_call_whose_client_has_stopped_its_heartbeats_is_dropped(
+    world: World, beats_every_s: float, given_up_after_s: float
+) -> None:
+    world.call(b"c", b"running")
+    world.call(b"c", b"waiting")
+    (work,) = world.work_of(b"w1")
+    for _ in range(3):
+        world.pass_time(beats_every_s)
+        for message_id in (b"running", b"waiting"):
+            assert beat(world, b"c", message_id)[0].name == "_zpc_hb"
+    world.pass_time(given_up_after_s - 0.5)
+    assert len(world.core.conversations) == 2
+    world.pass_time(2)
+    assert len(world.core.conversations) == 0
+    assert protocol.CANCEL in world.kinds_to(b"w1")
+    world.answer(b"w1", work.number)
+    assert world.work_of(b"w1") == [], "the one that waited is never begun"
+    world.assert_at_rest()
+    assert world.outcomes() == {"ok": 1, "cancelled": 1}
+
+
+def test_a_client_without_heartbeats_is_waited_for(world: World) -> None:
+    world.call(b"c", b"id")
+    world.pass_time(1000)
+    assert len(world.core.conversations) == 1
+
+
+def test_an_error_that_finds_no_room_is_dropped_in_the_end() -> None:
+    world = World()
+    world.join(b"w1", "m", timeout_s=10)
+    world.call(b"c", b"id")
+    (work,) = world.work_of(b"w1")
+    world.answer(b"w1", work.number, "STREAM", 1)
+    world.pass_time(10 + 50)
+    assert len(world.core.conversations) == 1, "its reader may yet make room"
+    world.pass_time(15)
+    assert len(world.core.conversations) == 0
+    world.answer(b"w1", work.number, "STREAM_DONE", None)
+    world.assert_at_rest()
+    assert world.outcomes() == {"deadline": 1}
