@@ -22,9 +22,9 @@ MOST_DESCRIPTORS = 65_536
 
 def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
-    logs.configure()
-    _allow_many_connections()
     try:
+        logs.configure()
+        _allow_many_connections()
         settings = load(BrokerSettings)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits())
         loop = Loop(core, settings)

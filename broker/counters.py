@@ -66,6 +66,10 @@ SECONDS = (
 """Upper bounds of the buckets of every duration."""
 
 
+PEAK_WINDOW_S = 15.0
+"""A scraper that comes this often misses no peak."""
+
+
 def from_zero(*names: str) -> Counter[str]:
     """Counts that are there from the start: the first increment of a count that was not is invisible to a rate."""
     return Counter(dict.fromkeys(names, 0))
@@ -91,6 +95,27 @@ class Histogram:
         return [(bound, float(count)) for bound, count in zip(bounds, accumulate(self._counts), strict=True)]
 
 
+class Peak:
+    """The highest of the values of the last while: between one and two times `PEAK_WINDOW_S`."""
+
+    __slots__ = ("_before", "_highest", "_since_s")
+
+    def __init__(self) -> None:
+        self._highest = self._before = 0.0
+        self._since_s = float("-inf")
+
+    def observe(self, value: float, now_s: float) -> None:
+        """Note one value."""
+        if now_s - self._since_s >= PEAK_WINDOW_S:
+            self._before, self._highest = self._highest, 0.0
+            self._since_s = now_s
+        self._highest = max(self._highest, value)
+
+    def highest(self) -> float:
+        """The highest of them."""
+        return max(self._highest, self._before)
+
+
 class Counters:
     """The counts that belong to no procedure and no worker."""
 
@@ -99,5 +124,6 @@ class Counters:
         self.worker_lost = from_zero(EXIT, HEARTBEAT, EVICTED)  # by reason
         self.bad_frames: Counter[str] = Counter()  # by reason
         self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
+        self.turn_s = Peak()  # what one turn of the message loop took, while everybody else waited
         self.late_replies = 0
         self.retries = 0

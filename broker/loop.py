@@ -142,6 +142,7 @@ class Loop:
         drain_until_s: float | None = None
         while self._stop_signals < 2:
             ready = dict(poller.poll(POLL_MS))
+            turn_s = self._clock()
             # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
             # The backend before the frontend: answers make room for what the frontend brings.
             if self._backend in ready:
@@ -156,6 +157,7 @@ class Loop:
                 self._log_bad_frames(now_s)
                 self._log_notes()
             self._send(now_s)
+            self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
             if self._waker.fileno() in ready:
                 self._answer_questions()
             if self._stop_signals:

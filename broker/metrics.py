@@ -74,13 +74,25 @@ def _by_worker(core: Core) -> list[Metric]:
     dispatched = CounterMetricFamily("zerorpc_broker_dispatched", "Calls given to a worker.", labels=["worker"])
     inflight = GaugeMetricFamily("zerorpc_broker_inflight", "Calls that a worker owes an answer.", labels=["worker"])
     workers = GaugeMetricFamily("zerorpc_broker_workers", "Registered workers.", labels=["state"])
-    for worker in core.catalogue.workers.values():
-        dispatched.add_metric([worker.description.id], worker.dispatched)
-        inflight.add_metric([worker.description.id], len(worker.in_flight))
+    calls: Counter[str] = Counter()
+    open_calls: Counter[str] = Counter()
+    for worker in core.catalogue.workers.values():  # for a moment a process may be registered twice
+        calls[worker.description.process] += worker.dispatched
+        open_calls[worker.description.process] += len(worker.in_flight)
+    for process in calls:
+        dispatched.add_metric([process], calls[process])
+        inflight.add_metric([process], open_calls[process])
     states = Counter(worker.state for worker in core.catalogue.workers.values())
     workers.add_metric(["ready"], states["ready"])
     workers.add_metric(["draining"], states["draining"])
     return [dispatched, inflight, workers]
+
+
+def _by_model(core: Core) -> Metric:
+    ready = GaugeMetricFamily("zerorpc_broker_model_workers", "Ready workers that host a model.", labels=["model"])
+    for name, service in core.catalogue.services.items():
+        ready.add_metric([name], len(service.hostings))
+    return ready
 
 
 def _of_the_whole(core: Core) -> list[Metric]:
@@ -95,6 +107,7 @@ def _of_the_whole(core: Core) -> list[Metric]:
     ):
         for reason, count in values.items():
             family.add_metric([reason], count)
+    draining = GaugeMetricFamily("zerorpc_broker_draining", "1 while new calls are refused.", int(core.draining))
     build_info = GaugeMetricFamily("zerorpc_broker_build_info", "Always 1; the version is a label.", labels=["version"])
     build_info.add_metric([__version__], 1)
     return [
@@ -106,5 +119,12 @@ def _of_the_whole(core: Core) -> list[Metric]:
             "zerorpc_broker_late_replies", "Answers of a worker that nobody waited for.", counts.late_replies
         ),
         GaugeMetricFamily("zerorpc_broker_open_channels", "Conversations under way.", len(core.conversations)),
+        GaugeMetricFamily(
+            "zerorpc_broker_loop_lag_seconds",
+            "The longest that the message loop took for one turn in the last 15 to 30 seconds.",
+            counts.turn_s.highest(),
+        ),
+        draining,
+        _by_model(core),
         build_info,
     ]

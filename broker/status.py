@@ -31,7 +31,6 @@ def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
 
 def prometheus_targets(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Every worker's metrics address, in the form of Prometheus' HTTP service discovery."""
-    return [
-        {"targets": [worker.description.metrics_address], "labels": {"worker": worker.description.id}}
-        for worker in catalogue.workers.values()
-    ]
+    # By address: for a moment a process may be registered twice.
+    addresses = {one.description.metrics_address: one.description.process for one in catalogue.workers.values()}
+    return [{"targets": [address], "labels": {"worker": process}} for address, process in addresses.items()]

@@ -12,6 +12,10 @@ import queue
 import threading
 from logging.handlers import QueueHandler
 
+from pythonjsonlogger.json import JsonFormatter
+
+from cluster.settings import WrongSettingError
+
 WAITING_LINES = 10_000
 """Lines that may wait for the log's reader; the next ones are dropped."""
 
@@ -20,7 +24,15 @@ FLUSH_S = 1.0
 
 _STANDARD_ERROR = 2
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_FORMATTERS: dict[str, logging.Formatter] = {
+    "text": logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"),
+    "json": JsonFormatter(
+        "{levelname}{name}{process}{message}",
+        style="{",
+        timestamp=True,
+        rename_fields={"timestamp": "time", "levelname": "level", "name": "logger", "process": "pid"},
+    ),
+}
 
 Line = logging.LogRecord | threading.Event
 """A record, or what is set when all records before it have been written."""
@@ -29,11 +41,18 @@ _lines: queue.Queue[Line] = queue.Queue(WAITING_LINES)
 
 
 def configure() -> None:
-    """Set up the root logger."""
+    """Set up the root logger, in the format that LOG_FORMAT names.
+
+    Raises:
+        WrongSettingError: if there is no such format.
+    """
+    name = os.environ.get("LOG_FORMAT") or "text"
+    if name not in _FORMATTERS:
+        raise WrongSettingError(f"LOG_FORMAT={name!r} is wrong: it should be {' or '.join(_FORMATTERS)}")
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(_Enqueue(_lines))
-    threading.Thread(target=_write, name="log", daemon=True).start()
+    threading.Thread(target=_write, args=[_FORMATTERS[name]], name="log", daemon=True).start()
     atexit.register(flush)
 
 
@@ -53,9 +72,8 @@ class _Enqueue(QueueHandler):
             _lines.put_nowait(record)
 
 
-def _write() -> None:
+def _write(formatter: logging.Formatter) -> None:
     # With no object that takes a lock: a write that never returns would keep it, and Python's end would wait for it.
-    formatter = logging.Formatter(_FORMAT)
     while True:
         line = _lines.get()
         if isinstance(line, threading.Event):

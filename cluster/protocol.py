@@ -104,3 +104,8 @@ class WorkerDescription:
     metrics_address: str
     models: list[ModelDescription] = field(default_factory=list)
     procedures: list[ProcedureDescription] = field(default_factory=list)
+
+    @property
+    def process(self) -> str:
+        """Names the worker's process, through all its registrations: the `worker` label of metrics."""
+        return f"{self.host}-{self.pid}"

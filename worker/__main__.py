@@ -21,9 +21,9 @@ log = logging.getLogger("worker")
 
 def main() -> None:
     """Run a worker until SIGTERM or SIGINT; a second one ends it at once."""
-    logs.configure()
     metrics = WorkerMetrics()
     try:
+        logs.configure()
         settings = load(WorkerSettings)
         manager = ModelManager(configured_entries())
         server = Server(settings, metrics)

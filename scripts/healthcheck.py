@@ -1,0 +1,38 @@
+"""A container's health check: the broker's message loop turns, or every worker of this container is ready.
+
+Prints what is wrong, and ends with 1.
+"""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROLE = Path("/tmp/role")
+"""Written by the container's entry point."""
+
+
+def pages(role: str) -> list[str]:
+    """The pages that must answer 200."""
+    if role == "broker":
+        _, _, port = os.environ["BROKER_HTTP"].rpartition(":")
+        return [f"http://127.0.0.1:{port}/healthz"]
+    first, count = int(os.environ["WORKER_HTTP_PORT"]), int(os.environ["WORKERS_PER_CONTAINER"])
+    return [f"http://127.0.0.1:{port}/readyz" for port in range(first, first + count)]
+
+
+def main() -> None:
+    """Look at every page."""
+    for page in pages(ROLE.read_text().strip()):
+        try:
+            with urllib.request.urlopen(page, timeout=3):
+                pass
+        except urllib.error.HTTPError as error:
+            sys.exit(f"{page}: {error.read().decode().strip()}")
+        except OSError as error:
+            sys.exit(f"{page}: {error}")
+
+
+if __name__ == "__main__":
+    main()
