@@ -15,6 +15,10 @@ _EVENTS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
 _KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING))
 """What a registered worker may send, beside READY."""
 
+LAST_WORKER_S = 10.0
+"""How long a worker that wants to leave is kept while calls wait that no other could answer, in seconds. Less than the
+20 s that a worker waits for that by default (`WORKER_DRAIN_TIMEOUT_S`), so that it can finish what it was given."""
+
 _MAX_REASON = 500
 """Longest reason for sending a worker away, in characters: part of it is the worker's own words."""
 
@@ -56,8 +60,9 @@ class Backend:
             for number, event in zip(parts[::2], parts[1::2], strict=True):
                 self._reply(worker, kind, number, event, now_s)
         elif kind == protocol.DRAIN:
-            self._catalogue.drain(worker, now_s)
-            self._outbox.to_worker(identity, protocol.DRAIN)  # from here on there is no more work for it
+            if worker.leaving_s is None:
+                worker.leaving_s = now_s
+            self._let_go(worker, now_s)
         elif kind == protocol.BYE:
             self._dispatcher.drop_worker(worker, counters.EXIT if worker.in_flight else None, now_s)
 
@@ -81,6 +86,19 @@ class Backend:
             self._pinged_s = now_s
             for identity in self._catalogue.workers:
                 self._outbox.to_worker(identity, protocol.PING)
+
+    def let_go_who_wants_to(self, now_s: float) -> None:
+        """Look again at the workers that have asked for no more work."""
+        for worker in self._catalogue.workers.values():
+            if worker.leaving_s is not None and worker.state == "ready":
+                self._let_go(worker, now_s)
+
+    def _let_go(self, worker: Worker, now_s: float) -> None:
+        # Where everything is stopped at once, the last workers are kept until what was accepted has been answered.
+        assert worker.leaving_s is not None
+        if now_s - worker.leaving_s >= LAST_WORKER_S or not self._catalogue.is_needed(worker):
+            self._catalogue.drain(worker, now_s)
+            self._outbox.to_worker(worker.identity, protocol.DRAIN)  # from here on there is no more work for it
 
     def farewell(self) -> None:
         """Tell the workers that this broker knows them no longer."""

@@ -88,7 +88,8 @@ class Worker:
     Attributes:
         identity: ZeroMQ's own name for its connection.
         description: what it said of itself.
-        state: "ready", or "draining" when it asked for no more work.
+        state: "ready", or "draining" when it gets no more work.
+        leaving_s: when it asked for no more work, in monotonic seconds; None if it has not.
         hostings: its models, by qualified name.
         in_flight: the conversations that it owes an answer, by number.
         registered_s, heard_s: when it came, when it last sent anything; monotonic seconds.
@@ -104,6 +105,7 @@ class Worker:
         "identity",
         "in_flight",
         "last_turn",
+        "leaving_s",
         "registered_s",
         "state",
     )
@@ -112,6 +114,7 @@ class Worker:
         self.identity = identity
         self.description = description
         self.state: Literal["ready", "draining"] = "ready"
+        self.leaving_s: float | None = None
         self.hostings: dict[str, Hosting] = {}
         self.in_flight: dict[bytes, Conversation] = {}
         self.registered_s = now_s
@@ -179,6 +182,13 @@ class Catalogue:
             service.free -= hosting.free
             if not service.hostings:
                 service.unserved_since_s = now_s
+
+    def is_needed(self, worker: Worker) -> bool:
+        """Whether calls wait that only this worker, or others that want to leave as well, could answer."""
+        return any(
+            hosting.service.queue and all(other.worker.leaving_s is not None for other in hosting.service.hostings)
+            for hosting in worker.hostings.values()
+        )
 
     def remove(self, worker: Worker, now_s: float) -> None:
         """Forget the worker."""

@@ -81,6 +81,7 @@ class Core:
         """Do what is due: heartbeats, signs of life, and the end of what has waited or run for too long."""
         self.conversations.beat_to_old_ones(now_s)
         self._backend.ping_if_due(now_s)
+        self._backend.let_go_who_wants_to(now_s)
         self._frontend.drop_given_up_if_due(now_s)
         self._dispatcher.refuse_unserved(now_s)
         self._dispatcher.expire_if_due(now_s)

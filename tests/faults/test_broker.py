@@ -64,6 +64,19 @@ def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path, figure: F
 
 
 @pytest.mark.fault(13)
+def test_broker_and_workers_that_are_stopped_at_once_finish_what_was_accepted(tmp_path: Path, figure: Figure) -> None:
+    with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
+        load = made.load("sleeper_predict", argument=0.1, in_flight=50, calls=50)
+        wait_until(lambda: made.open_calls() == 50, 5, "all calls have come")
+        for process in reversed(made.processes):
+            process.signal(signal.SIGTERM)
+        result = load.result()
+        assert result["outcomes"]["OK"]["count"] == 50
+        assert [process.wait(10) for process in made.processes] == [0, 0, 0]
+        figure("of 50 calls in flight when all processes are stopped at once, lost", result["unanswered"], "")
+
+
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("which", ["broker", "worker"])
 def test_a_second_sigterm_ends_at_once(tmp_path: Path, figure: Figure, which: str) -> None:
     with cluster(tmp_path, "SleeperOnly") as made:

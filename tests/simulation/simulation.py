@@ -65,6 +65,7 @@ class Peer:
     slots: int
     reachable: bool = True
     draining: bool = False
+    drain_agreed: bool = False
     jobs: dict[bytes, Job] = field(default_factory=dict)
 
 
@@ -292,9 +293,10 @@ class Simulation:
             peer.jobs[frames[1]].cancelled = True  # a KeyError here: as above
         elif kind == protocol.DRAIN:
             assert peer.draining
+            peer.drain_agreed = True
 
     def _work(self, peer: Peer, number: bytes, event: bytes) -> None:
-        assert not peer.draining, "work for a worker that drains"
+        assert not peer.drain_agreed, "work for a worker that drains"
         header, _, _ = msgpack.unpackb(event)
         owners = [call for call in self.calls.values() if call.message_id == header["message_id"] and not call.ended]
         assert len(owners) == 1, "work for a call that nobody waits for"

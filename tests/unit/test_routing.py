@@ -6,6 +6,7 @@ import msgpack
 import pytest
 
 from broker import counters
+from broker.backend import LAST_WORKER_S
 from broker.conversation import BEAT_INTERVAL_S
 from cluster import protocol
 from cluster.descriptions import write_description
@@ -710,3 +711,32 @@ def test_an_error_that_finds_no_room_is_dropped_in_the_end() -> None:
     world.answer(b"w1", work.number, "STREAM_DONE", None)
     world.assert_at_rest()
     assert world.outcomes() == {"deadline": 1}
+
+
+def test_the_last_workers_are_kept_until_what_waits_has_been_answered(world: World) -> None:
+    world.join(b"w2", "m")
+    for i in range(3):
+        world.call(b"c", i)
+    world.to_workers.clear()
+    world.from_worker(b"w1", protocol.DRAIN)
+    assert world.kinds_to(b"w1") == [protocol.DRAIN], "the other can answer what waits"
+    world.from_worker(b"w2", protocol.DRAIN)
+    assert world.kinds_to(b"w2") == [], "nobody else can"
+    (number,) = world.core.catalogue.workers[b"w2"].in_flight
+    world.answer(b"w2", number)
+    (last,) = world.work_of(b"w2")
+    world.pass_time(0.25)
+    assert protocol.DRAIN in world.kinds_to(b"w2"), "nothing waits any more"
+    world.answer(b"w2", last.number)
+    assert world.outcomes() == {"ok": 2}
+
+
+def test_a_last_worker_is_not_kept_for_ever(world: World) -> None:
+    world.call(b"c", 1)
+    world.call(b"c", 2)
+    world.from_worker(b"w1", protocol.DRAIN)
+    world.to_workers.clear()
+    world.pass_time(LAST_WORKER_S - 1)
+    assert protocol.DRAIN not in world.kinds_to(b"w1")
+    world.pass_time(1.5)
+    assert world.kinds_to(b"w1").count(protocol.DRAIN) == 1

@@ -1,0 +1,261 @@
+"""`docker compose up` on a real engine: what its users do to it, and what Prometheus sees of that."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zerorpc
+
+from tests.containers.compose import FLOWER, IMAGE, SCRAPES_S, Compose, docker
+from tests.figures import Figure
+from tests.processes import REPOSITORY, Load, get, total, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+IMAGE_MB = 450
+"""How large the image may be. Here 177 MB are Python's own, and most of the rest scikit-learn and what it needs."""
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    made = Compose()
+    made("build", "--quiet")
+    try:
+        begin_s = time.monotonic()
+        made("up", "--detach", "--wait")
+        made.up_s = time.monotonic() - begin_s  # type: ignore[attr-defined]
+        yield made
+        print(made("logs", "--no-color", "--tail=50"))  # noqa: T201 - pytest shows it with a failure
+    finally:
+        made("down", "--volumes", "--timeout=30")
+
+
+@pytest.fixture(autouse=True)
+def two_workers(compose: Compose) -> Iterator[None]:
+    """Every test finds two workers, and leaves a cluster that can be called."""
+    yield
+    compose("up", "--detach", "--wait")
+    compose.wait_for_workers(2)
+    assert predict(compose) == {"species": "setosa"}
+
+
+def predict(compose: Compose) -> Any:
+    client = zerorpc.Client(compose.frontend, timeout=30)
+    try:
+        return client.iris_model_predict(FLOWER)
+    finally:
+        client.close()
+
+
+@contextmanager
+def under_load(compose: Compose, **options: Any) -> Iterator[Load]:
+    options = {"argument": json.dumps(FLOWER), "in_flight": 8, "connections": 4, **options}
+    load = Load(compose.frontend, "iris_model_predict", options)
+    try:
+        wait_until(lambda: ok_calls(compose) > 0, 30, "calls are answered")
+        yield load
+    finally:
+        load.end()
+
+
+def ok_calls(compose: Compose) -> float:
+    return total(compose.http, "zerorpc_broker_requests_total", method="iris_model_predict", outcome="ok")
+
+
+def assert_no_call_was_lost(load: Load) -> dict[str, Any]:
+    load.stop()
+    result = load.result()
+    assert set(result["outcomes"]) == {"OK"}
+    assert result["unanswered"] == result["unasked"] == 0
+    return result
+
+
+def test_up_is_ready_within_a_minute_and_a_stock_client_is_served(compose: Compose, figure: Figure) -> None:
+    up_s = compose.up_s  # type: ignore[attr-defined]
+    assert up_s < 60
+    assert predict(compose) == {"species": "setosa"}
+    assert get(compose.http, "/readyz") == (200, "ready\n")
+    figure("containers: docker compose up --wait, the image being built", up_s, "s")
+
+
+def test_the_image_is_small_and_holds_neither_root_nor_secrets(compose: Compose, figure: Figure) -> None:
+    (image,) = json.loads(docker("image", "inspect", IMAGE))
+    figure("containers: size of the image", image["Size"] / 1e6, "MB")
+    assert image["Size"] < IMAGE_MB * 1e6
+    assert image["Config"]["User"] == "10001:10001"
+    assert not [one for one in image["Config"]["Env"] if re.search("PASSW|SECRET|TOKEN|KEY", one)]
+    for service in ("broker", "worker"):
+        for container in compose.containers(service):
+            users = docker("top", container, "-eo", "pid,uid").split()[3::2]
+            assert users
+            assert set(users) == {"10001"}
+            (described,) = json.loads(docker("inspect", container))
+            assert described["HostConfig"]["ReadonlyRootfs"]
+            assert described["HostConfig"]["CapDrop"] == ["ALL"]
+    tools = "import shutil; print([name for name in ('gcc', 'cc', 'make') if shutil.which(name)])"
+    assert compose("exec", "-T", "broker", "python", "-c", tools) == "[]\n"
+
+
+def test_what_is_published_is_on_loopback_and_the_backend_is_closed(compose: Compose) -> None:
+    published = compose("ps", "--format", "{{.Ports}}")
+    assert "0.0.0.0:" not in published
+    assert "->4243" not in published
+    (network,) = json.loads(docker("network", "inspect", f"{compose.project}_backend"))
+    assert network["Internal"]
+
+
+def test_the_books_of_prometheus_balance(compose: Compose) -> None:
+    calls = 500
+    names = "method='iris_model_predict',outcome=~'ok|error'"
+    requests = f"sum(zerorpc_broker_requests_total{{{names}}})"
+    predictions = "sum(zerorpc_worker_predictions_total{model='iris_model'})"
+    before = ok_calls(compose)
+    with under_load(compose, calls=calls) as load:
+        assert load.result()["outcomes"]["OK"]["count"] == calls
+    client = zerorpc.Client(compose.frontend, timeout=30)
+    with pytest.raises(zerorpc.RemoteError):
+        client.iris_model_predict({"sepal_length": "long"})
+    with pytest.raises(zerorpc.RemoteError):
+        client.no_such_procedure()
+    client.close()
+    wait_until(lambda: compose.value(requests) == before + calls + 1, SCRAPES_S, "Prometheus has seen the calls")
+    wait_until(lambda: compose.value(predictions) == compose.value(requests), SCRAPES_S, "the workers' sum is the same")
+    assert compose.value("sum(zerorpc_worker_predictions_total{outcome='invalid_input'})") == 1
+    assert compose.value("zerorpc_broker_requests_total{method='unknown',outcome='not_found'}") == 1
+    assert compose.value("sum(zerorpc_broker_dispatched_total)") == before + calls + 1
+    assert compose.value("sum(zerorpc_worker_batch_size_sum)") == before + calls + 1
+    assert compose.value("sum(zerorpc_worker_prediction_duration_seconds_count)") == before + calls + 1
+
+
+# What must be there after a few calls, and between which bounds its sum must lie.
+SENSIBLE = {
+    "zerorpc_broker_request_duration_seconds_count": (1, 1e9),
+    "zerorpc_broker_queue_wait_seconds_count": (1, 1e9),
+    "zerorpc_broker_queue_depth": (0, 0),
+    "zerorpc_broker_inflight": (0, 0),
+    "zerorpc_broker_workers{state='ready'}": (2, 2),
+    "zerorpc_broker_workers{state='draining'}": (0, 0),
+    "zerorpc_broker_model_workers": (2, 2),
+    "zerorpc_broker_worker_lost_total": (0, 100),
+    "zerorpc_broker_retries_total": (0, 100),
+    "zerorpc_broker_late_replies_total": (0, 100),
+    "zerorpc_broker_clients_dropped_total": (0, 0),
+    "zerorpc_broker_open_channels": (0, 0),
+    "zerorpc_broker_draining": (0, 0),
+    "zerorpc_broker_loop_lag_seconds": (1e-6, 1),
+    "zerorpc_broker_build_info": (1, 1),
+    "zerorpc_worker_predictions_in_progress": (0, 0),
+    "zerorpc_worker_model_info": (2, 2),
+    "zerorpc_worker_connected": (2, 2),
+    "process_cpu_seconds_total{job='worker'}": (0.1, 1e4),
+    "process_resident_memory_bytes{job='broker'}": (1e7, 1e9),
+}
+
+
+@pytest.mark.parametrize("metric", SENSIBLE)
+def test_every_metric_is_there_with_a_sensible_value(compose: Compose, metric: str) -> None:
+    low, high = SENSIBLE[metric]
+    wait_until(lambda: low <= compose.value(f"sum({metric})") <= high, SCRAPES_S, f"{metric} is from {low} to {high}")
+
+
+def test_four_workers_share_the_load_and_prometheus_finds_them(compose: Compose, figure: Figure) -> None:
+    begin_s = time.monotonic()
+    compose("up", "--detach", "--scale", "worker=4")
+    compose.wait_for_workers(4)
+    figure("containers: from --scale worker=4 to four ready workers", time.monotonic() - begin_s, "s")
+    with under_load(compose) as load:
+
+        def shares() -> list[float]:
+            dispatched = compose.query("zerorpc_broker_dispatched_total")
+            return [float(one["value"][1]) for one in dispatched if one["metric"]["worker"] in names]
+
+        names = {f"{worker['host']}-{worker['pid']}" for worker in compose.workers()}
+        loaded_s = time.monotonic()
+        wait_until(lambda: len(shares()) == 4 and min(shares()) > 50, SCRAPES_S, "all four are given work")
+        figure("containers: from load to all four seen to work, by Prometheus", time.monotonic() - loaded_s, "s")
+        wait_until(lambda: compose.targets_up() == 5, SCRAPES_S, "five targets are up")
+        labels = {one["metric"].get("worker") for one in compose.query("up{job='worker'} == 1")}
+        assert labels == names
+        assert_no_call_was_lost(load)
+
+
+def test_a_killed_container_costs_no_call(compose: Compose, figure: Figure) -> None:
+    with under_load(compose) as load:
+        wait_until(lambda: ok_calls(compose) > 200, 30, "the load is under way")
+        docker("kill", compose.containers("worker")[0])
+        compose.wait_for_workers(1)
+        compose("up", "--detach")
+        compose.wait_for_workers(2)
+        result = assert_no_call_was_lost(load)
+        figure(f"containers: of {result['sent']} calls while a worker's container was killed, lost", 0, "")
+
+
+def test_a_worker_cut_off_from_the_network_comes_back(compose: Compose, figure: Figure) -> None:
+    network = f"{compose.project}_backend"
+    with under_load(compose) as load:
+        container = compose.containers("worker")[0]
+        docker("network", "disconnect", network, container)
+        cut_s = time.monotonic()
+        compose.wait_for_workers(1)
+        figure("containers: from a worker's network cut to it given up", time.monotonic() - cut_s, "s")
+        docker("network", "connect", network, container)
+        figure("containers: from its network back to the worker back", compose.wait_for_workers(2), "s")
+        assert_no_call_was_lost(load)
+
+
+def test_a_new_image_for_the_workers_costs_no_call(compose: Compose, figure: Figure, tmp_path: Path) -> None:
+    new = f"{IMAGE}:new"
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nLABEL release=new\n")
+    docker("build", "--quiet", "--tag", new, str(tmp_path))
+    before = set(compose.containers("worker"))
+    with under_load(compose) as load:
+        compose("up", "--detach", "--wait", WORKER_IMAGE=new)
+        compose.wait_for_workers(2)
+        assert not before & set(compose.containers("worker"))
+        result = assert_no_call_was_lost(load)
+        figure(f"containers: of {result['sent']} calls while all workers got a new image, lost", 0, "")
+        figure("containers: longest of these calls", result["outcomes"]["OK"]["max_ms"] / 1000, "s")
+
+
+def test_a_restarted_broker_is_found_again_by_workers_and_clients(compose: Compose, figure: Figure) -> None:
+    client = zerorpc.Client(compose.frontend, timeout=30, heartbeat=1)
+    assert client.iris_model_predict(FLOWER) == {"species": "setosa"}
+    compose("restart", "--no-deps", "broker")
+    figure("containers: from the broker's restart to its workers back", compose.wait_for_workers(2), "s")
+    assert client.iris_model_predict(FLOWER) == {"species": "setosa"}
+    client.close()
+
+
+def test_logs_are_json_where_that_is_asked_for(compose: Compose) -> None:
+    compose("up", "--detach", "--wait", LOG_FORMAT="json")
+    compose.wait_for_workers(2)
+    text = compose("logs", "--no-color", "--no-log-prefix", "broker", "worker")
+    events = [json.loads(line) for line in text.replace("\x1b[2K", "").splitlines() if line]
+    assert {event["logger"] for event in events} >= {"broker", "broker.loop", "worker.server"}
+    assert all({"time", "level", "message"} <= set(event) for event in events)
+
+
+def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure) -> None:
+    calls = 1500
+    with under_load(compose, calls=calls, in_flight=calls, connections=4) as load:
+        begin_s = time.monotonic()
+        compose("stop")
+        took_s = time.monotonic() - begin_s
+        result = load.result()
+        assert set(result["outcomes"]) <= {"OK", "Draining"}
+        assert result["unanswered"] == 0
+        assert took_s < 60
+        figure(f"containers: of {calls} calls when the project is stopped, lost", result["unanswered"], "")
+        figure("containers: docker compose stop", took_s, "s")
+
+
+def test_the_example_of_settings_names_all_that_compose_knows() -> None:
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+    known = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^ {6}((?:BROKER|WORKER|LOG|APP)_\w+):", text, re.M))
+    named = set(re.findall(r"^#(\w+)=", (REPOSITORY / ".env.example").read_text(), re.M))
+    assert named == known
