@@ -12,9 +12,9 @@ ifdef PYTHON
 export PYTHON
 endif
 
-# Two at a time, then those that measure, with nothing beside them. Exit code 5: ARGS has left nothing to run.
+# Four at a time, for they mostly wait; then those that measure, with nothing beside them. Exit code 5: ARGS has left nothing to run.
 define pytest
-$(PY) -m pytest -n 2 --dist loadfile -m "$(1) not alone" $(ARGS) || test $$? = 5
+$(PY) -m pytest -n 4 --dist loadfile -m "$(1) not alone" $(ARGS) || test $$? = 5
 $(PY) -m pytest -m "$(1) alone" $(ARGS) || test $$? = 5
 endef
 

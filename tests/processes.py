@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,15 +29,16 @@ START_S = 30.0
 Value = TypeVar("Value")
 
 
-_PORTS_A_PROCESS = 1000
-
-# Below the ports that the system gives to connections on their way out, and apart from another test process's.
-_first_port = 20_000 + _PORTS_A_PROCESS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_ports = itertools.cycle(range(_first_port, _first_port + _PORTS_A_PROCESS))
+# Below the ports that the system gives to connections on their way out; where each process of tests begins is left to
+# chance, so that several do not try the same ones at the same moment.
+_PORTS = range(10_000, 32_000)
+_ports = itertools.cycle(_PORTS)
+for _ in range(random.randrange(len(_PORTS))):
+    next(_ports)
 
 
 def free_port() -> int:
-    for port in itertools.islice(_ports, _PORTS_A_PROCESS):
+    for port in itertools.islice(_ports, len(_PORTS)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -44,7 +46,7 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
-    raise AssertionError(f"no port from {_first_port} on is free")
+    raise AssertionError("no port is free")
 
 
 def wait_until(condition: Callable[[], Value], timeout_s: float, what: str) -> Value:

@@ -1,10 +1,12 @@
 """`docker compose up` on a real engine: what its users do to it, and what Prometheus sees of that."""
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,23 @@ SENSIBLE = {
 def test_every_metric_is_there_with_a_sensible_value(compose: Compose, metric: str) -> None:
     low, high = SENSIBLE[metric]
     wait_until(lambda: low <= compose.value(f"sum({metric})") <= high, SCRAPES_S, f"{metric} is from {low} to {high}")
+
+
+def expressions() -> list[str]:
+    dashboard = json.loads((REPOSITORY / "deploy" / "grafana" / "dashboards" / "cluster.json").read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
+def test_every_panel_of_the_dashboard_shows_something(compose: Compose) -> None:
+    with under_load(compose) as load:
+        for expression in expressions():
+            wait_until(partial(_has_values, compose, expression), 60, f"{expression} has values")
+        assert_no_call_was_lost(load)
+
+
+def _has_values(compose: Compose, expression: str) -> bool:
+    values = [float(one["value"][1]) for one in compose.query(expression)]
+    return bool(values) and not any(math.isnan(value) for value in values)
 
 
 def test_four_workers_share_the_load_and_prometheus_finds_them(compose: Compose, figure: Figure) -> None:

@@ -82,7 +82,6 @@ def call_event(number: int, procedure: str, argument: Any) -> bytes:
     return event
 
 
-@pytest.mark.alone
 @pytest.mark.fault(21)
 @pytest.mark.parametrize(("size", "calls"), [(1_000_000, 600), (20_000, 12_000)])
 def test_a_client_that_never_reads_is_dropped_when_its_buffer_is_full(

@@ -18,8 +18,6 @@ import pytest
 from tests.figures import Figure
 from tests.processes import Cluster, cluster, get, total, wait_until
 
-pytestmark = pytest.mark.alone
-
 PACE_S = 0.01
 
 
@@ -29,6 +27,7 @@ def paced(made: Cluster, paces_s: list[float]) -> None:
     made.wait_for_workers(len(paces_s))
 
 
+@pytest.mark.alone
 @pytest.mark.fault(41)
 @pytest.mark.timeout(240)
 def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: Path, figure: Figure) -> None:
@@ -64,6 +63,7 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         figure("from the last overdue answer to calls as fast as ever", time.monotonic() - ended_s, "s")
 
 
+@pytest.mark.alone
 @pytest.mark.fault(11)
 def test_a_worker_that_is_20_times_slower_gets_less_and_holds_nobody_up(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path) as made:
@@ -162,6 +162,7 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
             assert process.wait(10) == 0
 
 
+@pytest.mark.alone
 @pytest.mark.fault(44)
 def test_scrapers_that_hurry_or_hang_disturb_nobody(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path) as made:

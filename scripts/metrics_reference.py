@@ -1,0 +1,54 @@
+"""Prints every metric with its kind, labels and meaning: the table of docs/operations.md, made from the code itself."""
+
+from collections.abc import Iterable
+
+from prometheus_client.metrics_core import Metric
+
+from broker import metrics
+from broker.dispatch import Limits
+from broker.routing import Core
+from cluster import protocol
+from cluster.descriptions import write_description
+from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
+from worker.metrics import WorkerMetrics
+
+_ANY_LIMITS = Limits(
+    no_worker_grace_s=1, queue_timeout_s=1, queue_calls=1, queue_bytes=1, client_calls=1, client_bytes=1
+)
+_MODEL = ModelDescription("Model", "model", "A model.", 1, 0, {}, {})
+_WORKER = WorkerDescription(
+    protocol.VERSION,
+    "id",
+    "host",
+    1,
+    "host:8421",
+    [_MODEL],
+    [ProcedureDescription("model_predict", "model", "", ["x"])],
+)
+
+
+def table() -> str:
+    """The table, in Markdown."""
+    core = Core(max_message_bytes=1024, limits=_ANY_LIMITS)
+    # Labels show with values only: one worker, and a message that is nothing.
+    core.worker_message(b"worker", [protocol.READY, write_description(_WORKER)], 0.0)
+    core.client_message(b"client", [b"", b"\xc1"], 0.0)
+    worker = WorkerMetrics()
+    worker.of_model(_MODEL)
+    own = (family for family in worker.registry.collect() if family.name.startswith("zerorpc_"))
+    lines = ["| metric | kind | labels | what |", "|---|---|---|---|"]
+    return "\n".join([*lines, *_rows(metrics.families(core)), *_rows(own)])
+
+
+def _rows(families: Iterable[Metric]) -> list[str]:
+    return [_row(family) for family in families]
+
+
+def _row(family: Metric) -> str:
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    labels = {label: None for sample in family.samples for label in sample.labels if label != "le"}
+    return f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |"
+
+
+if __name__ == "__main__":
+    print(table())
