@@ -16,15 +16,24 @@ _KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BY
 """What a registered worker may send, beside READY."""
 
 LAST_WORKER_S = 10.0
-"""How long a worker that wants to leave is kept while calls wait that no other could answer, in seconds. Less than the
-20 s that a worker waits for that by default (`WORKER_DRAIN_TIMEOUT_S`), so that it can finish what it was given."""
+"""How long a worker that wants to leave is kept by a broker that drains while calls wait that no other could answer, in
+seconds. Less than the 20 s that a worker waits for that by default (`WORKER_DRAIN_TIMEOUT_S`), so that it can finish
+what it was given."""
+
+STOPPED_TOGETHER_S = 1.0
+"""How long it is kept to see whether the broker will drain, too, in seconds: who stops everything stops it at once, but
+in any order. Otherwise the calls wait for the worker's successor."""
 
 _MAX_REASON = 500
 """Longest reason for sending a worker away, in characters: part of it is the worker's own words."""
 
 
 class Backend:
-    """Takes the workers' messages."""
+    """Takes the workers' messages.
+
+    Attributes:
+        draining: whether the broker is about to stop.
+    """
 
     def __init__(
         self,
@@ -34,6 +43,7 @@ class Backend:
         counts: Counters,
         outbox: Outbox,
     ) -> None:
+        self.draining = False
         self._catalogue = catalogue
         self._conversations = conversations
         self._dispatcher = dispatcher
@@ -96,7 +106,8 @@ class Backend:
     def _let_go(self, worker: Worker, now_s: float) -> None:
         # Where everything is stopped at once, the last workers are kept until what was accepted has been answered.
         assert worker.leaving_s is not None
-        if now_s - worker.leaving_s >= LAST_WORKER_S or not self._catalogue.is_needed(worker):
+        kept_s = LAST_WORKER_S if self.draining else STOPPED_TOGETHER_S
+        if now_s - worker.leaving_s >= kept_s or not self._catalogue.is_needed(worker):
             self._catalogue.drain(worker, now_s)
             self._outbox.to_worker(worker.identity, protocol.DRAIN)  # from here on there is no more work for it
 

@@ -26,7 +26,7 @@ LEAST_PATIENCE_S = 15.0
 so many seconds have passed. Only their intervals so far tell how often it means to send them."""
 
 UNREAD_PATIENCE_S = 60.0
-"""How long after a call's deadline an error waits for a reader to have room for it, in seconds."""
+"""How long after a call's deadline an error waits for room of a reader that sends no heartbeats, in seconds."""
 
 _HEARTBEAT_BODY = events.heartbeat_body()
 _NEVER_S = float("inf")
@@ -180,7 +180,7 @@ class Conversations:
             one
             for one in self._open.values()
             if (one.heard_s is not None and now_s - one.heard_s > one.patience_s)
-            or (one.failure is not None and now_s - one.deadline_s > UNREAD_PATIENCE_S)
+            or (one.failure is not None and one.heard_s is None and now_s - one.deadline_s > UNREAD_PATIENCE_S)
         ]
 
     def overdue(self, now_s: float) -> list[Conversation]:

@@ -38,16 +38,16 @@ CLIENT_BACKLOG = 4000
 """Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark). More than
 one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment."""
 
-CLIENT_HEARTBEAT_MS = 2000
-CLIENT_SILENCE_MS = 6000
-"""ZeroMQ's own heartbeats on the frontend, in milliseconds: a client that is frozen or cut off is known to have gone
-within the sum of both, and the next heartbeat of a conversation, which goes out every 3 s, then fails. Its libzmq
-answers by itself, so a client that computes for minutes, or has no ZeroRPC heartbeat, stays. The silence is more than
-the 5 s of a stock client's ZeroRPC heartbeat, which is all that is heard of a libzmq older than 4.2."""
+CLIENT_UNREAD_MS = 8000
+"""How long a client's kernel may confirm no byte of what is sent to it, in milliseconds; then its connection is closed
+(`TCP_USER_TIMEOUT`), what waits for it is freed, and the next heartbeat to one of its calls fails. Such a client is cut
+off, or does not read while its kernel's buffers are full."""
 
-CLIENT_UNREAD_MS = 30_000
-"""How long a client's kernel may take no byte of what is sent to it, in milliseconds; then its connection is closed,
-which frees what waits for it (`TCP_USER_TIMEOUT`)."""
+CLIENT_HEARTBEAT_MS = 2000
+CLIENT_SILENCE_MS = 60_000
+"""ZeroMQ's own heartbeats on the frontend, in milliseconds, so that there is always something to confirm. Their answers
+are awaited with much patience: a client that computes while 1,000 messages wait for it reads no heartbeat, and one that
+sends 16 MiB over a slow line answers none before it has sent all of that."""
 
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""
@@ -101,6 +101,7 @@ class Loop:
             router.heartbeat_ivl = CLIENT_HEARTBEAT_MS
             router.heartbeat_timeout = CLIENT_SILENCE_MS
             router.tcp_maxrt = CLIENT_UNREAD_MS
+            router.copy_threshold = backlog.SMALLEST_COUNTED_BYTES
         try:
             router.bind(endpoint)
         except zmq.ZMQError as error:
@@ -157,9 +158,9 @@ class Loop:
                 self._log_bad_frames(now_s)
                 self._log_notes()
             self._send(now_s)
-            self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
             if self._waker.fileno() in ready:
                 self._answer_questions()
+            self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
             if self._stop_signals:
                 if drain_until_s is None:
                     drain_until_s = now_s + self._settings.drain_timeout_s

@@ -88,7 +88,7 @@ class Core:
 
     def drain(self) -> None:
         """Refuse new calls from now on; those that are open go on."""
-        self._frontend.draining = True
+        self._frontend.draining = self._backend.draining = True
 
     def farewell(self) -> None:
         """Tell the workers that this broker knows them no longer, so that they look for the next one at once."""

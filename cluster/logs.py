@@ -46,14 +46,24 @@ def configure() -> None:
     Raises:
         WrongSettingError: if there is no such format.
     """
-    name = os.environ.get("LOG_FORMAT") or "text"
-    if name not in _FORMATTERS:
-        raise WrongSettingError(f"LOG_FORMAT={name!r} is wrong: it should be {' or '.join(_FORMATTERS)}")
+    formatter = chosen_formatter()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(_Enqueue(_lines))
-    threading.Thread(target=_write, args=[_FORMATTERS[name]], name="log", daemon=True).start()
+    threading.Thread(target=_write, args=[formatter], name="log", daemon=True).start()
     atexit.register(flush)
+
+
+def chosen_formatter() -> logging.Formatter:
+    """What LOG_FORMAT names.
+
+    Raises:
+        WrongSettingError: if there is no such format.
+    """
+    name = os.environ.get("LOG_FORMAT") or "text"
+    if name not in _FORMATTERS:
+        raise WrongSettingError(f"LOG_FORMAT={name!r} is wrong: it should be {' or '.join(_FORMATTERS)}")
+    return _FORMATTERS[name]
 
 
 def flush() -> None:
@@ -79,6 +89,7 @@ def _write(formatter: logging.Formatter) -> None:
         if isinstance(line, threading.Event):
             line.set()
             continue
-        rest = (formatter.format(line) + "\n").encode(errors="backslashreplace")
-        while rest:
-            rest = rest[os.write(_STANDARD_ERROR, rest) :]
+        with contextlib.suppress(Exception):  # a line that cannot be written, on a full disk, must not be the last
+            rest = (formatter.format(line) + "\n").encode(errors="backslashreplace")
+            while rest:
+                rest = rest[os.write(_STANDARD_ERROR, rest) :]

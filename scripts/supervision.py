@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from broker.settings import BrokerSettings
+from cluster import logs
 from cluster.settings import WrongSettingError, load, reachable, split_host_port
 from worker.models import ModelManager, configured_entries
 from worker.settings import WorkerSettings
@@ -63,6 +64,7 @@ def plan() -> Plan:
     if "WORKER_BROKER" not in os.environ and "BROKER_BACKEND" in os.environ:
         os.environ["WORKER_BROKER"] = reachable(os.environ["BROKER_BACKEND"])
     try:
+        logs.chosen_formatter()
         made = Plan(load(BrokerSettings), load(WorkerSettings), _workers())
         ModelManager(configured_entries())
     except WrongSettingError as error:

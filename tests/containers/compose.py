@@ -29,7 +29,7 @@ def docker(*arguments: str, **environment: str) -> str:
         check=False,
     )
     assert result.returncode == 0, f"docker {' '.join(arguments)}: {result.stderr}{result.stdout}"
-    return result.stdout
+    return result.stdout + (result.stderr if arguments[0] == "logs" else "")
 
 
 def has_docker() -> bool:

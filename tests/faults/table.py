@@ -98,16 +98,16 @@ def faults_table() -> str:
 
 
 def figures_table(measured: list[dict[str, object]]) -> str:
-    """Every figure with its median and its worst value."""
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    """Every figure with its median, lowest and highest value."""
+    values: dict[tuple[tuple[int, ...], str, str], list[float]] = defaultdict(list)
     for one in measured:
-        rows = ", ".join(map(str, one["rows"]))  # type: ignore[call-overload]
+        rows: tuple[int, ...] = tuple(one["rows"])  # type: ignore[arg-type]
         what = re.sub(r"of \d{3,} calls", "of the calls", str(one["what"]))  # a number that no two runs share
         values[rows, what, str(one["unit"])].append(float(one["value"]))  # type: ignore[arg-type]
-    lines = ["| # | figure | median | highest | runs |", "|---|---|---|---|---|"]
-    for (rows, what, unit), found in sorted(values.items(), key=lambda item: (int(item[0][0].split(",")[0]), item[0])):
-        median, highest = (f"{value:.3g} {unit}".strip() for value in (statistics.median(found), max(found)))
-        lines.append(f"| {rows} | {what} | {median} | {highest} | {len(found)} |")
+    lines = ["| # | figure | median | lowest | highest | runs |", "|---|---|---|---|---|---|"]
+    for (rows, what, unit), found in sorted(values.items()):
+        shown = (f"{value:.3g} {unit}".strip() for value in (statistics.median(found), min(found), max(found)))
+        lines.append(f"| {', '.join(map(str, rows))} | {what} | {' | '.join(shown)} | {len(found)} |")
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Clients that vanish, flood, do not read, or come by the thousand."""
 
-import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import zerorpc
 import zmq
 
 from tests.figures import Figure
-from tests.processes import Cluster, cluster, total, wait_until
+from tests.processes import REPOSITORY, Cluster, cluster, own_environment, total, wait_until
 
 PACE_S = 0.01
 
@@ -38,14 +39,45 @@ def test_a_client_that_is_killed_leaves_nothing(tmp_path: Path, figure: Figure) 
 
 
 @pytest.mark.fault(17)
-def test_a_client_that_is_frozen_is_given_up_and_its_next_call_is_served(tmp_path: Path) -> None:
-    with cluster(tmp_path, "SleeperOnly") as made:
-        load = made.load("sleeper_predict", argument=0.5, in_flight=50, connections=2, patience=1)
-        wait_until(lambda: made.open_calls() == 50, 10, "all calls have come")
-        os.kill(load.pid, signal.SIGSTOP)
-        wait_until(lambda: made.in_flight() == 0 and made.open_calls() == 0, 15, "nothing is left of them")
-        os.kill(load.pid, signal.SIGCONT)
-        assert isinstance(made.client().sleeper_predict(0), int)
+def test_a_client_that_is_frozen_is_given_up_and_its_next_call_is_served(tmp_path: Path, figure: Figure) -> None:
+    with cluster(tmp_path, "SleeperOnly") as made, stock_caller(made, heartbeat_s=1) as caller:
+        made.load("sleeper_predict", argument=40, in_flight=1)
+        wait_until(lambda: made.in_flight() == 1, 10, "the worker is busy")
+        assert caller.stdin is not None
+        assert caller.stdout is not None
+        caller.stdin.write("0\n")
+        caller.stdin.flush()
+        wait_until(lambda: made.open_calls() == 2, 10, "its call waits")
+        until_s = time.monotonic() + 2.5
+        wait_until(lambda: time.monotonic() > until_s, 5, "it has sent heartbeats")
+        caller.send_signal(signal.SIGSTOP)
+        frozen_s = time.monotonic()
+        wait_until(lambda: made.outcomes("sleeper_predict")["cancelled"] == 1, 25, "its call is dropped")
+        figure("from a client's freeze to its call dropped", time.monotonic() - frozen_s, "s")
+        caller.send_signal(signal.SIGCONT)
+        assert caller.stdout.readline() == "LostRemote\n"
+        made.start_worker("SleeperOnly")
+        caller.stdin.write("0\n")
+        caller.stdin.flush()
+        assert caller.stdout.readline() == "OK\n", "the same client calls again"
+
+
+@contextmanager
+def stock_caller(made: Cluster, heartbeat_s: float) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.services.caller", made.frontend, str(heartbeat_s)],
+        cwd=REPOSITORY,
+        env=own_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.fault(17)

@@ -37,6 +37,7 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         peak = made.load("pacer_predict", in_flight=32, connections=8, seconds=8).result()
         peak_rate = peak["outcomes"]["OK"]["count"] / peak["took_s"]
         load = made.load("pacer_predict", rate=10 * peak_rate, connections=20, seconds=overload_s)
+        load_ends_s = time.monotonic() + overload_s + 1.0  # and a second for it to begin
         wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 45, "the queue is full")
         begin_s, begin_bytes = time.monotonic(), made.memory_bytes()
         ok_before = made.outcomes("pacer_predict")["ok"]
@@ -44,6 +45,8 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         wait_until(lambda: time.monotonic() > end_s, overload_s, "a while has passed")
         goodput = (made.outcomes("pacer_predict")["ok"] - ok_before) / (time.monotonic() - begin_s)
         grown_bytes = made.memory_bytes() - begin_bytes
+        wait_until(lambda: time.monotonic() > load_ends_s, overload_s, "the load has ended")
+        recovered_s = _recovery_s(made)
         result = load.result(200)
         busy = result["outcomes"]["ServerBusy"]
         assert set(result["outcomes"]) <= {"OK", "ServerBusy", "DeadlineExceeded"}
@@ -52,15 +55,24 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         assert busy["p50_ms"] < 10
         assert busy["p99_ms"] < 300  # of which the load's own lateness is a part
         assert grown_bytes < 10 << 20
-        ended_s = time.monotonic()
-        after = made.load("pacer_predict", in_flight=1, calls=20).result()["outcomes"]["OK"]
-        assert after["p99_ms"] < 1000 * (PACE_S + 0.1)
+        assert recovered_s < 8  # the promise is 5 s
         figure("goodput at 10 times the capacity, of the peak", goodput / peak_rate, "x")
         figure("refusals: median until they come", busy["p50_ms"], "ms")
         figure("refusals: p99 until they come", busy["p99_ms"], "ms")
         figure("the load's own lateness: p99", result["lateness"]["p99_ms"], "ms")
         figure("the broker's growth once its queues are full", grown_bytes / 2**20, "MiB")
-        figure("from the last overdue answer to calls as fast as ever", time.monotonic() - ended_s, "s")
+        figure("from the end of the overload to calls as fast as ever", recovered_s, "s")
+
+
+def _recovery_s(made: Cluster) -> float:
+    """How long it takes from now until a few calls are as fast as they are without load."""
+    begin_s = time.monotonic()
+    while time.monotonic() - begin_s < 30:
+        asked_s = time.monotonic()
+        calls = made.load("pacer_predict", in_flight=1, calls=5).result()["outcomes"]
+        if set(calls) == {"OK"} and calls["OK"]["max_ms"] < 1000 * (PACE_S + 0.05):
+            return asked_s - begin_s
+    return float("inf")
 
 
 @pytest.mark.alone
@@ -153,7 +165,7 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
         made.start_worker("Misbehaving", output=nobody_reads)
         made.wait_for_workers(1)
         client = made.client()
-        for _ in range(3):  # each is logged
+        for _ in range(3):
             with pytest.raises(Exception, match="cannot: do"):
                 client.misbehaver_predict("do")
             assert client.echo_predict("served") == "served"

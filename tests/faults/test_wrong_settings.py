@@ -53,6 +53,7 @@ def end_of(module: str, settings: dict[str, str], folder: Path) -> str:
         ("broker", {"BROKER_DRAIN_TIMEOUT_S": "long"}, ["BROKER_DRAIN_TIMEOUT_S", "'long'", "number"]),
         ("broker", {"BROKER_FRONTEND": "tcp://203.0.113.7:4242"}, ["BROKER_FRONTEND", "address of this machine"]),
         ("broker", {"BROKER_TYPO": "1"}, ["BROKER_TYPO", "did you mean"]),
+        ("broker", {"LOG_FORMAT": "xml"}, ["LOG_FORMAT", "'xml'", "text or json"]),
         ("worker", {"WORKER_HTTP": "8421"}, ["WORKER_HTTP", "'8421'", "host:port"]),
         ("worker", {"WORKER_BROKER": "127.0.0.1:4243"}, ["WORKER_BROKER", "tcp://host:port"]),
         ("worker", {"APP_SETTINGS": "Nonsense"}, ["APP_SETTINGS", "'Nonsense'", "ProdConfig"]),

@@ -141,6 +141,7 @@ def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) ->
     ("settings", "says"),
     [
         ({"WORKERS": "many"}, "error: WORKERS='many' is wrong: it should be a whole number from 1 to 1000"),
+        ({"LOG_FORMAT": "xml"}, "error: LOG_FORMAT='xml' is wrong: it should be text or json"),
         ({"BROKER_HTTP": "abc"}, "error: BROKER_HTTP='abc' is wrong: it should be host:port"),
         ({"APP_SETTINGS": "Nonsense"}, "error: APP_SETTINGS='Nonsense' is no configuration; there are Config"),
         ({"APP_SETTINGS": "tests.services.configs:NoClass"}, "the module has no class 'Nothing'"),

@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from broker import counters
-from broker.backend import LAST_WORKER_S
+from broker.backend import LAST_WORKER_S, STOPPED_TOGETHER_S
 from broker.conversation import BEAT_INTERVAL_S
 from cluster import protocol
 from cluster.descriptions import write_description
@@ -713,10 +713,11 @@ def test_an_error_that_finds_no_room_is_dropped_in_the_end() -> None:
     assert world.outcomes() == {"deadline": 1}
 
 
-def test_the_last_workers_are_kept_until_what_waits_has_been_answered(world: World) -> None:
+def test_the_last_workers_are_kept_by_a_draining_broker_until_what_waits_has_been_answered(world: World) -> None:
     world.join(b"w2", "m")
     for i in range(3):
         world.call(b"c", i)
+    world.core.drain()
     world.to_workers.clear()
     world.from_worker(b"w1", protocol.DRAIN)
     assert world.kinds_to(b"w1") == [protocol.DRAIN], "the other can answer what waits"
@@ -731,12 +732,15 @@ def test_the_last_workers_are_kept_until_what_waits_has_been_answered(world: Wor
     assert world.outcomes() == {"ok": 2}
 
 
-def test_a_last_worker_is_not_kept_for_ever(world: World) -> None:
+@pytest.mark.parametrize(("draining", "kept_s"), [(True, LAST_WORKER_S), (False, STOPPED_TOGETHER_S)])
+def test_a_last_worker_is_not_kept_for_ever(world: World, draining: bool, kept_s: float) -> None:
     world.call(b"c", 1)
     world.call(b"c", 2)
+    if draining:
+        world.core.drain()
     world.from_worker(b"w1", protocol.DRAIN)
     world.to_workers.clear()
-    world.pass_time(LAST_WORKER_S - 1)
+    world.pass_time(kept_s - 0.5)
     assert protocol.DRAIN not in world.kinds_to(b"w1")
-    world.pass_time(1.5)
+    world.pass_time(1.0)
     assert world.kinds_to(b"w1").count(protocol.DRAIN) == 1
