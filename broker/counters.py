@@ -40,6 +40,24 @@ EVICTED = "evicted"
 UNREACHABLE = "unreachable"
 STALLED = "stalled"
 
+# What was wrong with a bad frame. The first ones are of events that could not be read (`cluster.events`).
+BAD_FRAMES = (
+    "event",
+    "header",
+    "message_id",
+    "version",
+    "name",
+    "truncated",
+    "envelope",
+    "duplicate_message_id",
+    "unknown_conversation",
+    "unexpected_event",
+    "slots",
+    "worker_protocol",
+    "worker_event",
+    "internal",
+)
+
 UNKNOWN_METHOD = "unknown"
 """The `method` label of calls to procedures that nobody registered, or a client could add labels at will."""
 
@@ -122,7 +140,7 @@ class Counters:
     def __init__(self) -> None:
         self.unknown_method: Counter[str] = Counter()  # by outcome
         self.worker_lost = from_zero(EXIT, HEARTBEAT, EVICTED)  # by reason
-        self.bad_frames: Counter[str] = Counter()  # by reason
+        self.bad_frames = from_zero(*BAD_FRAMES)  # by reason
         self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
         self.turn_s = Peak()  # what one turn of the message loop took, while everybody else waited
         self.late_replies = 0

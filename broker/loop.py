@@ -234,7 +234,7 @@ class Loop:
     def _log_bad_frames(self, now_s: float) -> None:
         reasons = self._core.counters.bad_frames
         if reasons.total() > self._logged_bad_frames and now_s - self._logged_bad_frames_s >= 1.0:
-            log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(reasons))
+            log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(+reasons))
             self._logged_bad_frames = reasons.total()
             self._logged_bad_frames_s = now_s
 

@@ -32,6 +32,8 @@ def figure(request: pytest.FixtureRequest) -> Figure:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # one of several processes; the one that started them has all reports
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     measured = [
         value for report in reports if report.when == "call" for key, value in report.user_properties if key == _KEY

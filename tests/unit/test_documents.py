@@ -1,5 +1,8 @@
 """What documents say of the code is what the code says."""
 
+import re
+
+from broker.counters import BAD_FRAMES
 from scripts import metrics_reference
 from tests.processes import REPOSITORY
 
@@ -7,3 +10,10 @@ from tests.processes import REPOSITORY
 def test_every_metric_is_in_the_reference() -> None:
     text = (REPOSITORY / "docs" / "operations.md").read_text()
     assert metrics_reference.table() in text, "bring it up to date: python -m scripts.metrics_reference"
+
+
+def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
+    files = [*(REPOSITORY / "broker").glob("*.py"), *(REPOSITORY / "cluster").glob("*.py")]
+    named = [re.findall(r'(?:BadFrameError\(|bad_frames\[)"(\w+)"', path.read_text()) for path in files]
+    arguments = "arguments"  # of a worker's own error, and counted as "worker_event"
+    assert {name for names in named for name in names} - {arguments} == set(BAD_FRAMES)

@@ -60,13 +60,13 @@ def test_ids_that_differ_in_type_only_are_two_conversations(world: World) -> Non
     for message_id in (b"1", "1", 1):
         world.call(A, message_id)
     assert len(world.core.conversations) == 3
-    assert not world.core.counters.bad_frames
+    assert not +world.core.counters.bad_frames
 
 
 def test_the_same_id_twice_from_one_client_is_dropped(world: World) -> None:
     world.call(A, b"id")
     assert world.call(A, b"id") == []
-    assert world.core.counters.bad_frames == {"duplicate_message_id": 1}
+    assert +world.core.counters.bad_frames == {"duplicate_message_id": 1}
     assert len(world.answer(W1, world.work_of(W1)[0].number)) == 1
     world.assert_at_rest()
 
@@ -200,7 +200,7 @@ def test_an_hour_in_the_queue_is_no_silence(world: World) -> None:
 def test_insane_slots_are_dropped(world: World, slots: object) -> None:
     world.call(A, b"id")
     world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [slots])
-    assert world.core.counters.bad_frames == {"slots": 1}
+    assert +world.core.counters.bad_frames == {"slots": 1}
     assert protocol.MORE not in world.kinds_to(W1)
 
 
@@ -221,7 +221,7 @@ def test_an_event_of_no_conversation_is_dropped(world: World, response_to: objec
 def test_an_event_of_another_clients_conversation_is_dropped(world: World) -> None:
     world.call(A, b"id")
     assert world.say(B, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5]) == []
-    assert world.core.counters.bad_frames == {"unknown_conversation": 1}
+    assert +world.core.counters.bad_frames == {"unknown_conversation": 1}
     assert protocol.MORE not in world.kinds_to(W1)
 
 
@@ -229,7 +229,7 @@ def test_unasked_events_never_reach_the_worker(world: World) -> None:
     world.call(A, b"id")
     for i in range(10_000):
         world.say(A, {"message_id": i, "v": 3, "response_to": b"id"}, "STREAM", [i])
-    assert world.core.counters.bad_frames == {"unexpected_event": 10_000}
+    assert +world.core.counters.bad_frames == {"unexpected_event": 10_000}
     assert len(world.answer(W1, world.work_of(W1)[0].number)) == 1
     world.assert_at_rest()
 
@@ -318,7 +318,7 @@ def test_events_that_a_worker_has_no_business_to_send_go_nowhere(world: World, n
     world.call(A, b"id")
     (work,) = world.work_of(W1)
     assert world.answer(W1, work.number, name) == []
-    assert world.core.counters.bad_frames == {"worker_event": 1}
+    assert +world.core.counters.bad_frames == {"worker_event": 1}
     assert [reply.name for reply in world.answer(W1, work.number)] == ["OK"]
     world.assert_at_rest()
 
@@ -342,7 +342,7 @@ def test_large_arguments_to_the_broker_itself_are_not_unpacked(world: World) -> 
 def test_a_large_later_event_is_dropped_unread(world: World) -> None:
     world.call(A, b"id")
     world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [[{}] * 10_000])
-    assert world.core.counters.bad_frames == {"unexpected_event": 1}
+    assert +world.core.counters.bad_frames == {"unexpected_event": 1}
 
 
 @pytest.mark.parametrize(
@@ -577,7 +577,7 @@ def test_a_worker_cannot_take_the_name_of_another_models_procedure(world: World)
 )
 def test_what_is_no_worker_message_is_dropped(world: World, frames: list[bytes]) -> None:
     world.from_worker(W1, *frames)
-    assert world.core.counters.bad_frames == {"worker_protocol": 1}
+    assert +world.core.counters.bad_frames == {"worker_protocol": 1}
 
 
 # -- clients that go
