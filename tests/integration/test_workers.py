@@ -35,7 +35,8 @@ def test_each_worker_has_its_metrics_where_prometheus_is_told(tmp_path: Path) ->
         for _ in range(10):
             client.echo_predict("x")
         targets = json.loads(get(made.http, "/prometheus/targets")[1])
-        assert {target["labels"]["worker"] for target in targets} == {worker["id"] for worker in made.workers()}
+        names = {f"{worker['host']}-{worker['pid']}" for worker in made.workers()}
+        assert {target["labels"]["worker"] for target in targets} == names
         addresses = [address for target in targets for address in target["targets"]]
         assert sorted(addresses) == sorted(made.worker_http.values())
         for address in addresses:
