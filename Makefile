@@ -12,10 +12,13 @@ ifdef PYTHON
 export PYTHON
 endif
 
-# Four at a time, for they mostly wait; then those that measure, with nothing beside them. Exit code 5: ARGS has left nothing to run.
+# Four at a time, for they mostly wait; then those that measure, with nothing beside them. Exit code 5: ARGS has left
+# nothing to run, which is an error only if it is so both times.
 define pytest
-$(PY) -m pytest -n 4 --dist loadfile -m "$(1) not alone" $(ARGS) || test $$? = 5
-$(PY) -m pytest -m "$(1) alone" $(ARGS) || test $$? = 5
+$(PY) -m pytest -n 4 --dist loadfile -m "$(1) not alone" $(ARGS); first=$$?; \
+test $$first = 0 -o $$first = 5 || exit $$first; \
+$(PY) -m pytest -m "$(1) alone" $(ARGS); second=$$?; \
+if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
 .PHONY: help up down restart status logs test test-faults simulate mutants lint format

@@ -29,11 +29,7 @@ _MAX_REASON = 500
 
 
 class Backend:
-    """Takes the workers' messages.
-
-    Attributes:
-        draining: whether the broker is about to stop.
-    """
+    """Takes the workers' messages."""
 
     def __init__(
         self,
@@ -43,7 +39,6 @@ class Backend:
         counts: Counters,
         outbox: Outbox,
     ) -> None:
-        self.draining = False
         self._catalogue = catalogue
         self._conversations = conversations
         self._dispatcher = dispatcher
@@ -106,7 +101,7 @@ class Backend:
     def _let_go(self, worker: Worker, now_s: float) -> None:
         # Where everything is stopped at once, the last workers are kept until what was accepted has been answered.
         assert worker.leaving_s is not None
-        kept_s = LAST_WORKER_S if self.draining else STOPPED_TOGETHER_S
+        kept_s = LAST_WORKER_S if self._dispatcher.draining else STOPPED_TOGETHER_S
         if now_s - worker.leaving_s >= kept_s or not self._catalogue.is_needed(worker):
             self._catalogue.drain(worker, now_s)
             self._outbox.to_worker(worker.identity, protocol.DRAIN)  # from here on there is no more work for it

@@ -31,9 +31,6 @@ class Backlog:
         self._bytes: dict[bytes, int] = {}
         self._total = 0
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def has_room(self, identity: bytes, size: int) -> bool:
         """Whether a message of that many bytes may be sent to that client."""
         self._forget_what_left(identity)

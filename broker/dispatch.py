@@ -37,7 +37,11 @@ class Limits:
 
 
 class Dispatcher:
-    """Gives waiting calls to workers with room."""
+    """Gives waiting calls to workers with room.
+
+    Attributes:
+        draining: whether the broker is about to stop: what waits is still given out, and no more is taken.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Dispatcher:
         outbox: Outbox,
         limits: Limits,
     ) -> None:
+        self.draining = False
         self._catalogue = catalogue
         self._conversations = conversations
         self._counters = counts

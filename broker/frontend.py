@@ -19,11 +19,7 @@ _NO_ID = b""
 
 
 class Frontend:
-    """Takes the clients' messages.
-
-    Attributes:
-        draining: whether new calls are refused because the broker is about to stop.
-    """
+    """Takes the clients' messages."""
 
     def __init__(
         self,
@@ -35,7 +31,6 @@ class Frontend:
         *,
         max_message_bytes: int,
     ) -> None:
-        self.draining = False
         self._looked_s = float("-inf")
         self._catalogue = catalogue
         self._conversations = conversations
@@ -120,7 +115,7 @@ class Frontend:
         if procedure is None:
             text = f"{event.name[:80]!a} is no procedure of this service; _zerorpc_list names them all"
             return counters.NOT_FOUND, "NameError", text
-        if self.draining:
+        if self._dispatcher.draining:
             text = "the broker is shutting down and takes no new calls; call again in a few seconds"
             return counters.DRAINING, "Draining", text
         count = events.argument_count(payload, event.args_at)

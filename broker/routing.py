@@ -53,7 +53,7 @@ class Core:
     @property
     def draining(self) -> bool:
         """Whether new calls are refused because the broker is about to stop."""
-        return self._frontend.draining
+        return self._dispatcher.draining
 
     def client_message(self, identity: bytes, frames: list[bytes], now_s: float) -> None:
         """A message from the frontend, without the identity that came first in it."""
@@ -88,7 +88,7 @@ class Core:
 
     def drain(self) -> None:
         """Refuse new calls from now on; those that are open go on."""
-        self._frontend.draining = self._backend.draining = True
+        self._dispatcher.draining = True
 
     def farewell(self) -> None:
         """Tell the workers that this broker knows them no longer, so that they look for the next one at once."""

@@ -79,7 +79,7 @@ def flush() -> None:
 class _Enqueue(QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(queue.Full):
-            _lines.put_nowait(record)
+            super().enqueue(record)
 
 
 def _write(formatter: logging.Formatter) -> None:

@@ -142,19 +142,34 @@ class Process:
         self._process.wait(10)
 
 
+def talking_process(module: str, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A child process that is spoken to and answers over its standard input and output; `end_talking` ends it."""
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", module, *arguments],
+        cwd=REPOSITORY,
+        env=own_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end_talking(process: subprocess.Popen[str]) -> None:
+    """Kill the process, whatever it does, and close the pipes."""
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.wait(10)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
 class Load:
     """A process of `tests.services.load`; ends when it has done what it should, or by `stop`."""
 
     def __init__(self, address: str, procedure: str, options: dict[str, Any], prefix: Sequence[str] = ()) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "tests.services.load", address, procedure, *flags],
-            cwd=REPOSITORY,
-            env=own_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = talking_process("tests.services.load", address, procedure, *flags, prefix=prefix)
 
     @property
     def pid(self) -> int:
@@ -175,12 +190,7 @@ class Load:
 
     def end(self) -> None:
         """Kill it, whatever it does."""
-        self._process.send_signal(signal.SIGCONT)
-        self._process.kill()
-        self._process.wait(10)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        end_talking(self._process)
 
 
 class Cluster:

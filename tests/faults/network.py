@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import needs
-from tests.processes import REPOSITORY, own_environment, wait_until
+from tests.processes import end_talking, talking_process, wait_until
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x1001
@@ -69,21 +69,13 @@ def other_side() -> Iterator[Wire]:
     number = next(_numbers) % 250
     namespace, near, far = f"zerorpc-{os.getpid()}-{number}", f"10.219.{number}.1", f"10.219.{number}.2"
     _ip("netns", "add", namespace)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.network", namespace, near, far],
-        cwd=REPOSITORY,
-        env=own_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = talking_process("tests.faults.network", namespace, near, far)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "done\n", "the wire is up"
         yield Wire(["ip", "netns", "exec", namespace], near, process)
     finally:
-        process.kill()
-        process.communicate()
+        end_talking(process)
         wait_until(lambda: not _pids_in(namespace), 10, "no process is left on the other side")
         _ip("netns", "delete", namespace)
 

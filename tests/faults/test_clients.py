@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import zerorpc
 import zmq
 
 from tests.figures import Figure
-from tests.processes import REPOSITORY, Cluster, cluster, own_environment, total, wait_until
+from tests.processes import Cluster, cluster, end_talking, talking_process, total, wait_until
 
 PACE_S = 0.01
 
@@ -64,20 +63,11 @@ def test_a_client_that_is_frozen_is_given_up_and_its_next_call_is_served(tmp_pat
 
 @contextmanager
 def stock_caller(made: Cluster, heartbeat_s: float) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.services.caller", made.frontend, str(heartbeat_s)],
-        cwd=REPOSITORY,
-        env=own_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = talking_process("tests.services.caller", made.frontend, str(heartbeat_s))
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.communicate()
+        end_talking(process)
 
 
 @pytest.mark.fault(17)

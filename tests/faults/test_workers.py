@@ -55,6 +55,7 @@ def _wait_for_answers(made: Cluster, procedure: str, more: int) -> None:
     wait_until(lambda: made.outcomes(procedure)["ok"] >= wanted, 30, f"{more} calls are answered")
 
 
+@pytest.mark.alone
 @pytest.mark.fault(1)
 def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnce", "SleeperOnce") as made:
@@ -65,7 +66,7 @@ def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path, fi
         killed_s = time.monotonic()
         lost = wait_until(lambda: [call for call in calls if call.ready()], 2, "the dead worker's call has ended")[0]
         told_s = time.monotonic() - killed_s
-        assert told_s < 1.0  # 0.5 on a machine that does nothing else
+        assert told_s < 0.5
         figure("from the kill to WorkerLost", told_s, "s")
         assert isinstance(lost.exception, zerorpc.RemoteError)
         assert lost.exception.name == "WorkerLost"
@@ -97,7 +98,7 @@ def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path, fi
         frozen_s = time.monotonic()
         wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
         gone_s = time.monotonic() - frozen_s
-        assert gone_s < 6
+        assert gone_s < 5
         figure("from the freeze to the worker given up", gone_s, "s")
         gevent.joinall(calls, timeout=10, raise_error=True)
         assert [call.get() for call in calls] == [other.pid, other.pid]

@@ -1,0 +1,36 @@
+"""Lines that find nobody reading are dropped in silence, and a line can be a JSON object."""
+
+import json
+import logging
+import queue
+
+import pytest
+
+from cluster import logs
+from cluster.settings import WrongSettingError
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("name", logging.INFO, __file__, 1, text, None, None)
+
+
+def test_a_full_queue_drops_lines_and_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: queue.Queue[logs.Line] = queue.Queue(1)
+    handler = logs._Enqueue(lines)
+    handler.handle(record("kept"))
+    handler.handle(record("dropped"))
+    kept = lines.get_nowait()
+    assert isinstance(kept, logging.LogRecord)
+    assert kept.getMessage() == "kept"
+    assert lines.empty()
+    assert capsys.readouterr().err == "", "nor does logging complain"
+
+
+def test_the_format_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    line = json.loads(logs.chosen_formatter().format(record("a line")))
+    assert (line["level"], line["logger"], line["message"]) == ("INFO", "name", "a line")
+    assert {"time", "pid"} < set(line)
+    monkeypatch.setenv("LOG_FORMAT", "xml")
+    with pytest.raises(WrongSettingError, match="LOG_FORMAT='xml' is wrong: it should be text or json"):
+        logs.chosen_formatter()
