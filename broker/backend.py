@@ -1,5 +1,8 @@
 """The workers' side of the core: registration, answers, leaving, in the protocol of docs/protocol.md."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 from broker import counters
 from broker.catalogue import Catalogue, Worker
 from broker.conversation import Conversation, Conversations
@@ -8,6 +11,8 @@ from broker.dispatch import Dispatcher
 from broker.outbox import Outbox
 from cluster import events, protocol
 from cluster.descriptions import read_description
+from cluster.events import Buffer
+from cluster.pairs import read_pairs
 
 _EVENTS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
 """What a worker may say in a conversation."""
@@ -46,7 +51,7 @@ class Backend:
         self._outbox = outbox
         self._pinged_s = float("-inf")
 
-    def message(self, identity: bytes, frames: list[bytes], now_s: float) -> None:
+    def message(self, identity: bytes, frames: Sequence[Buffer], now_s: float) -> None:
         """A message: its kind, and what belongs to it."""
         kind, parts = (frames[0], frames[1:]) if frames else (b"", [])
         worker = self._catalogue.workers.get(identity)
@@ -59,10 +64,12 @@ class Backend:
         elif worker is None:
             self._from_stranger(identity, kind, parts)
         elif kind in (protocol.REPLY, protocol.REFUSE):
-            if not parts or len(parts) % 2:
+            try:
+                pairs = read_pairs(parts)
+            except protocol.ProtocolError:
                 self._counters.bad_frames["worker_protocol"] += 1
                 return
-            for number, event in zip(parts[::2], parts[1::2], strict=True):
+            for number, event in pairs:
                 self._reply(worker, kind, number, event, now_s)
         elif kind == protocol.DRAIN:
             if worker.leaving_s is None:
@@ -71,10 +78,11 @@ class Backend:
         elif kind == protocol.BYE:
             self._dispatcher.drop_worker(worker, counters.EXIT if worker.in_flight else None, now_s)
 
-    def _from_stranger(self, identity: bytes, kind: bytes, parts: list[bytes]) -> None:
+    def _from_stranger(self, identity: bytes, kind: Buffer, parts: Sequence[Buffer]) -> None:
         """It has been given up, or the broker is a new one: what it still answers, nobody waits for."""
         if kind in (protocol.REPLY, protocol.REFUSE):
-            self._counters.late_replies += len(parts) // 2
+            with suppress(protocol.ProtocolError):
+                self._counters.late_replies += len(read_pairs(parts))
         if kind != protocol.BYE:
             self._outbox.to_worker(identity, protocol.RESET)
 
@@ -113,9 +121,9 @@ class Backend:
 
     # -- registration ---------------------------------------------------------------------------------------------
 
-    def _ready(self, identity: bytes, worker: Worker | None, parts: list[bytes], now_s: float) -> None:
+    def _ready(self, identity: bytes, worker: Worker | None, parts: Sequence[Buffer], now_s: float) -> None:
         try:
-            description = read_description(parts[0] if parts else b"")
+            description = read_description(bytes(parts[0]) if parts else b"")
         except protocol.ProtocolError as error:
             self._send_away(identity, worker, str(error), now_s)
             return
@@ -145,7 +153,7 @@ class Backend:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def _reply(self, worker: Worker, kind: bytes, number: bytes, event: bytes, now_s: float) -> None:
+    def _reply(self, worker: Worker, kind: Buffer, number: bytes, event: Buffer, now_s: float) -> None:
         conversation = worker.in_flight.get(number)
         if conversation is None:
             self._counters.late_replies += 1
@@ -158,7 +166,7 @@ class Backend:
             self._counters.bad_frames["worker_event"] += 1
             return
         try:
-            to_client = conversation.replies.from_event(event)
+            to_client = events.readdressed(event, conversation.message_id, conversation.version, conversation.number)
         except events.BadFrameError:
             name = None
         if name is None:
@@ -173,14 +181,14 @@ class Backend:
             self._dispatcher.release(conversation)
             self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
 
-    def _late(self, conversation: Conversation, event: bytes) -> None:
+    def _late(self, conversation: Conversation, event: Buffer) -> None:
         """The client has been told already, or will be when it has room, that its call took too long."""
         self._counters.late_replies += 1
         if events.event_name(event) != events.STREAM:
             self._dispatcher.release(conversation)
 
 
-def _outcome(conversation: Conversation, kind: bytes, name: str) -> str:
+def _outcome(conversation: Conversation, kind: Buffer, name: str) -> str:
     if kind == protocol.REFUSE:  # not executed: it could not be read, or was cancelled before it began
         return counters.BAD_REQUEST if conversation.client is not None else counters.CANCELLED
     return counters.ERROR if name == events.ERR else counters.OK
@@ -188,4 +196,5 @@ def _outcome(conversation: Conversation, kind: bytes, name: str) -> str:
 
 def _unreadable(conversation: Conversation) -> bytes:
     text = "the worker's answer could not be read"
-    return conversation.replies.from_body(events.error_body(conversation.version, "WorkerError", text))
+    body = events.error_body(conversation.version, "WorkerError", text)
+    return events.reply(conversation.message_id, conversation.number, body)

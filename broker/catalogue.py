@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from broker.counters import OUTCOMES, UNKNOWN_METHOD, Histogram, from_zero
@@ -49,37 +50,108 @@ class Service:
         model: its description, from the worker that registered last.
         queue: calls that wait for room.
         hostings: the ready workers that host it.
-        free: the room on all of them.
+        free: how many batches could start on all of them.
         unserved_since_s: since when no worker has been ready; None while one is.
+        gathering_since_s: since when the calls that wait for company do so; None if none does.
     """
 
-    __slots__ = ("free", "hostings", "model", "queue", "unserved_since_s")
+    __slots__ = ("_by_room", "free", "gathering_since_s", "hostings", "model", "queue", "unserved_since_s")
 
     def __init__(self, model: ModelDescription, now_s: float) -> None:
         self.model = model
         self.queue = CallQueue()
-        self.hostings: list[Hosting] = []
+        self.hostings: dict[Hosting, None] = {}
         self.free = 0
         self.unserved_since_s: float | None = now_s
+        self.gathering_since_s: float | None = None
+        self._by_room: list[dict[Hosting, None]] = []  # at [n] those with room for n batches, the longest unasked first
 
-    def roomiest(self) -> Hosting:
-        """The hosting with the most room; among equals the one whose worker does least, then longest not asked."""
-        return max(self.hostings, key=_room)
+    def offer(self, hosting: Hosting) -> None:
+        """A worker can be given work."""
+        self.hostings[hosting] = None
+        while len(self._by_room) <= hosting.capacity:
+            self._by_room.append({})
+        self._by_room[hosting.free][hosting] = None
+        self.free += hosting.free
+
+    def withdraw(self, hosting: Hosting) -> None:
+        """A worker is given no more work."""
+        del self.hostings[hosting]
+        del self._by_room[hosting.free][hosting]
+        self.free -= hosting.free
+
+    def change_room(self, hosting: Hosting, change: int) -> None:
+        """So many more batches could start at a worker, or fewer."""
+        free = hosting.free
+        hosting.free = free + change
+        if hosting in self.hostings:
+            del self._by_room[free][hosting]
+            self._by_room[hosting.free][hosting] = None
+            self.free += change
+
+    def roomiest(self, kept: Hosting | None = None) -> Hosting | None:
+        """The hosting with the most room; among equals one whose worker does little, and that was not asked for long.
+
+        Args:
+            kept: not this one.
+        """
+        for alike in reversed(self._by_room[1:]):
+            some = [hosting for hosting in islice(alike, _ALIKE) if hosting is not kept]
+            if some:
+                return min(some, key=_work) if len(some) > 1 else some[0]
+        return None
+
+    def least_busy(self) -> Hosting | None:
+        """The hosting with the fewest batches under way."""
+        return min(self.hostings, key=_batches, default=None)
 
 
-def _room(hosting: Hosting) -> tuple[int, int, int]:
-    return (hosting.free, -len(hosting.worker.in_flight), -hosting.worker.last_turn)
+_ALIKE = 8
+"""So many hostings with equal room are compared, or giving out would cost more with every worker."""
+
+
+def _work(hosting: Hosting) -> int:
+    return len(hosting.worker.in_flight)
+
+
+def _batches(hosting: Hosting) -> int:
+    return hosting.capacity - hosting.free
 
 
 class Hosting:
-    """One model on one worker: `free` calls of it could start there now."""
+    """One model on one worker.
 
-    __slots__ = ("free", "service", "worker")
+    Attributes:
+        worker, service: which.
+        capacity: how many batches it may have at one time.
+        free: how many more it could have now.
+        max_batch_size: how many calls may be in one.
+    """
 
-    def __init__(self, worker: Worker, service: Service, slots: int) -> None:
+    __slots__ = ("capacity", "free", "max_batch_size", "service", "worker")
+
+    def __init__(self, worker: Worker, service: Service, model: ModelDescription) -> None:
         self.worker = worker
         self.service = service
-        self.free = slots
+        self.capacity = self.free = model.slots + model.batches_ahead
+        self.max_batch_size = model.max_batch_size
+
+
+class Batch:
+    """Calls that a worker was given in one message; they take room until all are answered.
+
+    Attributes:
+        hosting: who was given them.
+        room: how many batches they count as.
+        unanswered: how many of them are unanswered.
+    """
+
+    __slots__ = ("hosting", "room", "unanswered")
+
+    def __init__(self, hosting: Hosting, room: int, unanswered: int) -> None:
+        self.hosting = hosting
+        self.room = room
+        self.unanswered = unanswered
 
 
 class Worker:
@@ -94,7 +166,6 @@ class Worker:
         in_flight: the conversations that it owes an answer, by number.
         registered_s, heard_s: when it came, when it last sent anything; monotonic seconds.
         dispatched: how many calls it was given.
-        last_turn: a number that grows with each call given to any worker.
     """
 
     __slots__ = (
@@ -104,7 +175,6 @@ class Worker:
         "hostings",
         "identity",
         "in_flight",
-        "last_turn",
         "leaving_s",
         "registered_s",
         "state",
@@ -120,7 +190,6 @@ class Worker:
         self.registered_s = now_s
         self.heard_s = now_s
         self.dispatched = 0
-        self.last_turn = 0
 
 
 class Catalogue:
@@ -137,7 +206,6 @@ class Catalogue:
         self._own_names = frozenset(self.procedures)
         self.services: dict[str, Service] = {}
         self.workers: dict[bytes, Worker] = {}
-        self._turns = 0
 
     def objection(self, description: WorkerDescription) -> str | None:
         """Why that worker cannot join, for its log; None if it can."""
@@ -159,9 +227,9 @@ class Catalogue:
                 service = self.services[model.qualified_name] = Service(model, now_s)
             service.model = model
             service.unserved_since_s = None
-            hosting = worker.hostings[model.qualified_name] = Hosting(worker, service, model.slots)
-            service.hostings.append(hosting)
-            service.free += hosting.free
+            hosting = Hosting(worker, service, model)
+            worker.hostings[model.qualified_name] = hosting
+            service.offer(hosting)
         for described in description.procedures:
             known = self.procedures.get(described.name)
             if known is None:
@@ -178,8 +246,7 @@ class Catalogue:
         worker.state = "draining"
         for hosting in worker.hostings.values():
             service = hosting.service
-            service.hostings.remove(hosting)
-            service.free -= hosting.free
+            service.withdraw(hosting)
             if not service.hostings:
                 service.unserved_since_s = now_s
 
@@ -195,20 +262,24 @@ class Catalogue:
         self.drain(worker, now_s)
         del self.workers[worker.identity]
 
-    def take(self, hosting: Hosting, conversation: Conversation) -> None:
-        """Give the hosting's worker that conversation: from now on it takes room."""
+    def take(self, hosting: Hosting, calls: list[Conversation], room: int) -> None:
+        """Give the hosting's worker those calls as a batch: from now on they are in flight, and take room."""
         worker = hosting.worker
-        hosting.free -= 1
-        hosting.service.free -= 1
-        worker.in_flight[conversation.number] = conversation
-        worker.dispatched += 1
-        self._turns += 1
-        worker.last_turn = self._turns
-        conversation.hosting = hosting
+        hosting.service.change_room(hosting, -room)
+        batch = Batch(hosting, room, len(calls))
+        in_flight = worker.in_flight
+        for conversation in calls:
+            conversation.batch = batch
+            in_flight[conversation.number] = conversation
+        worker.dispatched += len(calls)
 
-    def release(self, hosting: Hosting, conversation: Conversation) -> None:
-        """The worker has answered that conversation: its room is free again."""
-        del hosting.worker.in_flight[conversation.number]
-        hosting.free += 1
-        if hosting.worker.state == "ready":
-            hosting.service.free += 1
+    def release(self, conversation: Conversation) -> bool:
+        """The worker has answered that call; return whether that was the last of its batch, whose room is free now."""
+        batch = conversation.batch
+        assert batch is not None
+        del batch.hosting.worker.in_flight[conversation.number]
+        batch.unanswered -= 1
+        if batch.unanswered:
+            return False
+        batch.hosting.service.change_room(batch.hosting, batch.room)
+        return True

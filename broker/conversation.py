@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from broker.counters import Counters
 from broker.outbox import Outbox
 from cluster import events, protocol
-from cluster.events import ClientEvent, ReplyWriter
+from cluster.events import ClientEvent
 
 if TYPE_CHECKING:
-    from broker.catalogue import Hosting, Procedure
+    from broker.catalogue import Batch, Procedure
 
 BEAT_INTERVAL_S = 3.0
 """Seconds between two heartbeats to the client of a conversation. Less than a stock client's 5 s, so that a passive
@@ -58,8 +58,7 @@ class Conversation:
         version: the client's protocol version.
         procedure: what is called.
         event: the client's first event as it came, kept until the end because it may have to be sent again.
-        replies: writes the events that go to the client.
-        hosting: the model and worker that answers it; None while it waits in the queue.
+        batch: the calls with which it was given to a worker; None while it waits in the queue.
         arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
         heard_s: when the client's last heartbeat came, in monotonic seconds; None before the first.
         patience_s: how long its heartbeats may be missing, in seconds.
@@ -75,6 +74,7 @@ class Conversation:
     __slots__ = (
         "arrived_s",
         "asked_until_s",
+        "batch",
         "beaten_s",
         "client",
         "closed",
@@ -83,12 +83,10 @@ class Conversation:
         "event",
         "failure",
         "heard_s",
-        "hosting",
         "message_id",
         "number",
         "patience_s",
         "procedure",
-        "replies",
         "slots",
         "streamed",
         "version",
@@ -103,8 +101,7 @@ class Conversation:
         self.version = first.version
         self.procedure = procedure
         self.event = event
-        self.replies = ReplyWriter(first.message_id, first.version, number)
-        self.hosting: Hosting | None = None
+        self.batch: Batch | None = None
         self.arrived_s = now_s
         self.beaten_s = now_s
         self.heard_s: float | None = None
@@ -157,7 +154,7 @@ class Conversations:
     def beat(self, conversation: Conversation, now_s: float) -> None:
         """Send the client a heartbeat."""
         conversation.beaten_s = now_s
-        self.say(conversation, conversation.replies.from_body(_HEARTBEAT_BODY))
+        self.say(conversation, events.reply(conversation.message_id, conversation.number, _HEARTBEAT_BODY))
 
     def beat_to_old_ones(self, now_s: float) -> None:
         """Send heartbeats where one is due."""
@@ -207,7 +204,7 @@ class Conversations:
             conversation.failure = (body, outcome)
 
     def _end(self, conversation: Conversation, body: bytes, outcome: str, now_s: float) -> None:
-        self.say(conversation, conversation.replies.from_body(body))
+        self.say(conversation, events.reply(conversation.message_id, conversation.number, body))
         self.close(conversation, outcome, now_s)
 
     def close(self, conversation: Conversation, outcome: str, now_s: float) -> None:
@@ -234,5 +231,4 @@ class Conversations:
     ) -> None:
         """Answer a first event without a conversation."""
         (procedure.outcomes if procedure is not None else self._counters.unknown_method)[outcome] += 1
-        replies = ReplyWriter(first.message_id, first.version, _NO_NUMBER)
-        self._outbox.to_client(identity, replies.from_body(body))
+        self._outbox.to_client(identity, events.reply(first.message_id, _NO_NUMBER, body))

@@ -3,15 +3,21 @@
 from dataclasses import dataclass
 
 from broker import counters
-from broker.catalogue import Catalogue, Service, Worker
+from broker.catalogue import Catalogue, Hosting, Service, Worker
 from broker.conversation import Client, Conversation, Conversations
 from broker.counters import Counters
 from broker.outbox import Outbox
+from broker.queue import CallQueue
 from cluster import protocol
+from cluster.pairs import write_pairs
 
 _MOST_DEATHS = 2
 """A call that was under way in as many deaths of workers is not tried again: it may be what they died of."""
 
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+"""A batch to which calls of so many bytes belong gets no more: all of it must be sent and read in one piece."""
+
+_NEVER_S = float("inf")
 
 EXPIRE_INTERVAL_S = 0.25
 """Seconds between two looks for calls whose deadline has passed."""
@@ -100,6 +106,8 @@ class Dispatcher:
         assert service is not None
         service.queue.remove(conversation)
         conversation.procedure.waiting -= 1
+        if conversation.deaths:
+            self._dirty[service] = None  # a worker may have been kept free for it
 
     def has_room(self, service: Service) -> None:
         """Look at the service the next time work is given out."""
@@ -107,30 +115,90 @@ class Dispatcher:
 
     def release(self, conversation: Conversation) -> None:
         """The conversation's worker has answered it."""
-        assert conversation.hosting is not None
-        self._catalogue.release(conversation.hosting, conversation)
-        self._dirty[conversation.hosting.service] = None
+        if self._catalogue.release(conversation):
+            assert conversation.batch is not None
+            self._dirty[conversation.batch.hosting.service] = None
 
-    def give_out(self, now_s: float) -> None:
-        """Give every service's waiting calls to its workers, as far as they have room."""
-        while self._dirty:
-            service, _ = self._dirty.popitem()
-            queue = service.queue
-            while service.free > 0 and queue:
-                conversation = queue.pop()
-                conversation.procedure.waiting -= 1
-                if conversation.deadline_s <= now_s:
-                    self._expire_waiting(conversation, now_s)
-                else:
-                    self._give(conversation, service, now_s)
+    def give_out(self, now_s: float) -> float:
+        """Give every service's waiting calls to its workers, as far as they have room.
 
-    def _give(self, conversation: Conversation, service: Service, now_s: float) -> None:
-        hosting = service.roomiest()
-        conversation.deadline_s = min(conversation.asked_until_s, now_s + service.model.timeout_s)
-        if not conversation.deaths:
-            conversation.procedure.queue_wait.observe(now_s - conversation.arrived_s)
-        self._catalogue.take(hosting, conversation)
-        self._outbox.work(hosting.worker, conversation.number, conversation.event, conversation.slots - 1)
+        Returns:
+            When to come again at the latest, in monotonic seconds, for calls that wait for others to come.
+        """
+        again_s = _NEVER_S
+        if self._dirty:
+            services, self._dirty = self._dirty, {}
+            for service in services:
+                again_s = min(again_s, self._give_out_of(service, now_s))
+        return again_s
+
+    def _give_out_of(self, service: Service, now_s: float) -> float:
+        queue = service.queue
+        kept = self._give_again(service, now_s) if queue.again else None
+        while service.free and queue.calls > len(queue.again):
+            hosting = service.roomiest(kept)
+            if hosting is None:
+                break
+            if service.model.batch_wait_ms and queue.calls < hosting.max_batch_size:
+                if service.gathering_since_s is None:
+                    service.gathering_since_s = now_s
+                due_s = service.gathering_since_s + service.model.batch_wait_ms / 1000
+                if now_s < due_s:
+                    self._dirty[service] = None
+                    return due_s
+            service.gathering_since_s = None
+            calls = self._next_batch(queue, hosting.max_batch_size, now_s)
+            if calls:
+                self._give(calls, hosting, 1, now_s)
+        service.gathering_since_s = None
+        return _NEVER_S
+
+    def _next_batch(self, queue: CallQueue, most: int, now_s: float) -> list[Conversation]:
+        """Take as many waiting calls as fit in one batch."""
+        calls: list[Conversation] = []
+        size = 0
+        while len(calls) < most and size < MAX_BATCH_BYTES and queue.calls > len(queue.again):
+            conversation = queue.pop()
+            conversation.procedure.waiting -= 1
+            if conversation.deadline_s <= now_s:
+                self._expire_waiting(conversation, now_s)
+            else:
+                calls.append(conversation)
+                size += len(conversation.event)
+        return calls
+
+    def _give_again(self, service: Service, now_s: float) -> Hosting | None:
+        """Give out calls whose worker died: each alone, lest it takes others with it, if it is what the worker died of.
+
+        Returns:
+            The hosting that must get nothing else until it has nothing to do; None if no call waits for that.
+        """
+        queue = service.queue
+        while queue.again:
+            hosting = service.least_busy()
+            if hosting is None or hosting.free < hosting.capacity:
+                return hosting
+            conversation = queue.pop_again()
+            conversation.procedure.waiting -= 1
+            if conversation.deadline_s <= now_s:
+                self._expire_waiting(conversation, now_s)
+            else:
+                self._give([conversation], hosting, hosting.capacity, now_s)
+        return None
+
+    def _give(self, calls: list[Conversation], hosting: Hosting, room: int, now_s: float) -> None:
+        identity = hosting.worker.identity
+        until_s = now_s + hosting.service.model.timeout_s
+        for conversation in calls:
+            conversation.deadline_s = min(conversation.asked_until_s, until_s)
+            if not conversation.deaths:
+                conversation.procedure.queue_wait.observe(now_s - conversation.arrived_s)
+        self._catalogue.take(hosting, calls, room)
+        self._outbox.to_worker(identity, *write_pairs(protocol.WORK, [(one.number, one.event) for one in calls]))
+        for conversation in calls:
+            if conversation.slots > 1:  # announced while it waited
+                frames = (protocol.MORE, conversation.number, (conversation.slots - 1).to_bytes(4, "big"))
+                self._outbox.to_worker(identity, *frames)
 
     def drop_worker(self, worker: Worker, reason: str | None, now_s: float) -> None:
         """Forget a worker, and see to the calls that it had; `reason` is None if it left in good order."""
@@ -155,7 +223,7 @@ class Dispatcher:
         assert service is not None
         if service.model.retry and conversation.deaths < _MOST_DEATHS and not conversation.streamed:
             self._counters.retries += 1
-            conversation.hosting = None
+            conversation.batch = None
             conversation.deadline_s = min(conversation.asked_until_s, now_s + self._limits.queue_timeout_s)
             conversation.procedure.waiting += 1
             service.queue.put_first(conversation)
@@ -172,7 +240,7 @@ class Dispatcher:
 
     def _refuse_queue(self, service: Service, now_s: float) -> None:
         while service.queue:
-            conversation = service.queue.pop()
+            conversation = service.queue.pop_again() if service.queue.again else service.queue.pop()
             conversation.procedure.waiting -= 1
             if conversation.deaths:
                 text = "the worker died during the call, which may have been executed, and no other has come"
@@ -187,7 +255,7 @@ class Dispatcher:
             return
         self._expired_s = now_s
         for conversation in self._conversations.overdue(now_s):
-            if conversation.hosting is None:
+            if conversation.batch is None:
                 self.leave_queue(conversation)
                 self._expire_waiting(conversation, now_s)
             else:
@@ -199,9 +267,9 @@ class Dispatcher:
         self._conversations.fail(conversation, "DeadlineExceeded", text, counters.DEADLINE, now_s)
 
     def _expire_running(self, conversation: Conversation, now_s: float) -> None:
-        hosting = conversation.hosting
-        assert hosting is not None
+        assert conversation.batch is not None
+        identity = conversation.batch.hosting.worker.identity
         text = f"the call was begun and has not ended {now_s - conversation.arrived_s:.1f} s after it came; it may yet"
         # The worker keeps its room taken until it answers, or is replaced because it is stuck.
-        self._outbox.to_worker(hosting.worker.identity, protocol.CANCEL, conversation.number)
+        self._outbox.to_worker(identity, protocol.CANCEL, conversation.number)
         self._conversations.fail(conversation, "DeadlineExceeded", text, counters.DEADLINE, now_s)

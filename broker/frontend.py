@@ -1,5 +1,7 @@
 """The clients' side of the core: what a client's message means, and what it is answered at once."""
 
+from collections.abc import Sequence
+
 from broker import counters, introspection
 from broker.catalogue import Catalogue, Procedure
 from broker.conversation import Client, Conversation, Conversations
@@ -39,7 +41,7 @@ class Frontend:
         self._outbox = outbox
         self._max_message_bytes = max_message_bytes
 
-    def message(self, identity: bytes, frames: list[bytes], now_s: float) -> None:
+    def message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """A message: an event behind an empty delimiter, which a bare DEALER may leave out."""
         if not 1 <= len(frames) <= 2 or (len(frames) == 2 and frames[0]):
             self._counters.bad_frames["envelope"] += 1
@@ -75,7 +77,7 @@ class Frontend:
                 self._drop(conversation, now_s)
 
     def _drop(self, conversation: Conversation, now_s: float) -> None:
-        if conversation.hosting is None:
+        if conversation.batch is None:
             self._dispatcher.leave_queue(conversation)
             self._conversations.close(conversation, counters.CANCELLED, now_s)
         elif conversation.failure is not None:
@@ -84,7 +86,7 @@ class Frontend:
         else:
             # Counted when the worker answers, for it may be executed by now.
             self._conversations.forget(conversation)
-            self._outbox.to_worker(conversation.hosting.worker.identity, protocol.CANCEL, conversation.number)
+            self._outbox.to_worker(conversation.batch.hosting.worker.identity, protocol.CANCEL, conversation.number)
 
     # -- the first event of a conversation ------------------------------------------------------------------------
 
@@ -160,10 +162,10 @@ class Frontend:
             self._counters.bad_frames["slots"] += 1
             return
         self._conversations.add_slots(conversation, slots, now_s)
-        hosting = conversation.hosting
-        if slots and hosting is not None and conversation.number in hosting.worker.in_flight:
+        batch = conversation.batch
+        if slots and batch is not None and conversation.number in batch.hosting.worker.in_flight:
             frames = (protocol.MORE, conversation.number, slots.to_bytes(4, "big"))
-            self._outbox.to_worker(hosting.worker.identity, *frames)
+            self._outbox.to_worker(batch.hosting.worker.identity, *frames)
 
 
 def _own_arguments(procedure: Procedure, event: ClientEvent, payload: bytes) -> list[object]:

@@ -6,16 +6,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from math import ceil
+from typing import Any, TypeVar
 
 import zmq
+import zmq.backend
 
 from broker import backlog, counters
 from broker.backlog import Backlog
-from broker.outbox import Send
+from broker.outbox import ToClient, ToWorker
 from broker.routing import Core
 from broker.settings import BrokerSettings
 from cluster import protocol
+from cluster.events import Buffer
+from cluster.pairs import LARGE_BYTES
 from cluster.settings import cannot_bind
 from cluster.waker import Waker
 
@@ -58,7 +62,16 @@ HANDSHAKE_MS = 5000
 FLUSH_MS = 1000
 """How long the last messages may take to leave when the broker stops, in milliseconds."""
 
+_DELIMITER = b""
+_NEVER_S = float("inf")
+
 Answer = TypeVar("Answer")
+
+# Plain numbers, and the methods of pyzmq's C layer: its Python layer above costs more than the core.
+NOBLOCK = int(zmq.NOBLOCK)
+NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+receive_frame = zmq.backend.Socket.recv
+send_frame = zmq.backend.Socket.send
 
 
 class Loop:
@@ -142,7 +155,7 @@ class Loop:
             poller.register(source, zmq.POLLIN)
         drain_until_s: float | None = None
         while self._stop_signals < 2:
-            ready = dict(poller.poll(POLL_MS))
+            ready = dict(poller.poll(self._patience_ms()))
             turn_s = self._clock()
             # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
             # The backend before the frontend: answers make room for what the frontend brings.
@@ -184,13 +197,25 @@ class Loop:
         self._context.term()
         self._waker.close()
 
-    def _receive(self, router: zmq.Socket[bytes], handle: Callable[[bytes, list[bytes], float], None]) -> None:
+    def _patience_ms(self) -> int:
+        again_s = self._core.again_s
+        return POLL_MS if again_s == _NEVER_S else max(0, min(POLL_MS, ceil(1000 * (again_s - self._clock()))))
+
+    def _receive(self, router: zmq.Socket[bytes], handle: Callable[[bytes, list[Any], float], None]) -> None:
         now_s = self._clock()
         for _ in range(BURST):
             try:
-                identity, *frames = router.recv_multipart(zmq.NOBLOCK)
+                identity = receive_frame(router, NOBLOCK)
             except zmq.Again:
                 return
+            frames: list[Buffer] = []
+            more = True
+            while more:
+                frame = receive_frame(router, NOBLOCK, False)
+                more = frame.more
+                # What a worker answers is copied into the event for the client, and only then.
+                is_copied = frames and router is self._backend and len(frame) >= LARGE_BYTES
+                frames.append(frame.buffer if is_copied else frame.bytes)
             try:
                 handle(identity, frames, now_s)
             except Exception:
@@ -201,23 +226,51 @@ class Loop:
     def _send(self, now_s: float) -> None:
         to_clients, to_workers = self._core.take_sends(now_s)
         while to_clients or to_workers:  # a send that fails may make new ones
-            for send in to_workers:
-                if _try_send(self._backend, send) is not None:
-                    self._core.worker_lost(send[0], now_s)
-            for send in to_clients:
-                reason = self._try_send_to_client(send)
+            for to_worker in to_workers:
+                if not self._try_send_to_worker(to_worker):
+                    self._core.worker_lost(to_worker[0], now_s)
+            for to_client in to_clients:
+                reason = self._try_send_to_client(to_client)
                 if reason is not None:
-                    self._core.client_lost(send[0], reason, now_s)
+                    self._core.client_lost(to_client[0], reason, now_s)
             to_clients, to_workers = self._core.take_sends(now_s)
 
-    def _try_send_to_client(self, send: Send) -> str | None:
+    def _try_send_to_worker(self, send: ToWorker) -> bool:
         identity, frames = send
-        size = len(frames[-1])
-        if size < backlog.SMALLEST_COUNTED_BYTES:
-            return _try_send(self._frontend, send)
-        if not self._backlog.has_room(identity, size):
+        router = self._backend
+        try:
+            send_frame(router, identity, NOBLOCK_MORE)
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            return False
+        # Where the first frame could be sent, the others can.
+        for frame in frames[:-1]:
+            _send_frame(router, frame, NOBLOCK_MORE)
+        _send_frame(router, frames[-1], NOBLOCK)
+        return True
+
+    def _try_send_to_client(self, send: ToClient) -> str | None:
+        """Send, and return why that failed, as `counters` names it."""
+        identity, event = send
+        router = self._frontend
+        is_counted = len(event) >= backlog.SMALLEST_COUNTED_BYTES
+        if is_counted and not self._backlog.has_room(identity, len(event)):
             return counters.STALLED
-        return _try_send(self._frontend, send, lambda tracker: self._backlog.add(identity, size, tracker))
+        try:
+            send_frame(router, identity, NOBLOCK_MORE)
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return counters.UNREACHABLE
+            if error.errno == errno.EAGAIN:
+                return counters.STALLED
+            raise
+        send_frame(router, _DELIMITER, NOBLOCK_MORE)
+        if is_counted:
+            self._backlog.add(identity, len(event), send_frame(router, event, NOBLOCK, False, True))
+        else:
+            send_frame(router, event, NOBLOCK)
+        return None
 
     def _answer_questions(self) -> None:
         self._waker.clear()
@@ -239,22 +292,8 @@ class Loop:
             self._logged_bad_frames_s = now_s
 
 
-def _try_send(
-    router: zmq.Socket[bytes], send: Send, follow: Callable[[zmq.MessageTracker], None] | None = None
-) -> str | None:
-    """Send, and return why that failed, as `counters` names it; `follow` is given what knows when the message left."""
-    identity, frames = send
-    try:
-        if follow is None:
-            router.send_multipart((identity, *frames), zmq.NOBLOCK)
-        else:
-            tracker = router.send_multipart((identity, *frames), zmq.NOBLOCK, copy=False, track=True)
-            assert tracker is not None
-            follow(tracker)
-    except zmq.ZMQError as error:
-        if error.errno == errno.EHOSTUNREACH:
-            return counters.UNREACHABLE
-        if error.errno == errno.EAGAIN:
-            return counters.STALLED
-        raise
-    return None
+def _send_frame(router: zmq.Socket[bytes], frame: bytes, flags: int) -> None:
+    if len(frame) < LARGE_BYTES:
+        send_frame(router, frame, flags)
+    else:
+        send_frame(router, frame, flags, False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ class Lane:
     __slots__ = ("bytes", "calls")
 
     def __init__(self) -> None:
-        self.calls: OrderedDict[bytes, Conversation] = OrderedDict()
+        self.calls: deque[Conversation] = deque()
         self.bytes = 0
 
 
@@ -24,12 +24,15 @@ class CallQueue:
 
     Attributes:
         calls, bytes: how many there are, and how many bytes their events have.
+        again: those among them whose worker died; they come before all others.
     """
+
+    __slots__ = ("_lanes", "again", "bytes", "calls")
 
     def __init__(self) -> None:
         self.calls = 0
         self.bytes = 0
-        self._again: OrderedDict[bytes, Conversation] = OrderedDict()
+        self.again: deque[Conversation] = deque()
         self._lanes: OrderedDict[Client, Lane] = OrderedDict()  # whose turn it is next comes first
 
     def __len__(self) -> int:
@@ -47,44 +50,54 @@ class CallQueue:
         lane = self._lanes.get(client)
         if lane is None:
             lane = self._lanes[client] = Lane()
-        lane.calls[conversation.number] = conversation
-        lane.bytes += len(conversation.event)
+        size = len(conversation.event)
+        lane.calls.append(conversation)
+        lane.bytes += size
         self.calls += 1
-        self.bytes += len(conversation.event)
+        self.bytes += size
 
     def put_first(self, conversation: Conversation) -> None:
         """Let a call be the next; it has had its turn once."""
-        self._again[conversation.number] = conversation
-        self._again.move_to_end(conversation.number, last=False)
+        self.again.appendleft(conversation)
         self.calls += 1
         self.bytes += len(conversation.event)
 
-    def pop(self) -> Conversation:
-        """Take the next call: the oldest of the client whose turn it is, which then comes after all others."""
-        if self._again:
-            _, conversation = self._again.popitem(last=False)
-        else:
-            client, lane = next(iter(self._lanes.items()))
-            _, conversation = lane.calls.popitem(last=False)
-            lane.bytes -= len(conversation.event)
-            if lane.calls:
-                self._lanes.move_to_end(client)
-            else:
-                del self._lanes[client]
+    def pop_again(self) -> Conversation:
+        """Take the next of the calls whose worker died."""
+        conversation = self.again.popleft()
         self.calls -= 1
         self.bytes -= len(conversation.event)
         return conversation
 
-    def remove(self, conversation: Conversation) -> None:
-        """Take one call out, wherever it stands. Its client must still be known."""
+    def pop(self) -> Conversation:
+        """Take the next of the others: the oldest of the client whose turn it is, which then comes after all others."""
+        client, lane = next(iter(self._lanes.items()))
+        conversation = lane.calls.popleft()
+        size = len(conversation.event)
+        lane.bytes -= size
+        if lane.calls:
+            self._lanes.move_to_end(client)
+        else:
+            del self._lanes[client]
         self.calls -= 1
-        self.bytes -= len(conversation.event)
-        if self._again.pop(conversation.number, None) is not None:
+        self.bytes -= size
+        return conversation
+
+    def remove(self, conversation: Conversation) -> None:
+        """Take one call out, wherever it stands. Its client must still be known.
+
+        Those that are taken out together are mostly a client's oldest, which are found at once.
+        """
+        size = len(conversation.event)
+        self.calls -= 1
+        self.bytes -= size
+        if conversation.deaths:
+            self.again.remove(conversation)
             return
         client = conversation.client
         assert client is not None
         lane = self._lanes[client]
-        del lane.calls[conversation.number]
-        lane.bytes -= len(conversation.event)
+        lane.calls.remove(conversation)
+        lane.bytes -= size
         if not lane.calls:
             del self._lanes[client]

@@ -9,6 +9,8 @@ conversation belongs to that worker: `backend` passes its events on to the clien
 is to be sent meets in the `outbox`.
 """
 
+from collections.abc import Sequence
+
 from broker import introspection
 from broker.backend import Backend
 from broker.catalogue import Catalogue
@@ -16,7 +18,8 @@ from broker.conversation import Conversations
 from broker.counters import Counters
 from broker.dispatch import Dispatcher, Limits
 from broker.frontend import Frontend
-from broker.outbox import Outbox, Send
+from broker.outbox import Outbox, ToClient, ToWorker
+from cluster.events import Buffer
 
 
 class Core:
@@ -26,6 +29,7 @@ class Core:
         catalogue: workers, services and procedures.
         counters: what is counted beside them.
         conversations: those whose client waits.
+        again_s: when to take sends again at the latest, in monotonic seconds.
     """
 
     def __init__(self, *, max_message_bytes: int, limits: Limits) -> None:
@@ -37,6 +41,7 @@ class Core:
         """
         self.catalogue = Catalogue(introspection.own_procedures())
         self.counters = Counters()
+        self.again_s = float("inf")
         self._outbox = Outbox()
         self.conversations = Conversations(self._outbox, self.counters)
         self._dispatcher = Dispatcher(self.catalogue, self.conversations, self.counters, self._outbox, limits)
@@ -55,11 +60,11 @@ class Core:
         """Whether new calls are refused because the broker is about to stop."""
         return self._dispatcher.draining
 
-    def client_message(self, identity: bytes, frames: list[bytes], now_s: float) -> None:
+    def client_message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """A message from the frontend, without the identity that came first in it."""
         self._frontend.message(identity, frames, now_s)
 
-    def worker_message(self, identity: bytes, frames: list[bytes], now_s: float) -> None:
+    def worker_message(self, identity: bytes, frames: Sequence[Buffer], now_s: float) -> None:
         """A message from the backend, without the identity that came first in it."""
         self._backend.message(identity, frames, now_s)
 
@@ -94,12 +99,12 @@ class Core:
         """Tell the workers that this broker knows them no longer, so that they look for the next one at once."""
         self._backend.farewell()
 
-    def take_sends(self, now_s: float) -> tuple[list[Send], list[Send]]:
+    def take_sends(self, now_s: float) -> tuple[list[ToClient], list[ToWorker]]:
         """What is to be sent now, to clients and to workers; each is handed out once.
 
         Work is given out here and not as it arrives, so that what arrived together goes in one message.
         """
-        self._dispatcher.give_out(now_s)
+        self.again_s = self._dispatcher.give_out(now_s)
         return self._outbox.take()
 
     def take_notes(self) -> list[str]:

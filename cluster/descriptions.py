@@ -54,16 +54,24 @@ def read_description(body: bytes) -> protocol.WorkerDescription:
         raise protocol.ProtocolError(f"READY: {where or 'description'}: {first['msg']}") from error
     if not description.id.isprintable() or not 1 <= len(description.id) <= MAX_ID_LENGTH:
         raise protocol.ProtocolError(f"READY: the id should be 1 to {MAX_ID_LENGTH} printable characters")
+    _check_models(description.models)
     hosted = {model.qualified_name for model in description.models}
-    if len(hosted) < len(description.models):
-        raise protocol.ProtocolError("READY: two of its models have one qualified name")
-    if any(model.slots < 1 for model in description.models):
-        raise protocol.ProtocolError("READY: a model must have at least one slot")
-    if any(not 0 < model.timeout_s < float("inf") for model in description.models):
-        raise protocol.ProtocolError("READY: timeout_s should be a positive number of seconds")
     for procedure in description.procedures:
         if procedure.model not in hosted:
             raise protocol.ProtocolError(
                 f"READY: procedure {procedure.name!r} names {procedure.model!r}, which is not among its models"
             )
     return description
+
+
+def _check_models(models: list[protocol.ModelDescription]) -> None:
+    if len({model.qualified_name for model in models}) < len(models):
+        raise protocol.ProtocolError("READY: two of its models have one qualified name")
+    if any(model.slots < 1 for model in models):
+        raise protocol.ProtocolError("READY: a model must have at least one slot")
+    if any(model.max_batch_size < 1 or model.batches_ahead < 0 for model in models):
+        raise protocol.ProtocolError("READY: max_batch_size should be 1 or more, batches_ahead 0 or more")
+    if any(not 0 <= model.batch_wait_ms < float("inf") for model in models):
+        raise protocol.ProtocolError("READY: batch_wait_ms should be a number of milliseconds")
+    if any(not 0 < model.timeout_s < float("inf") for model in models):
+        raise protocol.ProtocolError("READY: timeout_s should be a positive number of seconds")

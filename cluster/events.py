@@ -33,7 +33,13 @@ _CALL_NAME_AT = 50
 _LONG_STRS = frozenset((0xDA, 0xDB))  # str 16 and str 32
 
 _EMPTY_HEADER = b"\x93\x80"
+_OK_HEAD = _EMPTY_HEADER + b"\xa2OK"
+_REPLY_HEAD = b"\x93\x83\xabresponse_to"
+_REPLY_VERSION = b"\xa1v\x03\xaamessage_id\xc4\x08"
 _OWN_HEADER_KEYS = ("message_id", "response_to", "v")
+
+Buffer = bytes | memoryview
+"""The bytes of an event. A worker's large one is a view of the memory that it was received in."""
 
 TIMEOUT = "timeout_s"
 """Header key with which a client says how long it wants to wait, in seconds (a context hook of zerorpc sets it)."""
@@ -189,7 +195,7 @@ def argument_count(payload: bytes, args_at: int) -> int | None:
     return count if count <= len(payload) - args_at - 1 - width else None
 
 
-def read_arguments(payload: bytes, args_at: int) -> list[Any]:
+def read_arguments(payload: Buffer, args_at: int) -> list[Any]:
     """Unpack the arguments of an event.
 
     Raises:
@@ -249,55 +255,54 @@ def heartbeat_body() -> bytes:
     return _pack_body(HEARTBEAT, [0])
 
 
-class ReplyWriter:
-    """Writes the events of one conversation to its client, under the client's own message id."""
+def reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
+    """An event for a client, with that name and arguments.
 
-    __slots__ = ("_head", "_version")
-
-    def __init__(self, message_id: bytes, version: int, own_id: bytes) -> None:
-        """Build.
-
-        Args:
-            message_id: the client's, as msgpack bytes.
-            version: the client's protocol version.
-            own_id: 8 bytes, sent as the `message_id` of each reply; clients only look whether there is one.
-        """
-        self._head = b"\xabresponse_to" + message_id + b"\xa1v\x03\xaamessage_id\xc4\x08" + own_id
-        self._version = version
-
-    def from_body(self, body: bytes) -> bytes:
-        """An event with that name and arguments."""
-        return b"\x93\x83" + self._head + body
-
-    def from_event(self, event: bytes) -> bytes:
-        """A worker's event, readdressed; what its header holds beside the address is kept (zerorpc's context hooks).
-
-        Raises:
-            BadFrameError: if the event cannot be read.
-        """
-        if self._version < 2:
-            return self._for_version_1(event)
-        if event.startswith(_EMPTY_HEADER):
-            return b"\x93\x83" + self._head + event[2:]
-        header, body_at = _read_header(event)
-        extra = {key: value for key, value in header.items() if key not in _OWN_HEADER_KEYS}
-        map_head: bytes = msgpack.Packer().pack_map_header(3 + len(extra))
-        fields = b"".join(pack(key) + pack(value) for key, value in extra.items())
-        return b"\x93" + map_head + self._head + fields + event[body_at:]
-
-    def _for_version_1(self, event: bytes) -> bytes:
-        _, body_at = _read_header(event)
-        if event_name(event) != ERR:
-            return self.from_body(event[body_at:])
-        try:
-            arguments = read_arguments(event, body_at + 1 + len(ERR))
-        except BadArgumentsError:
-            raise BadFrameError("arguments") from None
-        name, text = (part if isinstance(part, str) else "" for part in (*arguments, "", "")[:2])
-        return self.from_body(error_body(1, name, text))
+    Args:
+        message_id: of the call, the client's own, as msgpack bytes.
+        own_id: 8 bytes, sent as the `message_id` of the reply; clients only look whether there is one.
+        body: name and arguments.
+    """
+    return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
 
 
-def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
+def readdressed(event: Buffer, message_id: bytes, version: int, own_id: bytes) -> bytes:
+    """A worker's event for a client; what its header holds beside the address is kept (zerorpc's context hooks).
+
+    Args:
+        event: as the worker sent it; copied once.
+        message_id: of the call, the client's own, as msgpack bytes.
+        version: the client's protocol version.
+        own_id: 8 bytes, sent as the `message_id` of the reply.
+
+    Raises:
+        BadFrameError: if the event cannot be read.
+    """
+    if version < 2:
+        return _for_version_1(event, message_id, own_id)
+    if event[:2] == _EMPTY_HEADER:
+        return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, memoryview(event)[2:]))
+    header, body_at = _read_header(event)
+    extra = {key: value for key, value in header.items() if key not in _OWN_HEADER_KEYS}
+    array_head, map_head = b"\x93", msgpack.Packer().pack_map_header(3 + len(extra))
+    fields = b"".join(pack(key) + pack(value) for key, value in extra.items())
+    address = _REPLY_HEAD[2:] + message_id + _REPLY_VERSION + own_id
+    return b"".join((array_head, map_head, address, fields, memoryview(event)[body_at:]))
+
+
+def _for_version_1(event: Buffer, message_id: bytes, own_id: bytes) -> bytes:
+    _, body_at = _read_header(event)
+    if event_name(event) != ERR:
+        return reply(message_id, own_id, bytes(event[body_at:]))
+    try:
+        arguments = read_arguments(event, body_at + 1 + len(ERR))
+    except BadArgumentsError:
+        raise BadFrameError("arguments") from None
+    name, text = (part if isinstance(part, str) else "" for part in (*arguments, "", "")[:2])
+    return reply(message_id, own_id, error_body(1, name, text))
+
+
+def _read_header(event: Buffer) -> tuple[dict[Any, Any], int]:
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(event) or 1)
     unpacker.feed(event)
     try:
@@ -311,10 +316,12 @@ def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
     return header, unpacker.tell()
 
 
-def event_name(event: bytes) -> str | None:
+def event_name(event: Buffer) -> str | None:
     """The name of a worker's event; None if it cannot be read."""
+    if event[:5] == _OK_HEAD and len(event) > 5:
+        return OK
     name_at = 2
-    if not event.startswith(_EMPTY_HEADER):
+    if event[:2] != _EMPTY_HEADER:
         try:
             _, name_at = _read_header(event)
         except BadFrameError:
@@ -323,7 +330,7 @@ def event_name(event: bytes) -> str | None:
     end = name_at + 1 + length
     if length > 31 or end >= len(event):  # no short string, or cut off before the arguments
         return None
-    return event[name_at + 1 : end].decode("ascii", "replace")
+    return bytes(event[name_at + 1 : end]).decode("ascii", "replace")
 
 
 def worker_error(name: str, text: str, traceback: str | None = None) -> bytes:

@@ -7,13 +7,13 @@ and no policy here: what a kind makes the broker or the worker do is theirs.
 from dataclasses import dataclass, field
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Named in READY; the broker refuses any other."""
 
 # worker -> broker
 READY = b"\x01"  # description
-REPLY = b"\x02"  # (conversation number, event)+
-REFUSE = b"\x03"  # (conversation number, ERR event)+: not executed
+REPLY = b"\x02"  # pairs of conversation number and event
+REFUSE = b"\x03"  # pairs of conversation number and ERR event: not executed
 DRAIN = b"\x04"  # no more work, please; the broker says it back when it will send none
 BYE = b"\x05"  # gone; from the broker: (reason), go and do not come back
 
@@ -22,7 +22,7 @@ PING = b"\x06"  # nothing but a sign of life
 
 # broker -> worker
 WELCOME = b"\x11"  # the READY was accepted
-WORK = b"\x12"  # (conversation number, event)+
+WORK = b"\x12"  # pairs of conversation number and event
 MORE = b"\x13"  # conversation number, slots: the client can take that many more stream items
 CANCEL = b"\x14"  # conversation number: nobody waits for it any more
 RESET = b"\x15"  # the broker does not know you: register anew, with a new id, on a new socket
@@ -56,7 +56,10 @@ class ModelDescription:
     Attributes:
         display_name, qualified_name, description, major_version, minor_version: the model's own.
         input_schema, output_schema: as JSON Schema.
-        slots: how many calls of it run at one time.
+        slots: how many batches of it run at one time.
+        max_batch_size: how many calls a batch may have; 1 for a model that takes them one by one.
+        batches_ahead: how many batches may wait at the worker while others run there.
+        batch_wait_ms: how long a call may wait for others to make a batch with, in milliseconds, where there is room.
         retry: whether a call that was under way when its worker died may run once more.
         timeout_s: how long a call of it may run, in seconds.
     """
@@ -71,6 +74,9 @@ class ModelDescription:
     slots: int = 1
     retry: bool = True
     timeout_s: float = 300.0
+    max_batch_size: int = 1
+    batches_ahead: int = 0
+    batch_wait_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

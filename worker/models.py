@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "ProdConfig"
 
+DEFAULT_MAX_BATCH_SIZE = 64
+"""Of a model that has `predict_batch`."""
+
 
 class ModelEntry(BaseModel):
     """One entry of a configuration's `models`."""
@@ -33,14 +36,24 @@ class ModelEntry(BaseModel):
     slots: int = Field(1, ge=1)
     retry: bool = True
     timeout_s: float = Field(300.0, gt=0, allow_inf_nan=False)
+    max_batch_size: int | None = Field(None, ge=1)
+    batch_wait_ms: float = Field(0.0, ge=0, allow_inf_nan=False)
+    batches_ahead: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
 class HostedModel:
-    """A loaded model: what it says of itself, and its predict on plain values."""
+    """A loaded model.
+
+    Attributes:
+        description: what it says of itself, and how it is to be called.
+        predict: from one plain value to another.
+        predict_batch: from several at once to as many, some of which may be exceptions; None if it has no such method.
+    """
 
     description: ModelDescription
     predict: Callable[[Any], Any]
+    predict_batch: Callable[[list[Any]], list[Any]] | None = None
 
 
 class ModelManager:
@@ -168,6 +181,10 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
             "a procedure is named after it"
         )
     major_version, minor_version = _version(entry, model)
+    predict_batch = _predict_batch(model)
+    max_batch_size = entry.max_batch_size
+    if max_batch_size is None:
+        max_batch_size = 1 if predict_batch is None else DEFAULT_MAX_BATCH_SIZE
     description = ModelDescription(
         display_name=str(model.display_name),
         qualified_name=name,
@@ -179,9 +196,30 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
         slots=entry.slots,
         retry=entry.retry,
         timeout_s=entry.timeout_s,
+        max_batch_size=max_batch_size,
+        batch_wait_ms=entry.batch_wait_ms,
+        batches_ahead=entry.batches_ahead,
     )
     predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
-    return HostedModel(description, predict)
+    return HostedModel(description, predict, predict_batch)
+
+
+def _predict_batch(model: Any) -> Callable[[list[Any]], list[Any]] | None:
+    """The model's own `predict_batch`, with a check of how many outputs it returns.
+
+    A model of the ml-base package has its rows validated one by one, so it gets them so.
+    """
+    function = getattr(model, "predict_batch", None)
+    if not isinstance(model, MLModel) or not callable(function):
+        return None
+
+    def predict_batch(rows: list[Any]) -> list[Any]:
+        outputs: list[Any] = list(function(rows))
+        if len(outputs) != len(rows):
+            raise ValueError(f"predict_batch returned {len(outputs)} outputs for {len(rows)} rows")
+        return outputs
+
+    return predict_batch
 
 
 def _version(entry: ModelEntry, model: Any) -> tuple[int, int]:

@@ -3,8 +3,11 @@
 import logging
 import time
 import traceback
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import msgpack
 
 from cluster import events, protocol
 from cluster.events import ClientEvent
@@ -22,6 +25,9 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024
 
 MAX_TEXT = 16 * 1024
 """Longest text of an error that is sent, in characters."""
+
+_OK_HEAD = events.worker_event(events.OK, [None])[:-1]
+"""Of an OK, all that stands before its value."""
 
 Answer = tuple[bytes, bytes]
 """(kind of message, event): REPLY if the procedure was executed, REFUSE if it was not."""
@@ -72,28 +78,78 @@ class PredictProcedure:
         self._expose_tracebacks = expose_tracebacks
         self._logged_s = float("-inf")
 
-    def answer(self, event: ClientEvent, payload: bytes) -> Answer:
-        """Run one call. Whatever the model raises becomes an ERR; nothing is raised here."""
+    def answer(self, calls: Sequence[tuple[ClientEvent, bytes]]) -> list[Answer]:
+        """Run calls together: each is the head of an event and the event; the answers are in their order.
+
+        Whatever the model raises becomes an ERR; nothing is raised here.
+        """
+        answers: list[Answer | None] = []
+        rows: list[Any] = []
+        for event, payload in calls:
+            try:
+                arguments = events.read_arguments(payload, event.args_at)
+                if len(arguments) != 1:
+                    raise events.BadArgumentsError(f"1 argument is taken, {len(arguments)} given")
+            except events.BadArgumentsError as error:
+                answers.append(_refusal(f"{self.description.name}: {error}"))
+            else:
+                rows.append(arguments[0])
+                answers.append(None)
+        if not rows:
+            return [answer for answer in answers if answer is not None]
+        predicted = iter(self._predict(rows))
+        return [answer or (protocol.REPLY, next(predicted)) for answer in answers]
+
+    def _predict(self, rows: list[Any]) -> list[bytes]:
+        """The events with the outputs of those rows."""
+        metrics = self._metrics
+        metrics.in_progress.inc(len(rows))
         try:
-            arguments = events.read_arguments(payload, event.args_at)
-        except events.BadArgumentsError as error:
-            return _refusal(f"{self.description.name}: {error}")
-        if len(arguments) != 1:
-            return _refusal(f"{self.description.name}(data) takes 1 argument, {len(arguments)} given")
-        started_s = time.perf_counter()
-        self._metrics.in_progress.inc()
-        self._metrics.batch_size.observe(1)
-        try:
-            reply = _result(self._model.predict(arguments[0]))
-            outcome = "ok"
-        except BaseException as error:  # a model that raises SystemExit ends its call, not the worker
-            outcome = "invalid_input" if type(error).__name__ == INVALID_INPUT else "error"
-            reply = self._error(error, outcome)
+            outputs = self._outputs(rows)
         finally:
-            self._metrics.in_progress.dec()
-        self._metrics.duration.observe(time.perf_counter() - started_s)
-        self._metrics.outcomes[outcome].inc()
-        return protocol.REPLY, reply
+            metrics.in_progress.dec(len(rows))
+        pack = msgpack.Packer(default=_plain).pack
+        replies: list[bytes] = []
+        failed: Counter[str] = Counter()
+        for output in outputs:
+            wrong = output if isinstance(output, BaseException) else None
+            if wrong is None:
+                try:
+                    replies.append(_result(pack(output)))
+                except Exception as error:  # what msgpack cannot carry, or is too large
+                    wrong = error
+            if wrong is not None:
+                outcome = "invalid_input" if type(wrong).__name__ == INVALID_INPUT else "error"
+                failed[outcome] += 1
+                replies.append(self._error(wrong, outcome))
+        metrics.outcomes["ok"].inc(len(rows) - failed.total())
+        for outcome, count in failed.items():
+            metrics.outcomes[outcome].inc(count)
+        return replies
+
+    def _outputs(self, rows: list[Any]) -> list[Any]:
+        """What the model returns for each row, or raises."""
+        if len(rows) > 1 and self._model.predict_batch is not None:
+            try:
+                outputs: list[Any] = self._timed(self._model.predict_batch, rows, len(rows))
+                return outputs
+            except BaseException:  # one bad row must not cost the others their answers
+                log.debug("%s: predict_batch raised; the rows go one by one", self.description.name, exc_info=True)
+        outputs = []
+        for row in rows:
+            try:
+                outputs.append(self._timed(self._model.predict, row, 1))
+            except BaseException as error:  # a model that raises SystemExit ends its call, not the worker
+                outputs.append(error)
+        return outputs
+
+    def _timed(self, function: Callable[[Any], Any], argument: Any, rows: int) -> Any:
+        started_s = time.perf_counter()
+        try:
+            return function(argument)
+        finally:
+            self._metrics.duration.observe(time.perf_counter() - started_s)
+            self._metrics.batch_size.observe(rows)
 
     def _error(self, error: BaseException, outcome: str) -> bytes:
         name = type(error).__name__
@@ -105,14 +161,8 @@ class PredictProcedure:
         return events.worker_error(name, _text(error), trace if self._expose_tracebacks else None)
 
 
-def _result(value: Any) -> bytes:
-    """The OK with that value.
-
-    Raises:
-        ResultTooLarge: if it is larger than what is sent.
-        TypeError, OverflowError, ValueError: if msgpack cannot carry it.
-    """
-    event = events.worker_event(events.OK, [value], default=_plain)
+def _result(packed: bytes) -> bytes:
+    event = _OK_HEAD + packed
     if len(event) > MAX_RESULT_BYTES:
         raise ResultTooLarge(f"the model's result has {len(event)} bytes; at most {MAX_RESULT_BYTES} are sent")
     return event

@@ -1,6 +1,7 @@
-"""The worker's message loop: registers with the broker, hands calls to the models' runners, sends their answers.
+"""The worker's message loop: registers with the broker, has the models answer its calls, sends the answers.
 
-The only module of the worker that touches ZeroMQ. What it says and hears is written down in docs/protocol.md.
+The only module of the worker that touches ZeroMQ. What it says and hears is written down in docs/protocol.md. Which of
+the threads runs the loop is decided in `leadership`; all but `serve`, `stop` and `close` is the leader's.
 """
 
 import logging
@@ -12,15 +13,18 @@ from collections import deque
 from collections.abc import Mapping
 
 import zmq
+import zmq.backend
 
 from cluster import events, protocol
 from cluster.descriptions import write_description
+from cluster.pairs import LARGE_BYTES, read_pairs, write_pairs
 from cluster.protocol import WorkerDescription
 from cluster.waker import Waker
+from worker.batch import Batch, Call, Registration
+from worker.leadership import PATIENCE_S, Leadership
 from worker.metrics import WorkerMetrics
 from worker.models import HostedModel
-from worker.procedures import Procedures
-from worker.runner import Call, ModelRunner, Registration
+from worker.procedures import PredictProcedure, Procedures
 from worker.settings import WorkerSettings
 from worker.watchdog import Watchdog
 
@@ -32,14 +36,40 @@ POLL_MS = 250
 READY_INTERVAL_S = 0.5
 """Seconds between two READYs while none has been accepted."""
 
+QUICK_S = 0.01
+"""A model whose last batch took less, in seconds, is run by the thread that runs the loop."""
+
 STATE_LOADING = "loading its models"
 STATE_CONNECTING = "not registered with the broker"
 STATE_READY = "ready"
 STATE_DRAINING = "draining"
 
+# Plain numbers, and the methods of pyzmq's C layer: its Python layer above costs several times as much.
+NOBLOCK = int(zmq.NOBLOCK)
+NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+receive_frame = zmq.backend.Socket.recv
+send_frame = zmq.backend.Socket.send
+
 
 class RefusedError(Exception):
     """The broker does not want this worker; the text says so and why."""
+
+
+class Desk:
+    """What one model has to do.
+
+    Attributes:
+        slots: how many batches of it run at one time.
+        waiting: the batches that wait for one that runs.
+        running: how many do.
+        is_quick: whether the last one was.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.waiting: deque[Batch] = deque()
+        self.running = 0
+        self.is_quick = False
 
 
 class Server:
@@ -50,17 +80,21 @@ class Server:
         self._metrics = metrics
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._poller = zmq.Poller()
         self._waker = Waker()
-        self._done: deque[Call] = deque()
+        self._leadership = Leadership()
+        self._failure: BaseException | None = None  # what ended the loop
+        self._done: deque[Batch] = deque()  # that others than the leader have run
         self._stop_signals = 0
+        self._drain_until_s: float | None = None
         self._models: Mapping[str, HostedModel] = {}
         self._procedures: Procedures | None = None
-        self._runners: dict[str, ModelRunner] = {}
+        self._desks: dict[str, Desk] = {}
         self._registration = Registration("")
         self._welcome = False  # the broker has accepted the READY
         self._may_be_known = False  # the broker has got a READY, and may send work
         self._drain_agreed = False
-        self._running: set[Call] = set()  # of this and former registrations
+        self._running: set[Batch] = set()  # of this and former registrations
         self._sent_ready_s = self._sent_ping_s = self._heard_s = float("-inf")
         self.state = STATE_LOADING
         self.turned_s = time.monotonic()
@@ -75,7 +109,7 @@ class Server:
         self._stop_signals += 1
 
     def serve(self, models: Mapping[str, HostedModel], procedures: Procedures) -> None:
-        """Serve until `stop`.
+        """Serve until `stop`. For the main thread, which only watches, so that signals always find it awake.
 
         Args:
             models: what is hosted, by qualified name.
@@ -87,29 +121,62 @@ class Server:
         self.turned_s = time.monotonic()
         self._models = models
         self._procedures = procedures
-        self._runners = {
-            name: ModelRunner(name, model.description.slots, self._finished) for name, model in models.items()
-        }
+        self._desks = {name: Desk(model.description.slots) for name, model in models.items()}
         watchdog = Watchdog(max(model.description.timeout_s for model in models.values()))
         self._register_anew("starting")
-        drain_until_s: float | None = None
-        while self._stop_signals < 2:
-            self._wait()
-            self._receive()
-            self._send_answers()
-            now_s = self.turned_s = time.monotonic()
-            if self._stop_signals:
-                if drain_until_s is None:
-                    drain_until_s = now_s + self._settings.drain_timeout_s
-                    self._start_draining()
-                if self._has_drained() or now_s >= drain_until_s:
-                    break
-            self._do_what_is_due(now_s)
-            watchdog.look(self._running, now_s)
+        self._do_what_is_due(self.turned_s)
+        self._leadership.start(1 + sum(desk.slots for desk in self._desks.values()), self._lead)
+        while not self._leadership.over.wait(PATIENCE_S if self._running else POLL_MS / 1000):
+            now_s = time.monotonic()
+            self._leadership.relieve(now_s)
+            watchdog.look(tuple(self._running), now_s)
         watchdog.close()
+        if self._failure is not None:
+            raise self._failure
         self._try_send([protocol.BYE])
         if self._registration.owed:
             log.warning("stopping with %d calls unanswered", len(self._registration.owed))
+
+    def _lead(self, term: int) -> None:
+        """Run the loop, until it is over or another thread leads."""
+        try:
+            batch = self._turn_until_away(term)
+        except BaseException as error:
+            self._failure = error
+            batch = None
+        if batch is None:
+            self._leadership.over.set()
+            return
+        if not batch.answers:
+            batch.run()
+        self._done.append(batch)
+        self._waker.wake()
+
+    def _turn_until_away(self, term: int) -> Batch | None:
+        """Turn the loop until it is over (None) or another leads; then there is a batch to run, or one that has run."""
+        while True:
+            self._send_done()
+            while (batch := self._next_batch()) is not None:
+                if not self._desk(batch).is_quick:
+                    self._leadership.hand_over()
+                    return batch
+                self._leadership.go_away()
+                batch.run()
+                if not self._leadership.come_back(term):
+                    return batch
+                self._send_answers(batch)
+            self._wait()
+            self._receive()  # before a look at the clock: our own pause is not the broker's silence
+            now_s = self.turned_s = time.monotonic()
+            if self._stop_signals and self._is_over(now_s):
+                return None
+            self._do_what_is_due(now_s)
+
+    def _is_over(self, now_s: float) -> bool:
+        if self._drain_until_s is None:
+            self._drain_until_s = now_s + self._settings.drain_timeout_s
+            self._start_draining()
+        return self._stop_signals > 1 or self._has_drained() or now_s >= self._drain_until_s
 
     def close(self) -> None:
         """Let the last messages leave, then close; may be called twice."""
@@ -140,6 +207,9 @@ class Server:
         dealer.reconnect_ivl_max = 1000
         dealer.connect(self._settings.broker)
         self._socket = dealer
+        self._poller = zmq.Poller()
+        self._poller.register(dealer, zmq.POLLIN)
+        self._poller.register(self._waker, zmq.POLLIN)
         self._heard_s = time.monotonic()
         self._sent_ready_s = float("-inf")
         log.info("registering with %s as %s (%s)", self._settings.broker, self._registration.id, reason)
@@ -173,38 +243,45 @@ class Server:
 
     def _try_send(self, frames: list[bytes]) -> bool:
         """Send, unless there is no connection: then there is nobody who waits for it."""
-        assert self._socket is not None
+        dealer = self._socket
+        assert dealer is not None
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again:
+            for frame in frames[:-1]:
+                send_frame(dealer, frame, NOBLOCK_MORE)
+            if len(frames[-1]) < LARGE_BYTES:
+                send_frame(dealer, frames[-1], NOBLOCK)
+            else:
+                send_frame(dealer, frames[-1], NOBLOCK, False)
+        except zmq.Again:  # at the first frame
             return False
         return True
 
     # -- messages -----------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        assert self._socket is not None
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._waker, zmq.POLLIN)
-        if self._waker.fileno() in dict(poller.poll(POLL_MS)):
-            self._waker.clear()
+        for source, _ in self._poller.poll(POLL_MS):
+            if source == self._waker.fileno():
+                self._waker.clear()
 
     def _receive(self) -> None:
         dealer = self._socket
         while dealer is self._socket:  # until it is empty, or was replaced
             assert dealer is not None
+            parts: list[bytes] = []
+            more = True
             try:
-                kind, *parts = dealer.recv_multipart(zmq.NOBLOCK)
+                while more:
+                    frame = receive_frame(dealer, NOBLOCK, False)
+                    more = frame.more
+                    parts.append(frame.bytes)
             except zmq.Again:
                 return
             self._heard_s = time.monotonic()
-            self._handle(kind, parts)
+            self._handle(parts[0], parts[1:])
 
     def _handle(self, kind: bytes, parts: list[bytes]) -> None:
         if kind == protocol.WORK:
-            for number, payload in zip(parts[::2], parts[1::2], strict=True):
-                self._start(number, payload)
+            self._take(parts)
         elif kind == protocol.CANCEL:
             self._registration.cancelled.update(self._registration.owed.intersection(parts))
         elif kind == protocol.WELCOME:
@@ -221,35 +298,60 @@ class Server:
             reason = parts[0].decode("utf-8", "replace") if parts else "it gave no reason"
             raise RefusedError(f"the broker at {self._settings.broker} refuses this worker: {reason}")
 
-    def _start(self, number: bytes, payload: bytes) -> None:
+    def _take(self, parts: list[bytes]) -> None:
         assert self._procedures is not None
-        self._registration.owed.add(number)
-        event = events.read_event(payload)
-        procedure = self._procedures.find(event)
-        if procedure is None:  # the broker sends only what READY named
-            self._send_answer(
-                number, protocol.REFUSE, events.worker_error("NameError", "not a procedure of this worker")
-            )
-            return
-        call = Call(self._registration, number, procedure, event, payload)
-        self._running.add(call)
-        self._runners[procedure.description.model].submit(call)
+        by_procedure: dict[PredictProcedure, list[Call]] = {}
+        for number, payload in read_pairs(parts):
+            self._registration.owed.add(number)
+            event = events.read_event(payload)
+            procedure = self._procedures.find(event)
+            if procedure is None:  # the broker sends only what READY named
+                error = events.worker_error("NameError", "not a procedure of this worker")
+                self._send_pairs(protocol.REFUSE, [(number, error)])
+            else:
+                by_procedure.setdefault(procedure, []).append(Call(number, event, payload))
+        for procedure, calls in by_procedure.items():
+            batch = Batch(self._registration, procedure, calls)
+            self._desk(batch).waiting.append(batch)
 
-    def _finished(self, call: Call) -> None:
-        self._done.append(call)
-        self._waker.wake()
+    def _desk(self, batch: Batch) -> Desk:
+        return self._desks[batch.procedure.description.model]
 
-    def _send_answers(self) -> None:
+    def _next_batch(self) -> Batch | None:
+        for desk in self._desks.values():
+            if desk.waiting and desk.running < desk.slots:
+                batch = desk.waiting.popleft()
+                desk.running += 1
+                self._running.add(batch)
+                return batch
+        return None
+
+    def _send_done(self) -> None:
         while self._done:
-            call = self._done.popleft()
-            self._running.remove(call)
-            if call.registration is self._registration and call.answer is not None:
-                self._send_answer(call.number, *call.answer)
+            self._send_answers(self._done.popleft())
 
-    def _send_answer(self, number: bytes, kind: bytes, event: bytes) -> None:
-        self._registration.owed.discard(number)
-        self._registration.cancelled.discard(number)
-        self._try_send([kind, number, event])
+    def _send_answers(self, batch: Batch) -> None:
+        self._running.remove(batch)
+        desk = self._desk(batch)
+        desk.running -= 1
+        # Where several may run at one time, they do so in other threads than the loop's.
+        desk.is_quick = batch.took_s < QUICK_S and desk.slots == 1
+        if batch.registration is not self._registration:
+            return
+        for kind in (protocol.REPLY, protocol.REFUSE):
+            pairs = [
+                (call.number, event)
+                for call, (answer_kind, event) in zip(batch.calls, batch.answers, strict=True)
+                if answer_kind is kind
+            ]
+            if pairs:
+                self._send_pairs(kind, pairs)
+
+    def _send_pairs(self, kind: bytes, pairs: list[tuple[bytes, bytes]]) -> None:
+        numbers = [number for number, _ in pairs]
+        self._registration.owed.difference_update(numbers)
+        self._registration.cancelled.difference_update(numbers)
+        self._try_send(write_pairs(kind, pairs))
 
     # -- stopping -----------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Ends the process when a call has been stuck in its model for too long; supervisor then starts another.
 
 A model's thread cannot be stopped, so the process goes. Two watches, because a stuck model may or may not hold the
-interpreter's lock: while it does not, the message loop looks at the running calls; while it does, no Python runs at
-all, and a C thread of the standard library's faulthandler waits for the loop to come by.
+interpreter's lock: while it does not, the main thread looks at the batches that run; while it does, no Python runs at
+all, and a C thread of the standard library's faulthandler waits for the main thread to come by.
 """
 
 import faulthandler
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterable
 
 from cluster import logs
-from worker.runner import Call
+from worker.batch import Batch
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,14 @@ class Watchdog:
         self._patience_s = longest_timeout_s + GRACE_S
         self._armed_s = float("-inf")
 
-    def look(self, running: Iterable[Call], now_s: float) -> None:
-        """Do what the message loop must do again and again."""
+    def look(self, running: Iterable[Batch], now_s: float) -> None:
+        """Look at what runs; to be called again and again by a thread that runs no model."""
         if now_s - self._armed_s >= _REARM_INTERVAL_S:
             self._armed_s = now_s
             faulthandler.dump_traceback_later(self._patience_s, exit=True)
-        for call in running:
-            if call.started_s is not None and now_s - call.started_s > call.procedure.timeout_s + GRACE_S:
-                name, ran_s = call.procedure.description.name, now_s - call.started_s
+        for batch in running:
+            if batch.started_s is not None and now_s - batch.started_s > batch.procedure.timeout_s + GRACE_S:
+                name, ran_s = batch.procedure.description.name, now_s - batch.started_s
                 log.critical("%s is stuck since %.1f s: ending", name, ran_s)
                 logs.flush()
                 signal.alarm(LAST_WORDS_S)  # ends the process, should nobody read what follows

@@ -237,3 +237,46 @@ def test_without_workers_calls_are_refused_after_the_grace(tmp_path: Path) -> No
         made.start_worker("EchoOnly")
         made.wait_for_workers(1)
         assert client.echo_predict("x") == "x"
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize(
+    ("row", "text", "with_others"),
+    [("bad", "bad among others", 3), ("raise", "raise alone", 1), ("short", "short alone", 1)],
+)
+def test_one_bad_row_of_a_batch_is_its_callers_alone(tmp_path: Path, row: str, text: str, with_others: int) -> None:
+    with cluster(tmp_path, "GathererOnly") as made:
+        first = made.client()
+        occupied = gevent.spawn(first, "gatherer_predict", 1.0)
+        wait_until(lambda: made.in_flight() == 1, 5, "the worker has something to do")
+        clients = [made.client() for _ in range(3)]
+        calls = [
+            gevent.spawn(client, "gatherer_predict", what) for client, what in zip(clients, (0, row, 0), strict=True)
+        ]
+        gevent.joinall([occupied], timeout=20)
+        gevent.joinall(calls, timeout=20)
+        assert [calls[0].get(), calls[2].get()] == [with_others] * 2
+        assert isinstance(calls[1].exception, zerorpc.RemoteError)
+        assert (calls[1].exception.name, calls[1].exception.msg) == ("MLModelException", text)
+        assert made.outcomes("gatherer_predict")["ok"] == 3
+        assert made.outcomes("gatherer_predict")["error"] == 1
+        assert made.in_flight() == 0
+
+
+@pytest.mark.fault(4)
+def test_a_call_that_kills_its_workers_takes_none_of_its_batch_with_it(tmp_path: Path) -> None:
+    with cluster(tmp_path, "DeadlyBatches", "DeadlyBatches", "DeadlyBatches") as made:
+        clients = [made.client() for _ in range(6)]
+        occupied = [gevent.spawn(client, "deadly_predict", 1.0) for client in clients[:3]]
+        wait_until(lambda: made.in_flight() == 3, 5, "every worker has something to do")
+        calls = [
+            gevent.spawn(client, "deadly_predict", what)
+            for client, what in zip(clients[3:], (0, "die", 0), strict=True)
+        ]
+        gevent.joinall(occupied, timeout=30)
+        gevent.joinall(calls, timeout=30)
+        assert isinstance(calls[1].exception, zerorpc.RemoteError)
+        assert calls[1].exception.name == "WorkerLost"
+        assert [call.get() for call in occupied] == [1, 1, 1]
+        assert [calls[0].get(), calls[2].get()] == [1, 1]
+        assert total(made.http, "zerorpc_broker_worker_lost_total") == 2

@@ -24,6 +24,18 @@ class PacerOnly:
     models: Entries = [entry("Pacer")]
 
 
+class GathererOnly:
+    models: Entries = [entry("Gatherer")]
+
+
+class PatientGatherer:
+    models: Entries = [entry("Gatherer", batch_wait_ms=300, max_batch_size=4)]
+
+
+class DeadlyBatches:
+    models: Entries = [entry("Deadly")]
+
+
 class SleeperOnce:
     models: Entries = [entry("Sleeper", retry=False)]
 

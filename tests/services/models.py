@@ -101,6 +101,38 @@ class Misbehaver(_TestModel):
         raise MLModelException(f"cannot: {data}")
 
 
+class Gatherer(_TestModel):
+    """Takes as many seconds as it is told for one row; for several it says with how many each came.
+
+    A row "bad" is refused alone, a row "raise" makes `predict_batch` raise, and "short" makes it return too little.
+    """
+
+    def predict(self, data: Any) -> Any:
+        if isinstance(data, str):
+            raise MLModelException(f"{data} alone")
+        time.sleep(data)
+        return 1
+
+    def predict_batch(self, rows: list[Any]) -> list[Any]:
+        if "raise" in rows:
+            raise MLModelException("all of them")
+        if "short" in rows:
+            return [len(rows)]
+        return [MLModelException("bad among others") if row == "bad" else len(rows) for row in rows]
+
+
+class Deadly(Gatherer):
+    """Dies of one row, and takes the others with it."""
+
+    def predict(self, data: Any) -> Any:
+        if data == "die":
+            os._exit(1)
+        return super().predict(data)
+
+    def predict_batch(self, rows: list[Any]) -> list[Any]:
+        return [self.predict(row) for row in rows]
+
+
 class NumpyModel(_TestModel):
     """Returns what numpy returns."""
 

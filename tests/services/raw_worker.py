@@ -7,6 +7,7 @@ has room for.
 """
 
 import os
+import struct
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgpack
 import zmq
 
 READY, REPLY, BYE, PING = b"\x01", b"\x02", b"\x05", b"\x06"
+ROW = struct.Struct(">8sI")  # conversation number, size of its event
 WELCOME, WORK, MORE, CANCEL, RESET = b"\x11", b"\x12", b"\x13", b"\x14", b"\x15"
 
 
@@ -30,7 +32,7 @@ def describe(worker_id: str) -> bytes:
     }
     procedure = {"name": "counter_count", "model": "counter", "doc": "Count.", "args": ["n"]}
     description = {
-        "protocol": 1,
+        "protocol": 2,
         "id": worker_id,
         "host": "localhost",
         "pid": 0,
@@ -62,7 +64,8 @@ def serve(backend: str, worker_id: str) -> bool:
     kind = b""
 
     def reply(number: bytes, name: str, args: Any) -> None:
-        dealer.send_multipart([REPLY, number, msgpack.packb([{}, name, args])])
+        event = msgpack.packb([{}, name, args])
+        dealer.send_multipart([REPLY, ROW.pack(number, len(event)), event])
 
     def send_items(number: bytes, stream: Stream) -> bool:
         """Send as many items as the client has room for; whether that was all."""
@@ -90,8 +93,11 @@ def serve(backend: str, worker_id: str) -> bool:
         elif kind in (RESET, BYE):
             break
         elif kind == WORK:
-            for number, event in zip(parts[::2], parts[1::2], strict=True):
-                streams[number] = Stream(msgpack.unpackb(event)[2][0])
+            table, events = parts  # all in one frame: no call here is so large that it gets its own
+            at = 0
+            for number, size in ROW.iter_unpack(table):
+                streams[number] = Stream(msgpack.unpackb(events[at : at + size])[2][0])
+                at += size
         elif kind == MORE and parts[0] in streams:
             streams[parts[0]].slots += int.from_bytes(parts[1], "big")
         elif kind == CANCEL and parts[0] in streams:

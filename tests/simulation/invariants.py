@@ -1,5 +1,6 @@
 """What must hold of a routing core between any two messages, seen from the core alone."""
 
+from broker.catalogue import Service
 from broker.dispatch import EXPIRE_INTERVAL_S, Limits
 from broker.routing import Core
 
@@ -15,13 +16,17 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     waiting: set[bytes] = set()
     for service in core.catalogue.services.values():
         queue = service.queue
-        calls = [*queue._again.values(), *(call for lane in queue._lanes.values() for call in lane.calls.values())]
-        assert len(calls) == queue.calls <= limits.queue_calls + len(queue._again) + 1
+        calls = [*queue.again, *(call for lane in queue._lanes.values() for call in lane.calls)]
+        assert len(calls) == queue.calls <= limits.queue_calls + len(queue.again) + 1
         assert sum(len(call.event) for call in calls) == queue.bytes
-        assert not queue or service.free == 0, "calls wait beside free room"
+        assert not has_needless_wait(service), "calls wait beside free room"
+        if service.gathering_since_s is not None:
+            assert ticked_s - service.gathering_since_s < service.model.batch_wait_ms / 1000 + 0.5, (
+                "calls wait for ever"
+            )
         assert service.free == sum(hosting.free for hosting in service.hostings)
         assert all(hosting.worker.state == "ready" for hosting in service.hostings)
-        assert all(call.hosting is None for call in calls)
+        assert all(call.batch is None for call in calls)
         for call in calls:
             assert call.number not in waiting, "a call waits twice"
             waiting.add(call.number)
@@ -31,12 +36,17 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     for identity, worker in core.catalogue.workers.items():
         assert worker.identity == identity
         for name, hosting in worker.hostings.items():
-            slots = next(model.slots for model in worker.description.models if model.qualified_name == name)
-            taken = sum(call.hosting is hosting for call in worker.in_flight.values())
-            assert hosting.free == slots - taken >= 0, "room does not match what is in flight"
+            model = next(model for model in worker.description.models if model.qualified_name == name)
+            batches = {call.batch for call in worker.in_flight.values() if call.batch and call.batch.hosting is hosting}
+            taken = sum(batch.room for batch in batches)
+            assert hosting.free == hosting.capacity - taken >= 0, "room does not match what is in flight"
+            assert hosting.capacity == model.slots + model.batches_ahead
+            for batch in batches:
+                unanswered = sum(call.batch is batch for call in worker.in_flight.values())
+                assert batch.unanswered == unanswered <= model.max_batch_size, "a batch with other calls than its own"
         for number, call in worker.in_flight.items():
-            assert call.hosting is not None
-            assert call.hosting.worker is worker
+            assert call.batch is not None
+            assert call.batch.hosting.worker is worker
             assert number not in waiting, "a call waits while a worker has it"
             assert number not in with_workers, "two workers have a call"
             with_workers.add(number)
@@ -51,6 +61,20 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
         is_somewhere = (number in waiting) + (number in with_workers)
         assert is_somewhere == 1 or call.failure is not None, "a call is nowhere"
         assert call.failure is not None or call.deadline_s > ticked_s - late_s, "overdue and not told"
+
+
+def has_needless_wait(service: Service) -> bool:
+    """Whether a call waits that could be given out.
+
+    A call whose worker died needs a worker that has nothing else to do, and one is kept free of other work for it.
+    """
+    queue = service.queue
+    if queue.again and any(hosting.free == hosting.capacity for hosting in service.hostings):
+        return True
+    have_room = sum(hosting.free > 0 for hosting in service.hostings)
+    if service.gathering_since_s is not None:
+        return False
+    return queue.calls > len(queue.again) and have_room > (1 if queue.again else 0)
 
 
 def counted(core: Core) -> int:

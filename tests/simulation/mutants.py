@@ -1,4 +1,7 @@
-"""Breaks the core on purpose, one small fault at a time, and sees that the simulation notices: `make mutants`."""
+"""Breaks the core on purpose, one small fault at a time, and sees that it is noticed: `make mutants`.
+
+The simulation is to notice. What only makes a call wait longer than it need, it cannot: the tests of batches do.
+"""
 
 import shutil
 import subprocess
@@ -42,55 +45,95 @@ MUTANTS = (
         "now_s - one.heard_s < one.patience_s",
     ),
     Mutant(
-        "an answer frees no room",
+        "an answered batch frees no room",
         "catalogue.py",
-        "        hosting.free += 1\n",
+        "        batch.hosting.service.change_room(batch.hosting, batch.room)\n",
         "",
     ),
     Mutant(
-        "a call takes no room",
+        "the first answer of a batch frees its room",
         "catalogue.py",
-        "        hosting.free -= 1\n",
+        "        if batch.unanswered:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a batch takes no room",
+        "catalogue.py",
+        "        hosting.service.change_room(hosting, -room)\n",
         "",
     ),
     Mutant(
         "a draining worker is offered on",
         "catalogue.py",
-        "            service.hostings.remove(hosting)\n",
+        "            service.withdraw(hosting)\n",
         "",
     ),
     Mutant(
         "a drained worker's room stays counted",
         "catalogue.py",
-        "            service.free -= hosting.free\n",
+        "        self.free -= hosting.free\n",
         "",
     ),
     Mutant(
         "a draining worker's answers make room",
         "catalogue.py",
-        '        if hosting.worker.state == "ready":\n            hosting.service.free += 1',
-        "        hosting.service.free += 1",
+        "        if hosting in self.hostings:\n",
+        "        if True:\n",
     ),
     Mutant(
-        "an answered call stays in flight", "catalogue.py", "del hosting.worker.in_flight", "hosting.worker.in_flight"
+        "an answered call stays in flight",
+        "catalogue.py",
+        "        del batch.hosting.worker.in_flight[conversation.number]\n",
+        "",
     ),
     Mutant(
         "a given call is not marked in flight",
         "catalogue.py",
-        "worker.in_flight[conversation.number] = conversation",
-        "pass",
+        "            in_flight[conversation.number] = conversation\n",
+        "",
     ),
     Mutant(
-        "a call goes to a full worker",
+        "a batch is larger than it may be",
         "dispatch.py",
-        "while service.free > 0 and queue:",
-        "while service.hostings and queue:",
+        "while len(calls) < most and size",
+        "while size",
+    ),
+    Mutant(
+        "a call is tried again beside others",
+        "dispatch.py",
+        "if hosting is None or hosting.free < hosting.capacity:",
+        "if hosting is None or hosting.free == 0:",
+    ),
+    Mutant(
+        "others are given beside a call that is tried again",
+        "dispatch.py",
+        "self._give([conversation], hosting, hosting.capacity, now_s)",
+        "self._give([conversation], hosting, 1, now_s)",
+    ),
+    Mutant(
+        "a worker that is kept free gets work",
+        "dispatch.py",
+        "service.roomiest(kept)",
+        "service.roomiest()",
+    ),
+    Mutant(
+        "a worker stays kept free for a call that has gone",
+        "dispatch.py",
+        "            self._dirty[service] = None  # a worker may have been kept free for it\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "company is awaited for ever",
+        "dispatch.py",
+        "                if now_s < due_s:\n",
+        "                if True:\n",
     ),
     Mutant(
         "an expired call is executed",
         "dispatch.py",
-        "if conversation.deadline_s <= now_s:",
-        "if False:",
+        "            if conversation.deadline_s <= now_s:\n                self._expire_waiting(conversation, now_s)\n"
+        "            else:\n                calls",
+        "            if True:\n                calls",
     ),
     Mutant(
         "a call is tried for ever",
@@ -129,7 +172,10 @@ MUTANTS = (
         "        service.queue.append(conversation)\n",
     ),
     Mutant(
-        "free room is not looked at", "dispatch.py", "        self._dirty[conversation.hosting.service] = None\n", ""
+        "free room is not looked at",
+        "dispatch.py",
+        "            self._dirty[conversation.batch.hosting.service] = None\n",
+        "",
     ),
     Mutant(
         "nothing expires",
@@ -140,7 +186,7 @@ MUTANTS = (
     Mutant(
         "a running call that expires is not cancelled",
         "dispatch.py",
-        "        self._outbox.to_worker(hosting.worker.identity, protocol.CANCEL, conversation.number)\n",
+        "        self._outbox.to_worker(identity, protocol.CANCEL, conversation.number)\n",
         "",
     ),
     Mutant(
@@ -152,14 +198,14 @@ MUTANTS = (
     Mutant(
         "the queue counts up only",
         "queue.py",
-        "        self.calls -= 1\n        self.bytes -= len(conversation.event)\n        return conversation",
+        "        self.calls -= 1\n        self.bytes -= size\n        return conversation",
         "        return conversation",
     ),
     Mutant(
         "an empty lane stays",
         "queue.py",
-        "                del self._lanes[client]\n        self.calls",
-        "                pass\n        self.calls",
+        "        else:\n            del self._lanes[client]\n",
+        "",
     ),
     Mutant(
         "a conversation is not forgotten",
@@ -225,7 +271,7 @@ MUTANTS = (
     Mutant(
         "room at the client is not passed on",
         "frontend.py",
-        "            self._outbox.to_worker(hosting.worker.identity, *frames)\n",
+        "            self._outbox.to_worker(batch.hosting.worker.identity, *frames)\n",
         "            pass\n",
     ),
     Mutant(
@@ -244,16 +290,20 @@ MUTANTS = (
 
 
 def survives(mutant: Mutant, folder: Path) -> bool:
-    """Whether the simulation finds nothing wrong with it."""
+    """Whether nothing wrong is found with it."""
     path = folder / "broker" / mutant.file
     right = path.read_text()
     if right.count(mutant.right) != 1:
         sys.exit(f"error: {mutant.file} has {right.count(mutant.right)} times what {mutant.fault!r} changes")
     path.write_text(right.replace(mutant.right, mutant.wrong))
-    command = [sys.executable, "-m", "tests.simulation.run", "--seeds", SEEDS, "--steps", STEPS]
+    simulation = [sys.executable, "-m", "tests.simulation.run", "--seeds", SEEDS, "--steps", STEPS]
+    unit_tests = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/unit/test_batches.py"]
     try:
-        result = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=60)
-        return result.returncode == 0
+        results = (
+            subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=60)
+            for command in (simulation, unit_tests)
+        )
+        return all(result.returncode == 0 for result in results)
     except subprocess.TimeoutExpired:
         return False  # it goes round and round: noticed
     finally:

@@ -144,7 +144,7 @@ class Broker:
                     self.core.worker_lost(identity, now_s)
                 else:
                     link.to_peer(frames)
-            for identity, frames in to_clients:
+            for identity, event in to_clients:
                 link = self.links.get(identity)
                 if link is None or link.is_broken:
                     self.core.client_lost(identity, counters.UNREACHABLE, now_s)
@@ -152,7 +152,7 @@ class Broker:
                     link.give_up()
                     self.core.client_lost(identity, counters.STALLED, now_s)
                 else:
-                    link.to_peer(frames)
+                    link.to_peer([b"", event])
             to_clients, to_workers = self.core.take_sends(now_s)
 
     def check(self) -> None:
@@ -175,7 +175,9 @@ class Network:
         self.clients = [Client(self, f"client-{i}", (1.0, 5.0, 30.0, None)[i % 4]) for i in range(clients)]
         chance = self.agenda.chance
         models = [MODELS, *(chance.choice([MODELS, MODELS[:1], MODELS[1:]]) for _ in range(workers - 1))]
-        self.workers = [Worker(self, f"worker-{i}", models[i], chance.randint(1, 3)) for i in range(workers)]
+        self.workers = [
+            Worker(self, f"worker-{i}", models[i], chance.randint(1, 3), chance.randint(1, 4)) for i in range(workers)
+        ]
 
     def connect(self, side: str, peer: End) -> Link:
         """A new connection, as fast or slow as chance will have it."""

@@ -11,6 +11,7 @@ import msgpack
 from broker.conversation import LEAST_PATIENCE_S
 from cluster import protocol
 from cluster.descriptions import write_description
+from cluster.pairs import read_pairs, write_pairs
 from tests.simulation.links import Link
 from tests.unit.world import describe
 
@@ -230,7 +231,7 @@ class Stay:
 class Worker:
     """A process that supervisor starts again whenever it has ended."""
 
-    def __init__(self, network: Network, name: str, models: tuple[str, ...], slots: int) -> None:
+    def __init__(self, network: Network, name: str, models: tuple[str, ...], slots: int, batch: int) -> None:
         self.name = name
         self.models = models
         self.starts = 0
@@ -238,6 +239,8 @@ class Worker:
         self.is_alive = False
         self.is_draining = False
         self._network = network
+        self._batch = batch
+        self._batches_ahead = 1 if batch > 2 else 0
         self._slots = slots
         self._registrations = 0
         self._said_s = 0.0
@@ -317,7 +320,15 @@ class Worker:
             if stay.welcome:
                 self._say(protocol.PING)
             else:
-                description = describe(stay.id, *self.models, slots=self._slots, timeout_s=TIMEOUT_S)
+                description = describe(
+                    stay.id,
+                    *self.models,
+                    slots=self._slots,
+                    timeout_s=TIMEOUT_S,
+                    max_batch_size=self._batch,
+                    batches_ahead=self._batches_ahead,
+                    batch_wait_ms=20.0 if self._batch == 4 else 0.0,
+                )
                 self._say(protocol.READY, write_description(description))
 
     def _handle(self, link: Link, frames: list[bytes]) -> None:
@@ -336,8 +347,10 @@ class Worker:
         elif kind == protocol.DRAIN:
             stay.drain_agreed = self.is_draining
         elif kind == protocol.WORK:
-            for number, event in zip(parts[::2], parts[1::2], strict=True):
-                self._begin(number, event)
+            batch = read_pairs(parts)
+            assert len(batch) <= self._batch
+            for number, event in batch:
+                self._begin(number, bytes(event))
         elif kind == protocol.MORE:
             stay.jobs[parts[0]].slots += int.from_bytes(parts[1], "big")  # a KeyError here: not its conversation
             self._stream(stay, parts[0])
@@ -354,7 +367,7 @@ class Worker:
         _, procedure, (what,) = msgpack.unpackb(event)
         job = stay.jobs[number] = Job(procedure.removesuffix("_predict"), what)
         taken = sum(one.model == job.model and not one.ended for one in stay.jobs.values())
-        assert taken <= self._slots, "more work than there is room"
+        assert taken <= (self._slots + self._batches_ahead) * self._batch, "more work than there is room"
         self._network.note_given(what["token"])
         then: dict[str, Callable[[], None]] = {
             "answer": lambda: self._end(stay, number, "OK", [what["token"]]),
@@ -372,7 +385,7 @@ class Worker:
 
     def _reply(self, stay: Stay, number: bytes, name: str, args: Any) -> None:
         if stay is self.stay:
-            self._say(protocol.REPLY, number, msgpack.packb([{}, name, args]))
+            self._say(*write_pairs(protocol.REPLY, [(number, msgpack.packb([{}, name, args]))]))
 
     def _end(self, stay: Stay, number: bytes, name: str, args: Any) -> None:
         stay.jobs[number].ended = True
@@ -382,7 +395,7 @@ class Worker:
         """Say much that is no answer, then the answer, then that again."""
         token = stay.jobs[number].what["token"]
         if stay is self.stay:
-            self._say(protocol.REPLY, b"no such.", msgpack.packb([{}, "OK", [token]]))
+            self._say(*write_pairs(protocol.REPLY, [(b"no such.", msgpack.packb([{}, "OK", [token]]))]))
             self._say(protocol.REPLY, number)
             self._say(b"\x7f", number)
         self._end(stay, number, "OK", [token])

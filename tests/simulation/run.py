@@ -37,7 +37,7 @@ def run(seed: int, steps: int) -> Simulation:
         (2, lambda: simulation.thaw_worker(which())),
         (1, lambda: simulation.drain_worker(which())),
         (2, lambda: simulation.lose_client(client())),
-        (5, lambda: simulation.join(chance.randrange(1, 4), chance.randrange(3))),
+        (5, lambda: simulation.join(chance.randrange(1, 4), chance.randrange(3), chance.randrange(1, 5))),
         (10, lambda: simulation.wait(chance.choice([0.1, 0.5, 2.0, 12.0]))),
     ]
     actions.append((5, lambda: simulation.hold_up(chance.choice([0.1, 0.4, 1.0]))))

@@ -13,6 +13,8 @@ from broker import counters
 from broker.dispatch import EXPIRE_INTERVAL_S
 from cluster import protocol
 from cluster.descriptions import write_description
+from cluster.pairs import read_pairs, write_pairs
+from tests.simulation.invariants import has_needless_wait
 from tests.unit.world import LIMITS, Reply, World, describe
 
 TIMEOUT_S = 20.0
@@ -52,6 +54,7 @@ class Job:
     worker: bytes
     number: bytes
     call: Call
+    procedure: str
     slots: int = 1
     cancelled: bool = False
     ended: bool = False
@@ -62,7 +65,8 @@ class Peer:
     """A worker process."""
 
     identity: bytes
-    slots: int
+    capacity: int
+    max_batch_size: int
     reachable: bool = True
     draining: bool = False
     drain_agreed: bool = False
@@ -85,13 +89,17 @@ class Simulation:
 
     # -- what can happen ------------------------------------------------------------------------------------------
 
-    def join(self, slots: int, which: int) -> None:
-        """A worker registers."""
+    def join(self, slots: int, which: int, batch: int = 1) -> None:
+        """A worker registers, for batches of so many calls; of large ones it takes one more than it can run."""
         self._joined += 1
         identity = b"worker-%d" % self._joined
         models = MODELS if which == 2 else (MODELS[which],)
-        self.peers[identity] = Peer(identity, slots)
-        body = write_description(describe(identity.decode(), *models, slots=slots, timeout_s=TIMEOUT_S))
+        ahead = 1 if batch > 2 else 0
+        self.peers[identity] = Peer(identity, slots + ahead, batch)
+        description = describe(
+            identity.decode(), *models, slots=slots, timeout_s=TIMEOUT_S, max_batch_size=batch, batches_ahead=ahead
+        )
+        body = write_description(description)
         self.world.core.worker_message(identity, [protocol.READY, body], self.world.now_s)
         self._settle()
         assert identity in self._registered()
@@ -161,7 +169,8 @@ class Simulation:
             return
         peer = gone[which % len(gone)]
         job = next(iter(peer.jobs.values()), None)
-        frames = [protocol.PING] if job is None else [protocol.REPLY, job.number, msgpack.packb([{}, "OK", ["late"]])]
+        late = msgpack.packb([{}, "OK", ["late"]])
+        frames = [protocol.PING] if job is None else write_pairs(protocol.REPLY, [(job.number, late)])
         self.world.core.worker_message(peer.identity, frames, self.world.now_s)
         assert [reply for reply in self.world.flush() if reply.name != "_zpc_hb"] == []
         assert self.world.to_workers[-1] == (peer.identity, [protocol.RESET])
@@ -248,7 +257,9 @@ class Simulation:
     def _reply(self, job: Job, name: str) -> None:
         job.ended = job.ended or name in LAST
         payload = msgpack.packb([{}, name, ["E", "text", None] if name == "ERR" else ["value"]])
-        self.world.core.worker_message(job.worker, [protocol.REPLY, job.number, payload], self.world.now_s)
+        self.world.core.worker_message(
+            job.worker, write_pairs(protocol.REPLY, [(job.number, payload)]), self.world.now_s
+        )
 
     def _settle(self) -> list[Reply]:
         """Carry out what the core wants sent, as the message loop would, until it wants no more; then check."""
@@ -284,8 +295,10 @@ class Simulation:
             return
         kind = frames[0]
         if kind == protocol.WORK:
-            for number, event in zip(frames[1::2], frames[2::2], strict=True):
-                self._work(peer, number, event)
+            batch = read_pairs(frames[1:])
+            assert len(batch) <= peer.max_batch_size
+            for number, event in batch:
+                self._work(peer, number, bytes(event))
         elif kind == protocol.MORE:
             job = peer.jobs[frames[1]]  # a KeyError here: about a conversation that this worker does not own
             job.slots += int.from_bytes(frames[2], "big")
@@ -297,16 +310,19 @@ class Simulation:
 
     def _work(self, peer: Peer, number: bytes, event: bytes) -> None:
         assert not peer.drain_agreed, "work for a worker that drains"
-        header, _, _ = msgpack.unpackb(event)
+        header, procedure, _ = msgpack.unpackb(event)
         owners = [call for call in self.calls.values() if call.message_id == header["message_id"] and not call.ended]
         assert len(owners) == 1, "work for a call that nobody waits for"
         assert owners[0].deadline_s > self.world.now_s, "an expired call is executed"
         assert number not in peer.jobs, "the same conversation twice to one worker"
         owners[0].given += 1
         assert owners[0].given <= 2, "a call that was under way in two deaths is tried again"
-        peer.jobs[number] = Job(peer.identity, number, owners[0])
+        peer.jobs[number] = Job(peer.identity, number, owners[0], procedure)
         open_jobs = [job for job in peer.jobs.values() if not job.ended]
-        assert len(open_jobs) <= peer.slots * len(MODELS), "more work than a worker has room for"
+        beside = [job for job in open_jobs if job.procedure == procedure]
+        assert len(beside) == 1 or all(job.call.given == 1 for job in beside), "a call is tried again beside others"
+        most = peer.capacity * peer.max_batch_size
+        assert len(open_jobs) <= most * len(MODELS), "more work than a worker has room for"
 
     # -- what must hold -------------------------------------------------------------------------------------------
 
@@ -316,13 +332,13 @@ class Simulation:
         open_calls = [call for call in self.calls.values() if not call.ended]
         assert len(core.conversations) == len(open_calls)
         late_s = EXPIRE_INTERVAL_S + 0.5
-        waiting = {number for service in core.catalogue.services.values() for number in service.queue._again}
+        waiting = {number for service in core.catalogue.services.values() for number in service.queue.again}
         for service in core.catalogue.services.values():
             assert 0 <= service.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
             assert service.queue.bytes >= 0
-            assert service.free == 0 or service.queue.calls == 0, "calls wait beside free room"
+            assert not has_needless_wait(service), "calls wait beside free room"
             assert service.free == sum(hosting.free for hosting in service.hostings)
-            assert all(0 <= hosting.free <= service.model.slots or hosting.free >= 0 for hosting in service.hostings)
+            assert all(0 <= hosting.free <= hosting.capacity for hosting in service.hostings)
         for procedure in core.catalogue.procedures.values():
             assert procedure.waiting >= 0
         for identity, worker in core.catalogue.workers.items():

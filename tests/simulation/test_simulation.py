@@ -18,9 +18,9 @@ class World(RuleBasedStateMachine):
         self.simulation = Simulation()
         self.simulation.join(1, 2)
 
-    @rule(slots=st.integers(1, 3), which=st.integers(0, 2))
-    def join(self, slots: int, which: int) -> None:
-        self.simulation.join(slots, which)
+    @rule(slots=st.integers(1, 3), which=st.integers(0, 2), batch=st.integers(1, 4))
+    def join(self, slots: int, which: int, batch: int) -> None:
+        self.simulation.join(slots, which, batch)
 
     @rule(client=CLIENT, model=st.integers(0, 1), timeout_s=st.none() | st.sampled_from([0.5, 3.0, 30.0]))
     def call(self, client: int, model: int, timeout_s: float | None) -> None:

@@ -7,7 +7,17 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUTSIDE_THE_CORE = {"socket", "zmq", "time", "datetime", "random", "secrets", "os", "threading", "asyncio", "select"}
-PURE_STANDARD_LIBRARY = {"__future__", "bisect", "collections", "dataclasses", "itertools", "json", "typing"}
+PURE_STANDARD_LIBRARY = {
+    "__future__",
+    "bisect",
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "itertools",
+    "json",
+    "struct",
+    "typing",
+}
 CODEC = {"cluster.events", "cluster.descriptions"}
 """The edge of the core, where bytes are parsed; these may use msgpack and pydantic, and nothing that acts."""
 

@@ -54,6 +54,31 @@ def test_bad_input_is_told_by_its_key(model: IrisModel, data: Any, text: str) ->
     assert str(raised.value).startswith(f"Failed to validate input data: {text}")
 
 
+def test_a_batch_is_predicted_as_its_rows_are(model: IrisModel) -> None:
+    from sklearn import datasets
+
+    rows = [dict(zip(FIELDS, map(float, row), strict=True)) for row in datasets.load_iris().data]
+    assert model.predict_batch(rows) == [model.predict(row) for row in rows]
+
+
+@pytest.mark.parametrize("bad", [{**FLOWER, "petal_width": "abc"}, None, {**FLOWER, "sepal_width": float("nan")}])
+def test_a_bad_row_of_a_batch_has_its_own_error_and_the_others_their_species(model: IrisModel, bad: Any) -> None:
+    with pytest.raises((MLModelSchemaValidationException, ValueError), match=r"\S") as raised:
+        model.predict(bad)
+    first, error, last = model.predict_batch([FLOWER, bad, FLOWER])
+    assert first == last == model.predict(FLOWER)
+    assert (type(error), str(error)) == (raised.type, str(raised.value))
+
+
+def test_a_sum_that_is_not_finite_is_no_bad_row(model: IrisModel) -> None:
+    huge = dict.fromkeys(FIELDS, 1e308)
+    assert model.predict_batch([huge, FLOWER])[1] == model.predict(FLOWER)
+
+
+def test_a_batch_of_bad_rows_only_needs_no_estimator(model: IrisModel) -> None:
+    assert [type(output) for output in model.predict_batch([None, 1])] == [MLModelSchemaValidationException] * 2
+
+
 def test_it_can_be_trained_anew_from_the_command_line(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "iris_train"), "-gamma", "0.01", "-c", "10", "-folder", str(tmp_path)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout

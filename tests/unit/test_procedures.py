@@ -20,14 +20,27 @@ class Bench:
         self.procedures = Procedures(manager.models.values(), self.metrics, expose_tracebacks=expose_tracebacks)
 
     def call_bytes(self, name: str, args: bytes) -> tuple[bytes, str, Any]:
-        payload = b"\x93" + msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb(name) + args
-        event = events.read_event(payload)
-        procedure = self.procedures.find(event)
+        (answer,) = self.call_batch(name, [args])
+        return answer
+
+    def call_batch(self, name: str, batch: list[bytes]) -> list[tuple[bytes, str, Any]]:
+        calls = []
+        for args in batch:
+            payload = b"\x93" + msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb(name) + args
+            calls.append((events.read_event(payload), payload))
+        procedure = self.procedures.find(calls[0][0])
         assert procedure is not None
-        kind, reply = procedure.answer(event, payload)
-        header, reply_name, reply_args = msgpack.unpackb(reply, strict_map_key=False)
-        assert header == {}
-        return kind, reply_name, reply_args
+        answers = []
+        for kind, reply in procedure.answer(calls):
+            header, reply_name, reply_args = msgpack.unpackb(reply, strict_map_key=False)
+            assert header == {}
+            answers.append((kind, reply_name, reply_args))
+        return answers
+
+    def gather(self, *rows: Any) -> list[Any]:
+        """The result of each row of a batch, or the name and text of its error."""
+        answers = self.call_batch("gatherer_predict", [msgpack.packb([row]) for row in rows])
+        return [args[0] if name == "OK" else tuple(args[:2]) for _, name, args in answers]
 
     def call(self, name: str, *args: Any) -> tuple[bytes, str, Any]:
         return self.call_bytes(name, msgpack.packb(args))
@@ -139,3 +152,46 @@ def test_arguments_that_cannot_be_read_are_refused_and_count_as_no_prediction(ar
     kind, reply, reply_args = bench.call_bytes("echo_predict", args)
     assert (kind, reply, reply_args[0]) == (protocol.REFUSE, "ERR", "BadRequest")
     assert sum(bench.predictions("echo").values()) == 0
+
+
+def test_calls_that_come_together_are_one_call_of_a_model_that_can() -> None:
+    bench = Bench("GathererOnly")
+    assert bench.gather(0, 0, 0) == [3, 3, 3]
+    assert bench.gather(0) == [1]
+    assert bench.predictions("gatherer") == {"ok": 4, "invalid_input": 0, "error": 0}
+    sizes = {"model": "gatherer"}
+    assert bench.metrics.registry.get_sample_value("zerorpc_worker_batch_size_sum", sizes) == 4
+    assert bench.metrics.registry.get_sample_value("zerorpc_worker_batch_size_count", sizes) == 2
+
+
+def test_a_model_without_batches_gets_the_calls_one_by_one() -> None:
+    answers = Bench("Misbehaving").call_batch("misbehaver_predict", [msgpack.packb([row]) for row in ("a", "b")])
+    assert [args[1] for _, _, args in answers] == ["cannot: a", "cannot: b"]
+
+
+def test_a_row_that_the_model_refuses_fails_alone() -> None:
+    bench = Bench("GathererOnly")
+    assert bench.gather(0, "bad", 0) == [3, ("MLModelException", "bad among others"), 3]
+    assert bench.predictions("gatherer") == {"ok": 2, "invalid_input": 0, "error": 1}
+
+
+def test_where_the_whole_batch_raises_the_rows_go_one_by_one() -> None:
+    bench = Bench("GathererOnly")
+    assert bench.gather(0, "raise", 0) == [1, ("MLModelException", "raise alone"), 1]
+    assert bench.predictions("gatherer") == {"ok": 2, "invalid_input": 0, "error": 1}
+
+
+def test_too_few_outputs_are_nobodys() -> None:
+    assert Bench("GathererOnly").gather(0, "short", 0) == [1, ("MLModelException", "short alone"), 1]
+
+
+def test_arguments_that_cannot_be_read_fail_alone() -> None:
+    good = msgpack.packb([0])
+    answers = Bench("GathererOnly").call_batch("gatherer_predict", [good, b"\x91\xc1", good, b"\x90"])
+    assert [(kind, name) for kind, name, _ in answers] == [
+        (protocol.REPLY, "OK"),
+        (protocol.REFUSE, "ERR"),
+        (protocol.REPLY, "OK"),
+        (protocol.REFUSE, "ERR"),
+    ]
+    assert answers[0][2] == [2]

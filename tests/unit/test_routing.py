@@ -82,7 +82,7 @@ def test_a_worker_gets_no_more_than_it_has_room_for(world: World) -> None:
 
 
 def test_what_fits_goes_in_one_message(world: World) -> None:
-    world.join(W2, slots=8)
+    world.join(W2, slots=8, max_batch_size=8)
     for i in range(5):
         world.core.client_message(A, [b"", msgpack.packb([{"message_id": i, "v": 3}, "m_predict", ["x"]])], world.now_s)
     world.flush()
@@ -289,7 +289,7 @@ def test_a_draining_broker_refuses_new_calls_and_finishes_old_ones(world: World)
 def test_a_worker_refuses_what_it_cannot_read_and_it_is_counted_so(world: World) -> None:
     world.call(A, b"id")
     error = msgpack.packb([{}, "ERR", ["BadRequest", "no", None]])
-    (reply,) = world.from_worker(W1, protocol.REFUSE, world.work_of(W1)[0].number, error)
+    (reply,) = world.reply(W1, world.work_of(W1)[0].number, error, protocol.REFUSE)
     assert reply.args[0] == "BadRequest"
     assert world.outcomes() == {counters.BAD_REQUEST: 1}
     world.assert_at_rest()
@@ -361,7 +361,7 @@ def test_a_large_later_event_is_dropped_unread(world: World) -> None:
 )
 def test_an_answer_that_cannot_be_read_is_an_error_and_not_silence(world: World, event: bytes) -> None:
     world.call(A, b"id")
-    (reply,) = world.from_worker(W1, protocol.REPLY, world.work_of(W1)[0].number, event)
+    (reply,) = world.reply(W1, world.work_of(W1)[0].number, event)
     assert (reply.name, reply.args[0]) == ("ERR", "WorkerError")
     world.assert_at_rest()
 
@@ -398,13 +398,11 @@ def test_the_calls_of_a_dead_worker_run_elsewhere_oldest_first(world: World) -> 
     world.core.worker_lost(W2, world.now_s)
     world.flush()
     world.join(b"w3", slots=2)
-    again = world.work_of(b"w3")
-    assert [work.event[0]["message_id"] for work in again] == [b"one", b"two"]
-    assert again[0].event == [{"message_id": b"one", "v": 3}, "m_predict", ["x"]]
     assert world.core.counters.retries == 2
-    assert [reply.name for reply in world.answer(b"w3", again[0].number)] == ["OK"]
-    world.answer(b"w3", again[1].number)
-    world.answer(b"w3", world.work_of(b"w3")[0].number)
+    for message_id in (b"one", b"two", b"three"):
+        (again,) = world.work_of(b"w3")
+        assert again.event == [{"message_id": message_id, "v": 3}, "m_predict", ["x"]]
+        assert [reply.name for reply in world.answer(b"w3", again.number)] == ["OK"]
     assert world.outcomes() == {counters.OK: 3}
     assert world.core.catalogue.procedures["m_predict"].queue_wait.cumulative()[-1] == ("+Inf", 3.0)
     world.assert_at_rest()
@@ -612,7 +610,7 @@ def test_what_was_cancelled_before_it_ran_is_counted_so(world: World) -> None:
     (work,) = world.work_of(W1)
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
     error = msgpack.packb([{}, "ERR", ["Cancelled", "", None]])
-    assert world.from_worker(W1, protocol.REFUSE, work.number, error) == []
+    assert world.reply(W1, work.number, error, protocol.REFUSE) == []
     assert world.outcomes() == {counters.CANCELLED: 1}
     world.assert_at_rest()
 

@@ -6,10 +6,11 @@ from typing import Any
 import msgpack
 
 from broker.dispatch import Limits
-from broker.outbox import Send
+from broker.outbox import ToWorker
 from broker.routing import Core
 from cluster import protocol
 from cluster.descriptions import write_description
+from cluster.pairs import read_pairs, write_pairs
 from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
 
 GRACE_S = 10.0
@@ -25,7 +26,7 @@ LIMITS = Limits(
 
 
 def describe(
-    worker_id: str, *models: str, slots: int = 1, retry: bool = True, timeout_s: float = 5000.0
+    worker_id: str, *models: str, slots: int = 1, retry: bool = True, timeout_s: float = 5000.0, **batches: Any
 ) -> WorkerDescription:
     return WorkerDescription(
         protocol=protocol.VERSION,
@@ -34,7 +35,7 @@ def describe(
         pid=1,
         metrics_address="127.0.0.1:8421",
         models=[
-            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots, retry, timeout_s)
+            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots, retry, timeout_s, **batches)
             for name in models or ("m",)
         ],
         procedures=[
@@ -71,7 +72,7 @@ class Work:
 class World:
     now_s: float = 1000.0
     core: Core = field(default_factory=lambda: Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS))
-    to_workers: list[Send] = field(default_factory=list)
+    to_workers: list[ToWorker] = field(default_factory=list)
 
     # -- clients
 
@@ -102,15 +103,17 @@ class World:
     def answer(
         self, identity: bytes, number: bytes, name: str = "OK", args: Any = ("y",), header: Any = None
     ) -> list[Reply]:
-        return self.from_worker(identity, protocol.REPLY, number, msgpack.packb([header or {}, name, args]))
+        return self.reply(identity, number, msgpack.packb([header or {}, name, args]))
+
+    def reply(self, identity: bytes, number: bytes, event: bytes, kind: bytes = protocol.REPLY) -> list[Reply]:
+        return self.from_worker(identity, *write_pairs(kind, [(number, event)]))
 
     def work_of(self, identity: bytes) -> list[Work]:
         """What was given to a worker since this was last asked; the rest of the sends stays."""
         taken: list[Work] = []
         for send in [send for send in self.to_workers if send[0] == identity and send[1][0] == protocol.WORK]:
             self.to_workers.remove(send)
-            frames = send[1][1:]
-            taken += [Work(frames[i], frames[i + 1]) for i in range(0, len(frames), 2)]
+            taken += [Work(number, bytes(event)) for number, event in read_pairs(send[1][1:])]
         return taken
 
     def kinds_to(self, identity: bytes) -> list[bytes]:
@@ -131,8 +134,7 @@ class World:
         to_clients, to_workers = self.core.take_sends(self.now_s)
         self.to_workers += to_workers
         replies = []
-        for client, (delimiter, payload) in to_clients:
-            assert delimiter == b""
+        for client, payload in to_clients:
             try:
                 header, name, args = msgpack.unpackb(payload)
             except ValueError:  # what a worker says after the name is passed on unread
@@ -150,11 +152,12 @@ class World:
         for service in core.catalogue.services.values():
             assert (service.queue.calls, service.queue.bytes) == (0, 0)
             assert not service.queue._lanes
-            assert not service.queue._again
+            assert not service.queue.again
             name = service.model.qualified_name
             ready = [worker for worker in core.catalogue.workers.values() if worker.state == "ready"]
             described = [model for worker in ready for model in worker.description.models]
-            assert service.free == sum(model.slots for model in described if model.qualified_name == name)
+            hosted = [model for model in described if model.qualified_name == name]
+            assert service.free == sum(model.slots + model.batches_ahead for model in hosted)
         for worker in core.catalogue.workers.values():
             assert not worker.in_flight
         assert all(procedure.waiting == 0 for procedure in core.catalogue.procedures.values())
