@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from broker.counters import OUTCOMES, UNKNOWN_METHOD, Histogram, from_zero
+from broker.counters import OUTCOMES, SECONDS, UNKNOWN_METHOD, from_zero
 from broker.queue import CallQueue
+from cluster.histogram import Histogram
 from cluster.protocol import ModelDescription, WorkerDescription
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Procedure:
         self.service = service
         self.waiting = 0
         self.outcomes = from_zero(*OUTCOMES) if service is not None else Counter[str]()
-        self.duration = Histogram()
-        self.queue_wait = Histogram()
+        self.duration = Histogram(SECONDS)
+        self.queue_wait = Histogram(SECONDS)
 
 
 class Service:

@@ -1,8 +1,6 @@
 """What the routing core counts, in plain numbers: cheap enough for every message. Knows nothing of Prometheus."""
 
-from bisect import bisect_left
 from collections import Counter
-from itertools import accumulate
 
 # How a request ended. The names are the values of the `outcome` label.
 OK = "ok"
@@ -91,26 +89,6 @@ PEAK_WINDOW_S = 15.0
 def from_zero(*names: str) -> Counter[str]:
     """Counts that are there from the start: the first increment of a count that was not is invisible to a rate."""
     return Counter(dict.fromkeys(names, 0))
-
-
-class Histogram:
-    """Counts of durations by bucket, as Prometheus wants them."""
-
-    __slots__ = ("_counts", "sum_s")
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(SECONDS) + 1)
-        self.sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self._counts[bisect_left(SECONDS, seconds)] += 1
-        self.sum_s += seconds
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """(upper bound, count of all durations up to it), the last bound being "+Inf"."""
-        bounds = [str(bound) for bound in SECONDS] + ["+Inf"]
-        return [(bound, float(count)) for bound, count in zip(bounds, accumulate(self._counts), strict=True)]
 
 
 class Peak:

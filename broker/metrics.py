@@ -62,8 +62,8 @@ def _by_method(core: Core) -> list[Metric]:
         for outcome, count in procedure.outcomes.items():
             requests.add_metric([procedure.name, outcome], count)
         if procedure.service is not None:
-            duration.add_metric([procedure.name], procedure.duration.cumulative(), procedure.duration.sum_s)
-            queue_wait.add_metric([procedure.name], procedure.queue_wait.cumulative(), procedure.queue_wait.sum_s)
+            duration.add_metric([procedure.name], procedure.duration.cumulative(), procedure.duration.sum)
+            queue_wait.add_metric([procedure.name], procedure.queue_wait.cumulative(), procedure.queue_wait.sum)
             queue_depth.add_metric([procedure.name], procedure.waiting)
     for outcome, count in core.counters.unknown_method.items():
         requests.add_metric([UNKNOWN_METHOD, outcome], count)

@@ -9,6 +9,8 @@ import zerorpc
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:4242"
 
+FLOWER = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser of what every caller wants to know: the address, and how long to wait."""

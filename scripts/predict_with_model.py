@@ -3,9 +3,7 @@
 import json
 import sys
 
-from calling import call_and_print, parser
-
-FLOWER = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+from calling import FLOWER, call_and_print, parser
 
 
 def main() -> None:

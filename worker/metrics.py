@@ -1,75 +1,107 @@
-"""The worker's Prometheus metrics: one registry a process."""
+"""The worker's Prometheus metrics: one registry a process, made from plain counts when it is asked for."""
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-)
+from collections.abc import Iterable, Mapping
+from threading import Lock
 
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cluster.histogram import Histogram
 from cluster.protocol import ModelDescription
 
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-OUTCOMES = ("ok", "invalid_input", "error")
+OK = "ok"
+INVALID_INPUT = "invalid_input"
+ERROR = "error"
+
+OUTCOMES = (OK, INVALID_INPUT, ERROR)
 
 
 class ModelMetrics:
-    """What is counted about one model; each metric is bound to its labels once, not at every call."""
+    """What is counted about one model. A model with several slots counts in several threads."""
 
-    def __init__(self, metrics: "WorkerMetrics", model: str) -> None:
-        self.outcomes = {outcome: metrics.predictions.labels(model, outcome) for outcome in OUTCOMES}
-        self.duration = metrics.duration.labels(model)
-        self.batch_size = metrics.batch_size.labels(model)
-        self.in_progress = metrics.in_progress.labels(model)
+    def __init__(self, model: ModelDescription) -> None:
+        self.model = model
+        self.lock = Lock()
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
+        self.duration = Histogram(_SECONDS)
+        self.batch_size = Histogram(_ROWS)
+        self.in_progress = 0
+
+    def begin(self, rows: int) -> None:
+        """So many predictions begin."""
+        with self.lock:
+            self.in_progress += rows
+
+    def called(self, rows: int, seconds: float) -> None:
+        """The model was called with so many rows, and took so long."""
+        with self.lock:
+            self.duration.observe(seconds, rows)
+            self.batch_size.observe(rows)
+
+    def end(self, outcomes: Mapping[str, int]) -> None:
+        """So many predictions have ended so."""
+        with self.lock:
+            for outcome, count in outcomes.items():
+                self.outcomes[outcome] += count
+                self.in_progress -= count
 
 
-class WorkerMetrics:
-    """Every metric of a worker process."""
+class WorkerMetrics(Collector):
+    """Every metric of a worker process.
+
+    Attributes:
+        registry: what `/metrics` shows.
+        connected: whether the worker is registered with the broker.
+    """
 
     def __init__(self) -> None:
+        self.connected = False
+        self._models: list[ModelMetrics] = []
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.predictions = Counter(
-            "zerorpc_worker_predictions",
-            "Predictions, by how they ended.",
-            ["model", "outcome"],
-            registry=self.registry,
-        )
-        self.duration = Histogram(
-            "zerorpc_worker_prediction_duration_seconds",
-            "Time in the model, with unpacking its input and packing its output.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.batch_size = Histogram(
-            "zerorpc_worker_batch_size",
-            "Rows given to the model at once.",
-            ["model"],
-            buckets=_ROWS,
-            registry=self.registry,
-        )
-        self.in_progress = Gauge(
-            "zerorpc_worker_predictions_in_progress", "Predictions that run now.", ["model"], registry=self.registry
-        )
-        self.model_info = Gauge(
-            "zerorpc_worker_model_info",
-            "Always 1; what is hosted is in the labels.",
-            ["model", "version"],
-            registry=self.registry,
-        )
-        self.connected = Gauge(
-            "zerorpc_worker_connected", "1 while registered with the broker, else 0.", registry=self.registry
-        )
+        self.registry.register(self)
 
     def of_model(self, model: ModelDescription) -> ModelMetrics:
         """The metrics of one model, which is shown as hosted from now on."""
-        self.model_info.labels(model.qualified_name, f"{model.major_version}.{model.minor_version}").set(1)
-        return ModelMetrics(self, model.qualified_name)
+        made = ModelMetrics(model)
+        self._models.append(made)
+        return made
+
+    def collect(self) -> Iterable[Metric]:
+        """The families, with their values now."""
+        predictions = CounterMetricFamily(
+            "zerorpc_worker_predictions", "Predictions, by how they ended.", labels=["model", "outcome"]
+        )
+        duration = HistogramMetricFamily(
+            "zerorpc_worker_prediction_duration_seconds",
+            "Time in the model for a prediction, or for the batch that it was part of.",
+            labels=["model"],
+        )
+        batch_size = HistogramMetricFamily(
+            "zerorpc_worker_batch_size", "Rows given to the model at once.", labels=["model"]
+        )
+        in_progress = GaugeMetricFamily(
+            "zerorpc_worker_predictions_in_progress", "Predictions that run now.", labels=["model"]
+        )
+        model_info = GaugeMetricFamily(
+            "zerorpc_worker_model_info", "Always 1; what is hosted is in the labels.", labels=["model", "version"]
+        )
+        for one in self._models:
+            name = one.model.qualified_name
+            with one.lock:
+                for outcome, count in one.outcomes.items():
+                    predictions.add_metric([name, outcome], count)
+                duration.add_metric([name], one.duration.cumulative(), one.duration.sum)
+                batch_size.add_metric([name], one.batch_size.cumulative(), one.batch_size.sum)
+                in_progress.add_metric([name], one.in_progress)
+            model_info.add_metric([name, f"{one.model.major_version}.{one.model.minor_version}"], 1)
+        connected = GaugeMetricFamily(
+            "zerorpc_worker_connected", "1 while registered with the broker, else 0.", int(self.connected)
+        )
+        return [predictions, duration, batch_size, in_progress, model_info, connected]

@@ -12,12 +12,12 @@ import msgpack
 from cluster import events, protocol
 from cluster.events import ClientEvent
 from cluster.protocol import ProcedureDescription
-from worker.metrics import ModelMetrics, WorkerMetrics
+from worker.metrics import ERROR, INVALID_INPUT, OK, ModelMetrics, WorkerMetrics
 from worker.models import HostedModel
 
 log = logging.getLogger(__name__)
 
-INVALID_INPUT = "MLModelSchemaValidationException"
+VALIDATION_EXCEPTION = "MLModelSchemaValidationException"
 """By name: a model may raise its own library's exception of that name (ml_base has one)."""
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
@@ -102,15 +102,11 @@ class PredictProcedure:
 
     def _predict(self, rows: list[Any]) -> list[bytes]:
         """The events with the outputs of those rows."""
-        metrics = self._metrics
-        metrics.in_progress.inc(len(rows))
-        try:
-            outputs = self._outputs(rows)
-        finally:
-            metrics.in_progress.dec(len(rows))
+        self._metrics.begin(len(rows))
+        outputs = self._outputs(rows)
         pack = msgpack.Packer(default=_plain).pack
         replies: list[bytes] = []
-        failed: Counter[str] = Counter()
+        outcomes: Counter[str] = Counter()
         for output in outputs:
             wrong = output if isinstance(output, BaseException) else None
             if wrong is None:
@@ -119,12 +115,11 @@ class PredictProcedure:
                 except Exception as error:  # what msgpack cannot carry, or is too large
                     wrong = error
             if wrong is not None:
-                outcome = "invalid_input" if type(wrong).__name__ == INVALID_INPUT else "error"
-                failed[outcome] += 1
+                outcome = INVALID_INPUT if type(wrong).__name__ == VALIDATION_EXCEPTION else ERROR
+                outcomes[outcome] += 1
                 replies.append(self._error(wrong, outcome))
-        metrics.outcomes["ok"].inc(len(rows) - failed.total())
-        for outcome, count in failed.items():
-            metrics.outcomes[outcome].inc(count)
+        outcomes[OK] = len(rows) - outcomes.total()
+        self._metrics.end(outcomes)
         return replies
 
     def _outputs(self, rows: list[Any]) -> list[Any]:
@@ -148,14 +143,13 @@ class PredictProcedure:
         try:
             return function(argument)
         finally:
-            self._metrics.duration.observe(time.perf_counter() - started_s)
-            self._metrics.batch_size.observe(rows)
+            self._metrics.called(rows, time.perf_counter() - started_s)
 
     def _error(self, error: BaseException, outcome: str) -> bytes:
         name = type(error).__name__
         trace = _carried("".join(traceback.format_exception(error)))
         now_s = time.monotonic()
-        if outcome == "error" and now_s - self._logged_s >= 1.0:  # the metrics count them all
+        if outcome == ERROR and now_s - self._logged_s >= 1.0:  # the metrics count them all
             self._logged_s = now_s
             log.warning("%s raised %s\n%s", self.description.name, name, trace)
         return events.worker_error(name, _text(error), trace if self._expose_tracebacks else None)

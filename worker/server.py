@@ -194,7 +194,7 @@ class Server:
         self._registration.live = False
         self._registration = Registration(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
         self._welcome = self._may_be_known = False
-        self._metrics.connected.set(0)
+        self._metrics.connected = False
         self.state = STATE_DRAINING if self._stop_signals else STATE_CONNECTING
         if self._socket is not None:
             self._socket.close(linger=0)
@@ -288,7 +288,7 @@ class Server:
             if not self._welcome:
                 log.info("registered as %s", self._registration.id)
             self._welcome = True
-            self._metrics.connected.set(1)
+            self._metrics.connected = True
             self.state = STATE_READY
         elif kind == protocol.RESET:
             self._register_anew("told to by the broker")

@@ -23,6 +23,7 @@ ROWS = {
     5: ("a prediction hangs", "`DeadlineExceeded`; that worker is replaced; the others serve"),
     6: ("a prediction holds the interpreter's lock for 20 s", "it succeeds; nobody is given up"),
     7: ("a model raises, exits, returns what cannot be sent", "an error with its name; the worker stays"),
+    8: ("one row of a batch is invalid", "its caller alone gets the error"),
     9: ("a worker loads its models for a minute", "it is not ready, and says so; the others serve"),
     10: ("a worker dies at every start", "later and later starts; `/readyz` names its model; `NoWorkers`"),
     11: ("one worker is 20 times slower", "it gets less; the others' calls are as fast as before"),

@@ -1,0 +1,69 @@
+"""Measures this cluster beside what else could be run, and writes docs/performance.md's tables and plots.
+
+python -m scripts.bench                 what speaks ZeroRPC, and how cost grows
+python -m scripts.bench --peers         the other model servers as well
+"""
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from scripts.bench.compare import compare
+from scripts.bench.running import BenchError
+from scripts.bench.systems import REPOSITORY, of_echo, of_peers, of_zerorpc
+
+RESULTS = REPOSITORY / "docs" / "performance" / "results.json"
+
+
+def _machine() -> dict[str, str]:
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    return {
+        "cpu": model,
+        "cores": str(psutil.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    """Measure, and keep the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", action="store_true", help="measure the other model servers as well")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are shown (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--only", nargs="*", metavar="KEY", help="only these systems; the document stays as it is")
+    options = parser.parse_args()
+    systems = [*of_zerorpc(), *of_echo(), *(of_peers() if options.peers else [])]
+    if options.only is not None:
+        known = {system.key: system for system in systems}
+        if unknown := set(options.only) - set(known):
+            parser.error(f"--only {' '.join(sorted(unknown))}: there are {' '.join(known)}")
+        systems = [known[key] for key in options.only]
+    try:
+        points = compare(systems, options.rounds, options.seconds)
+    except BenchError as error:
+        sys.exit(f"error: {error}")
+    for point in points:
+        one = point.measured
+        print(
+            f"{point.title:32} {point.in_flight:4}  {one.calls_a_second:9,.0f} calls/s  p50 {one.p50_ms:8.3f} ms  "
+            f"p99 {one.p99_ms:8.3f} ms  {one.cpu_us:7.1f} us  {one.memory_mib:6.0f} MiB  {one.failed} failed"
+        )
+    if options.only is None:
+        RESULTS.parent.mkdir(exist_ok=True)
+        made = {"made": datetime.now(UTC).date().isoformat(), "machine": _machine()}
+        RESULTS.write_text(json.dumps({**made, "compare": [asdict(point) for point in points]}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

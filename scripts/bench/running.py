@@ -1,0 +1,211 @@
+"""A system under test while it runs: its processes, what they cost, and the load that is put on them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from scripts.bench.systems import HTTP, REPOSITORY, System
+
+START_S = 90.0
+"""How long a system may take until it answers, in seconds."""
+
+END_S = 10.0
+"""How long its processes may take to end, in seconds."""
+
+FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+ANSWER = {"species": "setosa"}
+
+_WRK_SCRIPT = REPOSITORY / "scripts" / "bench" / "services" / "post.lua"
+
+
+class BenchError(Exception):
+    """A measurement that could not be made; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One system under one load.
+
+    Attributes:
+        calls_a_second: that were answered rightly.
+        p50_ms, p99_ms: their latency.
+        cpu_us: CPU time that all processes of the server took for a call, in microseconds.
+        memory_mib: that they had at the end: their own pages, and their share of those that they share.
+        failed: calls that were not answered rightly.
+    """
+
+    calls_a_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float
+    memory_mib: float
+    failed: int
+
+
+class Running:
+    """The processes of a system."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        """Start them."""
+        self.system = system
+        self._logs = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        for i, process in enumerate(system.processes):
+            with (folder / f"{system.key}-{i}.log").open("wb") as log:
+                self._processes.append(
+                    subprocess.Popen(
+                        process.command,
+                        cwd=REPOSITORY,
+                        env={**_environment(), **process.environment},
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            BenchError: if one of its processes has ended, or it does not answer in time.
+        """
+        until_s = time.monotonic() + START_S
+        while not self._answers():
+            ended = [i for i, process in enumerate(self._processes) if process.poll() is not None]
+            if ended or time.monotonic() > until_s:
+                log = (self._logs / f"{self.system.key}-{ended[0] if ended else 0}.log").read_text()
+                raise BenchError(f"{self.system.title} does not answer:\n{log[-2000:]}")
+            time.sleep(0.2)
+        time.sleep(1.0)  # and its other workers
+
+    def _answers(self) -> bool:
+        if self.system.protocol == HTTP:
+            request = urllib.request.Request(self.system.address, json.dumps(FLOWER).encode(), _JSON)
+            try:
+                with urllib.request.urlopen(request, timeout=5) as response:
+                    answer = json.loads(response.read())
+            except (OSError, urllib.error.URLError):
+                return False
+            if answer != ANSWER:
+                raise BenchError(f"{self.system.title} answers {answer}")
+            return True
+        try:
+            self._load(1, 1, 0.1)
+        except BenchError:
+            return False
+        return True
+
+    def measure(self, in_flight: int, seconds: float, connections: int | None = None, data: Any = FLOWER) -> Measured:
+        """Keep so many calls in flight for so long."""
+        self._load(in_flight, connections, 1.0, data)
+        before_s = self._cpu_s()
+        calls_a_second, p50_ms, p99_ms, calls, failed = self._load(in_flight, connections, seconds, data)
+        cpu_us = (self._cpu_s() - before_s) / max(calls, 1) * 1e6
+        return Measured(calls_a_second, p50_ms, p99_ms, cpu_us, self._memory_mib(), failed)
+
+    def _load(
+        self, in_flight: int, connections: int | None, seconds: float, data: Any = FLOWER
+    ) -> tuple[float, float, float, int, int]:
+        if self.system.protocol == HTTP:
+            return _wrk(self.system.address, in_flight, seconds)
+        return _load(self.system, in_flight, connections, seconds, data)
+
+    def _all(self) -> Iterator[psutil.Process]:
+        for process in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                parent = psutil.Process(process.pid)
+                yield parent
+                yield from parent.children(recursive=True)
+
+    def cpu_s_of_each(self) -> list[float]:
+        """The CPU time that each of its programs has taken so far, with its children, in seconds."""
+        taken = []
+        for process in self._processes:
+            parent = psutil.Process(process.pid)
+            times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
+            taken.append(sum(one.user + one.system for one in times))
+        return taken
+
+    def _cpu_s(self) -> float:
+        times = [process.cpu_times() for process in self._all()]
+        return sum(one.user + one.system for one in times)
+
+    def _memory_mib(self) -> float:
+        taken = 0
+        for process in self._all():
+            with suppress(psutil.NoSuchProcess):
+                taken += process.memory_full_info().pss
+        return taken / 2**20
+
+    def end(self) -> None:
+        """Stop all processes."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for process in self._processes:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+            until_s = time.monotonic() + END_S
+            for process in self._processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, until_s - time.monotonic()))
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
+
+
+def _load(
+    system: System, in_flight: int, connections: int | None, seconds: float, data: Any
+) -> tuple[float, float, float, int, int]:
+    options = ["--in-flight", str(in_flight), "--seconds", str(seconds), "--warm-up", "0", "--json"]
+    options += ["--procedure", system.procedure, "--data", json.dumps(data)]
+    if connections is not None:
+        options += ["--connections", str(connections)]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        raise BenchError(f"{system.title}: {done.stderr.strip()}")
+    result = json.loads(done.stdout)
+    failed = result["calls"] - result["outcomes"].get("OK", 0)
+    latency = result["latency_ms"]
+    return result["calls_a_second"], latency["p50"], latency["p99"], result["calls"], failed
+
+
+def _wrk(url: str, in_flight: int, seconds: float) -> tuple[float, float, float, int, int]:
+    threads = str(min(2, in_flight))
+    command = ["wrk", "-t", threads, "-c", str(in_flight), "-d", f"{max(1, round(seconds))}s", "--latency"]
+    done = subprocess.run([*command, "-s", str(_WRK_SCRIPT), url], capture_output=True, text=True, check=False)
+    found = re.search(r"RESULT (\{.*\})", done.stdout)
+    if found is None:
+        raise BenchError(f"wrk: {done.stdout}{done.stderr}")
+    result = json.loads(found.group(1))
+    calls, failed, took_s = result["calls"], result["failed"], result["us"] / 1e6
+    return (calls - failed) / took_s, result["p50_us"] / 1000, result["p99_us"] / 1000, calls, failed
+
+
+@contextmanager
+def running(system: System) -> Iterator[Running]:
+    """A system that answers, and is stopped in the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Running(system, Path(folder))
+        try:
+            made.wait()
+            yield made
+        finally:
+            made.end()

@@ -1,0 +1,12 @@
+-- What wrk sends to a model server, and how it reports: one line of JSON after RESULT. It looks at the status of each
+-- answer only, because to look at the body as well would slow it down.
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+
+function done(summary, latency, requests)
+    local errors = summary.errors
+    local failed = errors.connect + errors.read + errors.write + errors.timeout + errors.status
+    io.write(string.format('RESULT {"calls": %d, "failed": %d, "us": %d, "p50_us": %d, "p99_us": %d}\n',
+        summary.requests, failed, summary.duration, latency:percentile(50), latency:percentile(99)))
+end
