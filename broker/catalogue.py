@@ -97,7 +97,7 @@ class Service:
             kept: not this one.
         """
         for alike in reversed(self._by_room[1:]):
-            some = [hosting for hosting in islice(alike, _ALIKE) if hosting is not kept]
+            some = [hosting for hosting in islice(reversed(alike), _ALIKE) if hosting is not kept]
             if some:
                 return min(some, key=_work) if len(some) > 1 else some[0]
         return None

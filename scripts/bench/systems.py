@@ -18,7 +18,7 @@ ZERORPC = "zerorpc"
 HTTP = "http"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Process:
     """A program of a system: its command, and what its environment has beside the usual."""
 
@@ -26,7 +26,7 @@ class Process:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class System:
     """One of the systems under test.
 

@@ -106,7 +106,7 @@ def call_event(number: int, procedure: str, argument: Any) -> bytes:
 
 @pytest.mark.fault(21)
 @pytest.mark.parametrize(("size", "calls"), [(1_000_000, 600), (20_000, 12_000)])
-def test_a_client_that_never_reads_is_dropped_when_its_buffer_is_full(
+def test_a_client_that_never_reads_is_dropped(
     tmp_path: Path, figure: Figure, size: int, calls: int
 ) -> None:
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
@@ -123,7 +123,8 @@ def test_a_client_that_never_reads_is_dropped_when_its_buffer_is_full(
                     for _ in range(10):
                         dealer.send_multipart([b"", call_event(sent, "echo_predict", argument)])
                         sent += 1
-                return total(made.http, "zerorpc_broker_clients_dropped_total", reason="stalled") >= 1
+                # Its buffer is full, or, where that takes longer, its kernel has taken no byte for 8 s.
+                return total(made.http, "zerorpc_broker_clients_dropped_total") >= 1
 
             wait_until(send_more, 60, "it is dropped")
             grown_bytes = made.memory_bytes() - before_bytes
