@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from broker.counters import OUTCOMES, SECONDS, UNKNOWN_METHOD, from_zero
 from broker.queue import CallQueue
+from cluster import events
 from cluster.histogram import Histogram
 from cluster.protocol import ModelDescription, WorkerDescription
 
@@ -26,22 +27,28 @@ class Procedure:
     Attributes:
         name, doc, args: as introspection shows them.
         service: the model whose workers answer it; None if the broker answers it itself.
+        args_head: with which byte as many arguments begin.
         waiting: how many calls of it are in the service's queue.
         outcomes: how many calls of it ended how.
         duration, queue_wait: of calls that were queued; the first until their end, the second until a worker had them.
     """
 
-    __slots__ = ("args", "doc", "duration", "name", "outcomes", "queue_wait", "service", "waiting")
+    __slots__ = ("args", "args_head", "doc", "duration", "name", "outcomes", "queue_wait", "service", "waiting")
 
     def __init__(self, name: str, doc: str, args: Iterable[str], service: Service | None = None) -> None:
         self.name = name
-        self.doc = doc
-        self.args = list(args)
+        self.describe(doc, args)
         self.service = service
         self.waiting = 0
         self.outcomes = from_zero(*OUTCOMES) if service is not None else Counter[str]()
         self.duration = Histogram(SECONDS)
         self.queue_wait = Histogram(SECONDS)
+
+    def describe(self, doc: str, args: Iterable[str]) -> None:
+        """What introspection shows, and how many arguments are taken."""
+        self.doc = doc
+        self.args = list(args)
+        self.args_head = events.array_head(len(self.args))
 
 
 class Service:
@@ -65,7 +72,7 @@ class Service:
         self.free = 0
         self.unserved_since_s: float | None = now_s
         self.gathering_since_s: float | None = None
-        self._by_room: list[dict[Hosting, None]] = []  # at [n] those with room for n batches, the longest unasked first
+        self._by_room: list[dict[Hosting, None]] = []  # at [n] those with room for n batches, the last changed last
 
     def offer(self, hosting: Hosting) -> None:
         """A worker can be given work."""
@@ -91,7 +98,10 @@ class Service:
             self.free += change
 
     def roomiest(self, kept: Hosting | None = None) -> Hosting | None:
-        """The hosting with the most room; among equals one whose worker does little, and that was not asked for long.
+        """The hosting with the most room; among equals the one whose worker does least, then that changed last.
+
+        A worker that has just answered has warm caches. One that has not been asked for a while answers a call that
+        comes alone a tenth later.
 
         Args:
             kept: not this one.
@@ -237,7 +247,7 @@ class Catalogue:
                 service = self.services[described.model]
                 self.procedures[described.name] = Procedure(described.name, described.doc, described.args, service)
             else:
-                known.doc, known.args = described.doc, list(described.args)
+                known.describe(described.doc, described.args)
         return worker
 
     def drain(self, worker: Worker, now_s: float) -> None:

@@ -133,10 +133,15 @@ class Conversations:
         return self._clients.get(identity)
 
     def open(
-        self, identity: bytes, first: ClientEvent, procedure: Procedure, event: bytes, now_s: float
+        self,
+        identity: bytes,
+        client: Client | None,
+        first: ClientEvent,
+        procedure: Procedure,
+        event: bytes,
+        now_s: float,
     ) -> Conversation:
-        """Begin a conversation."""
-        client = self._clients.get(identity)
+        """Begin a conversation; `client` is who has that identity, None if it has nothing open so far."""
         if client is None:
             client = self._clients[identity] = Client(identity)
         self._last_number += 1

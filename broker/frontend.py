@@ -58,7 +58,7 @@ class Frontend:
         elif client is not None and event.message_id in client.open:
             self._counters.bad_frames["duplicate_message_id"] += 1
         else:
-            self._first_event(identity, event, payload, now_s)
+            self._first_event(identity, client, event, payload, now_s)
 
     def client_lost(self, identity: bytes, reason: str, now_s: float) -> None:
         """Drop what a client has open that cannot be reached."""
@@ -90,9 +90,11 @@ class Frontend:
 
     # -- the first event of a conversation ------------------------------------------------------------------------
 
-    def _first_event(self, identity: bytes, event: ClientEvent, payload: bytes, now_s: float) -> None:
+    def _first_event(
+        self, identity: bytes, client: Client | None, event: ClientEvent, payload: bytes, now_s: float
+    ) -> None:
         procedure = self._catalogue.procedures.get(event.name) if event.name is not None else None
-        refusal = self._refusal(identity, event, procedure, payload, now_s)
+        refusal = self._refusal(client, event, procedure, payload, now_s)
         if refusal is not None:
             outcome, name, text = refusal
             body = events.error_body(event.version, name, text)
@@ -102,11 +104,11 @@ class Frontend:
         if procedure.service is None:
             self._answer_itself(identity, event, procedure, payload)
         else:
-            conversation = self._conversations.open(identity, event, procedure, payload, now_s)
+            conversation = self._conversations.open(identity, client, event, procedure, payload, now_s)
             self._dispatcher.enqueue(conversation, procedure.service, now_s)
 
     def _refusal(
-        self, identity: bytes, event: ClientEvent, procedure: Procedure | None, payload: bytes, now_s: float
+        self, client: Client | None, event: ClientEvent, procedure: Procedure | None, payload: bytes, now_s: float
     ) -> tuple[str, str, str] | None:
         """Why a call is not even tried, as (outcome, name of the error, text); None if it is."""
         if len(payload) > self._max_message_bytes:
@@ -120,17 +122,20 @@ class Frontend:
         if self._dispatcher.draining:
             text = "the broker is shutting down and takes no new calls; call again in a few seconds"
             return counters.DRAINING, "Draining", text
-        count = events.argument_count(payload, event.args_at)
-        if count != len(procedure.args):
-            return counters.BAD_REQUEST, "BadRequest", _wrong_arguments(procedure, count)
+        at = event.args_at
+        if payload[at : at + 1] != procedure.args_head:
+            count = events.argument_count(payload, at)
+            if count != len(procedure.args):
+                return counters.BAD_REQUEST, "BadRequest", _wrong_arguments(procedure, count)
         if event.timeout_s == 0:
             text = f"the header's {events.TIMEOUT} should be a positive number of seconds"
             return counters.BAD_REQUEST, "BadRequest", text
-        if procedure.service is None:
+        service = procedure.service
+        if service is None:
             return None
-        if self._dispatcher.is_unserved(procedure.service, now_s):
-            return counters.NO_WORKERS, "NoWorkers", self._dispatcher.no_workers_text(procedure.service)
-        busy = self._dispatcher.busy_text(procedure.service, self._conversations.client(identity), len(payload))
+        if service.unserved_since_s is not None and self._dispatcher.is_unserved(service, now_s):
+            return counters.NO_WORKERS, "NoWorkers", self._dispatcher.no_workers_text(service)
+        busy = self._dispatcher.busy_text(service, client, len(payload))
         return (counters.BUSY, "ServerBusy", busy) if busy is not None else None
 
     def _answer_itself(self, identity: bytes, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:

@@ -71,14 +71,16 @@ class CallQueue:
 
     def pop(self) -> Conversation:
         """Take the next of the others: the oldest of the client whose turn it is, which then comes after all others."""
-        client, lane = next(iter(self._lanes.items()))
+        lanes = self._lanes
+        client = next(iter(lanes))
+        lane = lanes[client]
         conversation = lane.calls.popleft()
         size = len(conversation.event)
         lane.bytes -= size
-        if lane.calls:
-            self._lanes.move_to_end(client)
-        else:
-            del self._lanes[client]
+        if not lane.calls:
+            del lanes[client]
+        elif len(lanes) > 1:
+            lanes.move_to_end(client)
         self.calls -= 1
         self.bytes -= size
         return conversation

@@ -183,6 +183,11 @@ def _pack_id(value: object) -> bytes:
     return packed
 
 
+def array_head(length: int) -> bytes:
+    """The first byte of an array of that length, as msgpack writes it; none if it is longer than 15."""
+    return bytes([0x90 | length]) if length < 16 else b""
+
+
 def argument_count(payload: bytes, args_at: int) -> int | None:
     """How many arguments an event declares; None if they are no array, or more than its bytes could hold."""
     first = payload[args_at] if args_at < len(payload) else 0xC1

@@ -106,9 +106,7 @@ def call_event(number: int, procedure: str, argument: Any) -> bytes:
 
 @pytest.mark.fault(21)
 @pytest.mark.parametrize(("size", "calls"), [(1_000_000, 600), (20_000, 12_000)])
-def test_a_client_that_never_reads_is_dropped(
-    tmp_path: Path, figure: Figure, size: int, calls: int
-) -> None:
+def test_a_client_that_never_reads_is_dropped(tmp_path: Path, figure: Figure, size: int, calls: int) -> None:
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
         other = made.load("echo_predict", in_flight=1)
         before_bytes = made.memory_bytes()

@@ -204,8 +204,8 @@ MUTANTS = (
     Mutant(
         "an empty lane stays",
         "queue.py",
-        "        else:\n            del self._lanes[client]\n",
-        "",
+        "            del lanes[client]\n",
+        "            pass\n",
     ),
     Mutant(
         "a conversation is not forgotten",
