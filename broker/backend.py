@@ -178,14 +178,20 @@ class Backend:
         if name == events.STREAM:
             conversation.streamed = True
         else:
-            self._dispatcher.release(conversation)
+            self._release(conversation)
             self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
 
     def _late(self, conversation: Conversation, event: Buffer) -> None:
         """The client has been told already, or will be when it has room, that its call took too long."""
         self._counters.late_replies += 1
         if events.event_name(event) != events.STREAM:
-            self._dispatcher.release(conversation)
+            self._release(conversation)
+
+    def _release(self, conversation: Conversation) -> None:
+        """The conversation's worker has answered it."""
+        service = self._catalogue.release(conversation)
+        if service is not None:
+            self._dispatcher.has_room(service)
 
 
 def _outcome(conversation: Conversation, kind: Buffer, name: str) -> str:

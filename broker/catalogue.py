@@ -28,18 +28,16 @@ class Procedure:
         name, doc, args: as introspection shows them.
         service: the model whose workers answer it; None if the broker answers it itself.
         args_head: with which byte as many arguments begin.
-        waiting: how many calls of it are in the service's queue.
         outcomes: how many calls of it ended how.
         duration, queue_wait: of calls that were queued; the first until their end, the second until a worker had them.
     """
 
-    __slots__ = ("args", "args_head", "doc", "duration", "name", "outcomes", "queue_wait", "service", "waiting")
+    __slots__ = ("args", "args_head", "doc", "duration", "name", "outcomes", "queue_wait", "service")
 
     def __init__(self, name: str, doc: str, args: Iterable[str], service: Service | None = None) -> None:
         self.name = name
         self.describe(doc, args)
         self.service = service
-        self.waiting = 0
         self.outcomes = from_zero(*OUTCOMES) if service is not None else Counter[str]()
         self.duration = Histogram(SECONDS)
         self.queue_wait = Histogram(SECONDS)
@@ -273,24 +271,20 @@ class Catalogue:
         self.drain(worker, now_s)
         del self.workers[worker.identity]
 
-    def take(self, hosting: Hosting, calls: list[Conversation], room: int) -> None:
-        """Give the hosting's worker those calls as a batch: from now on they are in flight, and take room."""
-        worker = hosting.worker
+    def take(self, hosting: Hosting, room: int, calls: int) -> Batch:
+        """Take room for a batch of so many calls."""
         hosting.service.change_room(hosting, -room)
-        batch = Batch(hosting, room, len(calls))
-        in_flight = worker.in_flight
-        for conversation in calls:
-            conversation.batch = batch
-            in_flight[conversation.number] = conversation
-        worker.dispatched += len(calls)
+        hosting.worker.dispatched += calls
+        return Batch(hosting, room, calls)
 
-    def release(self, conversation: Conversation) -> bool:
-        """The worker has answered that call; return whether that was the last of its batch, whose room is free now."""
+    def release(self, conversation: Conversation) -> Service | None:
+        """The worker has answered that call; return the service that has more room now, because its batch is done."""
         batch = conversation.batch
         assert batch is not None
         del batch.hosting.worker.in_flight[conversation.number]
         batch.unanswered -= 1
         if batch.unanswered:
-            return False
-        batch.hosting.service.change_room(batch.hosting, batch.room)
-        return True
+            return None
+        service = batch.hosting.service
+        service.change_room(batch.hosting, batch.room)
+        return service

@@ -116,21 +116,21 @@ class Conversation:
 
 
 class Conversations:
-    """The table of all conversations whose client waits."""
+    """The table of all conversations whose client waits.
+
+    Attributes:
+        clients: who has something open, by ZeroMQ's name for the connection.
+    """
 
     def __init__(self, outbox: Outbox, counters: Counters) -> None:
         self._outbox = outbox
         self._counters = counters
-        self._clients: dict[bytes, Client] = {}
+        self.clients: dict[bytes, Client] = {}
         self._open: dict[bytes, Conversation] = {}  # by number, and so the oldest first
         self._last_number = 0
 
     def __len__(self) -> int:
         return len(self._open)
-
-    def client(self, identity: bytes) -> Client | None:
-        """The client of that connection; None if it has nothing open."""
-        return self._clients.get(identity)
 
     def open(
         self,
@@ -143,7 +143,7 @@ class Conversations:
     ) -> Conversation:
         """Begin a conversation; `client` is who has that identity, None if it has nothing open so far."""
         if client is None:
-            client = self._clients[identity] = Client(identity)
+            client = self.clients[identity] = Client(identity)
         self._last_number += 1
         number = self._last_number.to_bytes(protocol.NUMBER_BYTES, "big")
         conversation = Conversation(number, client, first, procedure, event, now_s)
@@ -229,7 +229,7 @@ class Conversations:
         del self._open[conversation.number]
         del client.open[conversation.message_id]
         if not client.open:
-            del self._clients[client.identity]
+            del self.clients[client.identity]
 
     def answer(
         self, identity: bytes, first: ClientEvent, procedure: Procedure | None, outcome: str, body: bytes

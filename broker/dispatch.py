@@ -96,7 +96,6 @@ class Dispatcher:
     def enqueue(self, conversation: Conversation, service: Service, now_s: float) -> None:
         """Let a new conversation wait for its turn."""
         conversation.deadline_s = min(conversation.asked_until_s, now_s + self._limits.queue_timeout_s)
-        conversation.procedure.waiting += 1
         service.queue.append(conversation)
         self._dirty[service] = None
 
@@ -105,19 +104,12 @@ class Dispatcher:
         service = conversation.procedure.service
         assert service is not None
         service.queue.remove(conversation)
-        conversation.procedure.waiting -= 1
         if conversation.deaths:
             self._dirty[service] = None  # a worker may have been kept free for it
 
     def has_room(self, service: Service) -> None:
         """Look at the service the next time work is given out."""
         self._dirty[service] = None
-
-    def release(self, conversation: Conversation) -> None:
-        """The conversation's worker has answered it."""
-        if self._catalogue.release(conversation):
-            assert conversation.batch is not None
-            self._dirty[conversation.batch.hosting.service] = None
 
     def give_out(self, now_s: float) -> float:
         """Give every service's waiting calls to its workers, as far as they have room.
@@ -159,7 +151,6 @@ class Dispatcher:
         size = 0
         while len(calls) < most and size < MAX_BATCH_BYTES and queue.calls > len(queue.again):
             conversation = queue.pop()
-            conversation.procedure.waiting -= 1
             if conversation.deadline_s <= now_s:
                 self._expire_waiting(conversation, now_s)
             else:
@@ -179,7 +170,6 @@ class Dispatcher:
             if hosting is None or hosting.free < hosting.capacity:
                 return hosting
             conversation = queue.pop_again()
-            conversation.procedure.waiting -= 1
             if conversation.deadline_s <= now_s:
                 self._expire_waiting(conversation, now_s)
             else:
@@ -187,18 +177,24 @@ class Dispatcher:
         return None
 
     def _give(self, calls: list[Conversation], hosting: Hosting, room: int, now_s: float) -> None:
-        identity = hosting.worker.identity
         until_s = now_s + hosting.service.model.timeout_s
+        batch = self._catalogue.take(hosting, room, len(calls))
+        identity, in_flight = hosting.worker.identity, hosting.worker.in_flight
+        pairs = []
+        announced = []
         for conversation in calls:
-            conversation.deadline_s = min(conversation.asked_until_s, until_s)
+            number, asked_until_s = conversation.number, conversation.asked_until_s
+            conversation.batch = batch
+            in_flight[number] = conversation
+            conversation.deadline_s = until_s if until_s < asked_until_s else asked_until_s
             if not conversation.deaths:
                 conversation.procedure.queue_wait.observe(now_s - conversation.arrived_s)
-        self._catalogue.take(hosting, calls, room)
-        self._outbox.to_worker(identity, *write_pairs(protocol.WORK, [(one.number, one.event) for one in calls]))
-        for conversation in calls:
+            pairs.append((number, conversation.event))
             if conversation.slots > 1:  # announced while it waited
-                frames = (protocol.MORE, conversation.number, (conversation.slots - 1).to_bytes(4, "big"))
-                self._outbox.to_worker(identity, *frames)
+                announced.append((number, conversation.slots - 1))
+        self._outbox.to_worker(identity, *write_pairs(protocol.WORK, pairs))
+        for number, slots in announced:
+            self._outbox.to_worker(identity, protocol.MORE, number, slots.to_bytes(4, "big"))
 
     def drop_worker(self, worker: Worker, reason: str | None, now_s: float) -> None:
         """Forget a worker, and see to the calls that it had; `reason` is None if it left in good order."""
@@ -225,7 +221,6 @@ class Dispatcher:
             self._counters.retries += 1
             conversation.batch = None
             conversation.deadline_s = min(conversation.asked_until_s, now_s + self._limits.queue_timeout_s)
-            conversation.procedure.waiting += 1
             service.queue.put_first(conversation)
             self._dirty[service] = None
         else:
@@ -241,7 +236,6 @@ class Dispatcher:
     def _refuse_queue(self, service: Service, now_s: float) -> None:
         while service.queue:
             conversation = service.queue.pop_again() if service.queue.again else service.queue.pop()
-            conversation.procedure.waiting -= 1
             if conversation.deaths:
                 text = "the worker died during the call, which may have been executed, and no other has come"
                 self._conversations.fail(conversation, "WorkerLost", text, counters.WORKER_LOST, now_s)

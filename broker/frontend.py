@@ -52,7 +52,7 @@ class Frontend:
         except events.BadFrameError as bad:
             self._counters.bad_frames[bad.reason] += 1
             return
-        client = self._conversations.client(identity)
+        client = self._conversations.clients.get(identity)
         if event.response_to is not None:
             self._later_event(client, event, payload, now_s)
         elif client is not None and event.message_id in client.open:
@@ -62,7 +62,7 @@ class Frontend:
 
     def client_lost(self, identity: bytes, reason: str, now_s: float) -> None:
         """Drop what a client has open that cannot be reached."""
-        client = self._conversations.client(identity)
+        client = self._conversations.clients.get(identity)
         if client is None:
             return  # it had nothing open, or is known to have gone
         self._counters.clients_dropped[reason] += 1

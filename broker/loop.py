@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from math import ceil
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import zmq
 import zmq.backend
@@ -160,9 +160,9 @@ class Loop:
             # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
             # The backend before the frontend: answers make room for what the frontend brings.
             if self._backend in ready:
-                self._receive(self._backend, self._core.worker_message)
+                self._receive_from_workers()
             if self._frontend in ready:
-                self._receive(self._frontend, self._core.client_message)
+                self._receive_from_clients()
             now_s = self._clock()
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s
@@ -201,27 +201,47 @@ class Loop:
         again_s = self._core.again_s
         return POLL_MS if again_s == _NEVER_S else max(0, min(POLL_MS, ceil(1000 * (again_s - self._clock()))))
 
-    def _receive(self, router: zmq.Socket[bytes], handle: Callable[[bytes, list[Any], float], None]) -> None:
+    def _receive_from_clients(self) -> None:
         now_s = self._clock()
+        router, core = self._frontend, self._core
         for _ in range(BURST):
             try:
                 identity = receive_frame(router, NOBLOCK)
             except zmq.Again:
                 return
-            frames: list[Buffer] = []
-            more = True
-            while more:
+            frame = receive_frame(router, NOBLOCK, False)
+            frames = [frame.bytes]
+            while frame.more:
                 frame = receive_frame(router, NOBLOCK, False)
-                more = frame.more
-                # What a worker answers is copied into the event for the client, and only then.
-                is_copied = frames and router is self._backend and len(frame) >= LARGE_BYTES
-                frames.append(frame.buffer if is_copied else frame.bytes)
+                frames.append(frame.bytes)
             try:
-                handle(identity, frames, now_s)
+                core.client_message(identity, frames, now_s)
             except Exception:
-                # A message that nobody foresaw must not end every other conversation.
-                self._core.counters.bad_frames["internal"] += 1
-                log.exception("a message of %r was dropped", identity)
+                self._unforeseen(identity)
+
+    def _receive_from_workers(self) -> None:
+        now_s = self._clock()
+        router, core = self._backend, self._core
+        for _ in range(BURST):
+            try:
+                identity = receive_frame(router, NOBLOCK)
+            except zmq.Again:
+                return
+            frame = receive_frame(router, NOBLOCK, False)
+            frames: list[Buffer] = [frame.bytes]
+            while frame.more:
+                frame = receive_frame(router, NOBLOCK, False)
+                # A large answer is copied into the event for the client, and only then.
+                frames.append(frame.buffer if len(frame) >= LARGE_BYTES else frame.bytes)
+            try:
+                core.worker_message(identity, frames, now_s)
+            except Exception:
+                self._unforeseen(identity)
+
+    def _unforeseen(self, identity: bytes) -> None:
+        """A message that nobody foresaw must not end every other conversation. For an exception handler."""
+        self._core.counters.bad_frames["internal"] += 1
+        log.exception("a message of %r was dropped", identity)
 
     def _send(self, now_s: float) -> None:
         to_clients, to_workers = self._core.take_sends(now_s)
@@ -229,11 +249,27 @@ class Loop:
             for to_worker in to_workers:
                 if not self._try_send_to_worker(to_worker):
                     self._core.worker_lost(to_worker[0], now_s)
-            for to_client in to_clients:
-                reason = self._try_send_to_client(to_client)
-                if reason is not None:
-                    self._core.client_lost(to_client[0], reason, now_s)
+            self._send_to_clients(to_clients, now_s)
             to_clients, to_workers = self._core.take_sends(now_s)
+
+    def _send_to_clients(self, to_clients: list[ToClient], now_s: float) -> None:
+        router = self._frontend
+        for identity, event in to_clients:
+            is_counted = len(event) >= backlog.SMALLEST_COUNTED_BYTES
+            if is_counted and not self._backlog.has_room(identity, len(event)):
+                self._core.client_lost(identity, counters.STALLED, now_s)
+                continue
+            try:
+                send_frame(router, identity, NOBLOCK_MORE)
+            except zmq.ZMQError as error:
+                self._core.client_lost(identity, _why(error), now_s)
+                continue
+            # Where the first frame could be sent, the others can.
+            send_frame(router, _DELIMITER, NOBLOCK_MORE)
+            if is_counted:
+                self._backlog.add(identity, len(event), send_frame(router, event, NOBLOCK, False, True))
+            else:
+                send_frame(router, event, NOBLOCK)
 
     def _try_send_to_worker(self, send: ToWorker) -> bool:
         identity, frames = send
@@ -249,28 +285,6 @@ class Loop:
             _send_frame(router, frame, NOBLOCK_MORE)
         _send_frame(router, frames[-1], NOBLOCK)
         return True
-
-    def _try_send_to_client(self, send: ToClient) -> str | None:
-        """Send, and return why that failed, as `counters` names it."""
-        identity, event = send
-        router = self._frontend
-        is_counted = len(event) >= backlog.SMALLEST_COUNTED_BYTES
-        if is_counted and not self._backlog.has_room(identity, len(event)):
-            return counters.STALLED
-        try:
-            send_frame(router, identity, NOBLOCK_MORE)
-        except zmq.ZMQError as error:
-            if error.errno == errno.EHOSTUNREACH:
-                return counters.UNREACHABLE
-            if error.errno == errno.EAGAIN:
-                return counters.STALLED
-            raise
-        send_frame(router, _DELIMITER, NOBLOCK_MORE)
-        if is_counted:
-            self._backlog.add(identity, len(event), send_frame(router, event, NOBLOCK, False, True))
-        else:
-            send_frame(router, event, NOBLOCK)
-        return None
 
     def _answer_questions(self) -> None:
         self._waker.clear()
@@ -290,6 +304,15 @@ class Loop:
             log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(+reasons))
             self._logged_bad_frames = reasons.total()
             self._logged_bad_frames_s = now_s
+
+
+def _why(error: zmq.ZMQError) -> str:
+    """Why a send to a client failed, as `counters` names it; another error than those is raised on."""
+    if error.errno == errno.EHOSTUNREACH:
+        return counters.UNREACHABLE
+    if error.errno == errno.EAGAIN:
+        return counters.STALLED
+    raise error
 
 
 def _send_frame(router: zmq.Socket[bytes], frame: bytes, flags: int) -> None:

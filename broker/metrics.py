@@ -58,13 +58,14 @@ def _by_method(core: Core) -> list[Metric]:
         "zerorpc_broker_queue_wait_seconds", "From a call's arrival to the worker.", labels=["method"]
     )
     queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait for room.", labels=["method"])
+    waiting = Counter(one.procedure for service in core.catalogue.services.values() for one in service.queue)
     for procedure in core.catalogue.procedures.values():
         for outcome, count in procedure.outcomes.items():
             requests.add_metric([procedure.name, outcome], count)
         if procedure.service is not None:
             duration.add_metric([procedure.name], procedure.duration.cumulative(), procedure.duration.sum)
             queue_wait.add_metric([procedure.name], procedure.queue_wait.cumulative(), procedure.queue_wait.sum)
-            queue_depth.add_metric([procedure.name], procedure.waiting)
+            queue_depth.add_metric([procedure.name], waiting[procedure])
     for outcome, count in core.counters.unknown_method.items():
         requests.add_metric([UNKNOWN_METHOD, outcome], count)
     return [requests, duration, queue_wait, queue_depth]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class CallQueue:
 
     def __len__(self) -> int:
         return self.calls
+
+    def __iter__(self) -> Iterator[Conversation]:
+        """All that wait, in no particular order."""
+        yield from self.again
+        for lane in self._lanes.values():
+            yield from lane.calls
 
     def share(self, client: Client | None) -> tuple[int, int]:
         """How many calls and bytes of one client wait."""

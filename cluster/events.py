@@ -275,7 +275,7 @@ def readdressed(event: Buffer, message_id: bytes, version: int, own_id: bytes) -
     """A worker's event for a client; what its header holds beside the address is kept (zerorpc's context hooks).
 
     Args:
-        event: as the worker sent it; copied once.
+        event: as the worker sent it; a view of a large one is copied once.
         message_id: of the call, the client's own, as msgpack bytes.
         version: the client's protocol version.
         own_id: 8 bytes, sent as the `message_id` of the reply.
@@ -286,13 +286,13 @@ def readdressed(event: Buffer, message_id: bytes, version: int, own_id: bytes) -
     if version < 2:
         return _for_version_1(event, message_id, own_id)
     if event[:2] == _EMPTY_HEADER:
-        return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, memoryview(event)[2:]))
+        return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, event[2:]))
     header, body_at = _read_header(event)
     extra = {key: value for key, value in header.items() if key not in _OWN_HEADER_KEYS}
     array_head, map_head = b"\x93", msgpack.Packer().pack_map_header(3 + len(extra))
     fields = b"".join(pack(key) + pack(value) for key, value in extra.items())
     address = _REPLY_HEAD[2:] + message_id + _REPLY_VERSION + own_id
-    return b"".join((array_head, map_head, address, fields, memoryview(event)[body_at:]))
+    return b"".join((array_head, map_head, address, fields, event[body_at:]))
 
 
 def _for_version_1(event: Buffer, message_id: bytes, own_id: bytes) -> bytes:

@@ -16,7 +16,7 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     waiting: set[bytes] = set()
     for service in core.catalogue.services.values():
         queue = service.queue
-        calls = [*queue.again, *(call for lane in queue._lanes.values() for call in lane.calls)]
+        calls = list(queue)
         assert len(calls) == queue.calls <= limits.queue_calls + len(queue.again) + 1
         assert sum(len(call.event) for call in calls) == queue.bytes
         assert not has_needless_wait(service), "calls wait beside free room"
@@ -30,7 +30,6 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
         for call in calls:
             assert call.number not in waiting, "a call waits twice"
             waiting.add(call.number)
-    assert sum(procedure.waiting for procedure in core.catalogue.procedures.values()) == len(waiting)
 
     with_workers: set[bytes] = set()
     for identity, worker in core.catalogue.workers.items():
@@ -51,7 +50,7 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
             assert number not in with_workers, "two workers have a call"
             with_workers.add(number)
 
-    clients = core.conversations._clients
+    clients = core.conversations.clients
     assert sum(len(client.open) for client in clients.values()) == len(core.conversations)
     late_s = EXPIRE_INTERVAL_S + 0.5
     for number, call in core.conversations._open.items():

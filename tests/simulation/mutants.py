@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant(
         "an answered batch frees no room",
         "catalogue.py",
-        "        batch.hosting.service.change_room(batch.hosting, batch.room)\n",
+        "        service.change_room(batch.hosting, batch.room)\n",
         "",
     ),
     Mutant(
@@ -88,8 +88,8 @@ MUTANTS = (
     ),
     Mutant(
         "a given call is not marked in flight",
-        "catalogue.py",
-        "            in_flight[conversation.number] = conversation\n",
+        "dispatch.py",
+        "            in_flight[number] = conversation\n",
         "",
     ),
     Mutant(
@@ -174,8 +174,8 @@ MUTANTS = (
     Mutant(
         "free room is not looked at",
         "dispatch.py",
-        "            self._dirty[conversation.batch.hosting.service] = None\n",
-        "",
+        "        self._dirty[service] = None\n\n    def give_out",
+        "        pass\n\n    def give_out",
     ),
     Mutant(
         "nothing expires",
@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "a client is not forgotten",
         "conversation.py",
-        "            del self._clients[client.identity]\n",
+        "            del self.clients[client.identity]\n",
         "",
     ),
     Mutant(
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "a late answer frees no room",
         "backend.py",
-        "        if events.event_name(event) != events.STREAM:\n            self._dispatcher.release(conversation)\n",
+        "        if events.event_name(event) != events.STREAM:\n            self._release(conversation)\n",
         "",
     ),
     Mutant(

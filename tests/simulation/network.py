@@ -230,7 +230,7 @@ class Network:
         core = self.broker.core
         self.broker.check()
         assert len(core.conversations) == 0
-        assert not core.conversations._clients
+        assert not core.conversations.clients
         assert all(not worker.in_flight for worker in core.catalogue.workers.values())
         assert len(core.catalogue.workers) == len(self.workers), "not every worker has come back"
 

@@ -189,7 +189,7 @@ class Client:
         now_s, patience_s = self._network.agenda.now_s, max(LEAST_PATIENCE_S, 4 * self._heartbeat_s)
         has_beaten = call.beat_s > call.made_s
         if has_beaten and now_s > max(call.beat_s, self.disturbed_until_s) + patience_s + 3:
-            client = self._network.broker.core.conversations.client(call.link.identity)
+            client = self._network.broker.core.conversations.clients.get(call.link.identity)
             assert client is None or msgpack.packb(message_id) not in client.open, "a given-up call is still there"
 
     def _later_event(self, message_id: bytes, call: Call, name: str, argument: int) -> None:

@@ -339,8 +339,6 @@ class Simulation:
             assert not has_needless_wait(service), "calls wait beside free room"
             assert service.free == sum(hosting.free for hosting in service.hostings)
             assert all(0 <= hosting.free <= hosting.capacity for hosting in service.hostings)
-        for procedure in core.catalogue.procedures.values():
-            assert procedure.waiting >= 0
         for identity, worker in core.catalogue.workers.items():
             peer = self.peers[identity]
             owed = {job.number for job in peer.jobs.values() if not job.ended}
@@ -351,7 +349,7 @@ class Simulation:
                 if not job.ended and not job.cancelled:
                     assert job.slots == job.call.room, "the worker does not know how much room its client has"
         for call in open_calls:
-            conversation = core.conversations.client(call.client)
+            conversation = core.conversations.clients.get(call.client)
             assert conversation is not None
             one = conversation.open[msgpack.packb(call.message_id)]
             is_told_late = one.deadline_s <= self._ticked_s - late_s

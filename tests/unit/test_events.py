@@ -186,4 +186,3 @@ def test_no_bytes_of_anyone_make_the_core_raise(steps: list[tuple[str, bytes, by
         given_work += [work.number for work in world.work_of(b"w1")]
         service = world.core.catalogue.services["m"]
         assert 0 <= service.free <= 2 * len(service.hostings)
-        assert all(procedure.waiting >= 0 for procedure in world.core.catalogue.procedures.values())

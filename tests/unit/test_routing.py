@@ -75,7 +75,7 @@ def test_a_worker_gets_no_more_than_it_has_room_for(world: World) -> None:
     for i in range(3):
         world.call(A, i)
     (work,) = world.work_of(W1)
-    assert world.core.catalogue.procedures["m_predict"].waiting == 2
+    assert len(world.core.catalogue.services["m"].queue) == 2
     world.answer(W1, work.number)
     (second,) = world.work_of(W1)
     assert second.event[0]["message_id"] == 1, "the one that waited longest is next"
