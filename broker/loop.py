@@ -42,16 +42,17 @@ CLIENT_BACKLOG = 4000
 """Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark). More than
 one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment."""
 
-CLIENT_UNREAD_MS = 8000
+CLIENT_UNREAD_MS = 7000
 """How long a client's kernel may confirm no byte of what is sent to it, in milliseconds; then its connection is closed
 (`TCP_USER_TIMEOUT`), what waits for it is freed, and the next heartbeat to one of its calls fails. Such a client is cut
 off, or does not read while its kernel's buffers are full."""
 
-CLIENT_HEARTBEAT_MS = 2000
+CLIENT_HEARTBEAT_MS = 20_000
 CLIENT_SILENCE_MS = 60_000
-"""ZeroMQ's own heartbeats on the frontend, in milliseconds, so that there is always something to confirm. Their answers
-are awaited with much patience: a client that computes while 1,000 messages wait for it reads no heartbeat, and one that
-sends 16 MiB over a slow line answers none before it has sent all of that."""
+"""ZeroMQ's own heartbeats on the frontend, in milliseconds, for clients that have nothing open and have gone without a
+word; the others get the heartbeats of their calls. Not often, because thousands of clients are no rarity. Their answers
+are awaited with patience: a client that computes while 1,000 messages wait for it reads no heartbeat, and one that sends
+16 MiB over a slow line answers none before it has sent all of that."""
 
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""

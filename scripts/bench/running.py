@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from scripts.bench.systems import HTTP, REPOSITORY, System
+from scripts.bench.systems import BROKER_HTTP, HTTP, REPOSITORY, System
 
 START_S = 90.0
 """How long a system may take until it answers, in seconds."""
@@ -44,6 +43,7 @@ class Measured:
         calls_a_second: that were answered rightly.
         p50_ms, p99_ms: their latency.
         cpu_us: CPU time that all processes of the server took for a call, in microseconds.
+        first_cpu_us: what its first program took of that: the broker or proxy, where there is one.
         memory_mib: that they had at the end: their own pages, and their share of those that they share.
         failed: calls that were not answered rightly.
     """
@@ -52,6 +52,7 @@ class Measured:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    first_cpu_us: float
     memory_mib: float
     failed: int
 
@@ -104,25 +105,30 @@ class Running:
                 raise BenchError(f"{self.system.title} answers {answer}")
             return True
         try:
-            self._load(1, 1, 0.1)
-        except BenchError:
+            if self.system.workers:
+                with urllib.request.urlopen(f"http://127.0.0.1:{BROKER_HTTP}/workers", timeout=5) as response:
+                    if len(json.loads(response.read())) < self.system.workers:
+                        return False
+            self._load(1, 0.1)
+        except (OSError, BenchError):
             return False
         return True
 
-    def measure(self, in_flight: int, seconds: float, connections: int | None = None, data: Any = FLOWER) -> Measured:
-        """Keep so many calls in flight for so long."""
-        self._load(in_flight, connections, 1.0, data)
-        before_s = self._cpu_s()
-        calls_a_second, p50_ms, p99_ms, calls, failed = self._load(in_flight, connections, seconds, data)
-        cpu_us = (self._cpu_s() - before_s) / max(calls, 1) * 1e6
-        return Measured(calls_a_second, p50_ms, p99_ms, cpu_us, self._memory_mib(), failed)
+    def measure(self, in_flight: int, seconds: float, *options: str) -> Measured:
+        """Keep so many calls in flight for so long; the options are those of scripts/load.py."""
+        self._load(in_flight, 1.0, *options)
+        before_s = self.cpu_s_of_each()
+        calls_a_second, p50_ms, p99_ms, calls, failed = self._load(in_flight, seconds, *options)
+        each_us = tuple(
+            (after_s - before) / max(calls, 1) * 1e6
+            for before, after_s in zip(before_s, self.cpu_s_of_each(), strict=True)
+        )
+        return Measured(calls_a_second, p50_ms, p99_ms, sum(each_us), each_us[0], self._memory_mib(), failed)
 
-    def _load(
-        self, in_flight: int, connections: int | None, seconds: float, data: Any = FLOWER
-    ) -> tuple[float, float, float, int, int]:
+    def _load(self, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
         if self.system.protocol == HTTP:
             return _wrk(self.system.address, in_flight, seconds)
-        return _load(self.system, in_flight, connections, seconds, data)
+        return _load(self.system, in_flight, seconds, *options)
 
     def _all(self) -> Iterator[psutil.Process]:
         for process in self._processes:
@@ -139,10 +145,6 @@ class Running:
             times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
             taken.append(sum(one.user + one.system for one in times))
         return taken
-
-    def _cpu_s(self) -> float:
-        times = [process.cpu_times() for process in self._all()]
-        return sum(one.user + one.system for one in times)
 
     def _memory_mib(self) -> float:
         taken = 0
@@ -170,14 +172,10 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
 
 
-def _load(
-    system: System, in_flight: int, connections: int | None, seconds: float, data: Any
-) -> tuple[float, float, float, int, int]:
-    options = ["--in-flight", str(in_flight), "--seconds", str(seconds), "--warm-up", "0", "--json"]
-    options += ["--procedure", system.procedure, "--data", json.dumps(data)]
-    if connections is not None:
-        options += ["--connections", str(connections)]
-    command = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address, *options]
+def _load(system: System, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
+    program = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address, "--procedure", system.procedure]
+    how = ["--in-flight", str(in_flight), "--seconds", str(seconds), "--warm-up", "0", "--json"]
+    command = [*program, *how, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise BenchError(f"{system.title}: {done.stderr.strip()}")

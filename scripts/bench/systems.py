@@ -37,6 +37,7 @@ class System:
         protocol: `ZERORPC` or `HTTP`.
         address: where the load goes: a ZeroMQ endpoint, or a URL.
         procedure: what is called, where that has a name.
+        workers: how many the broker must know before it begins.
         family: systems of one family are settings of one product, of which the best counts at each load.
     """
 
@@ -46,6 +47,7 @@ class System:
     protocol: str = ZERORPC
     address: str = f"tcp://127.0.0.1:{FRONTEND}"
     procedure: str = "iris_model_predict"
+    workers: int = 0
     family: str = ""
 
 
@@ -71,7 +73,7 @@ def cluster(key: str, title: str, workers: int, config: str = "", procedure: str
         )
         for i in range(workers)
     ]
-    return System(key, title, (broker, *hosts), procedure=procedure)
+    return System(key, title, (broker, *hosts), procedure=procedure, workers=workers)
 
 
 def service(name: str, *arguments: str) -> Process:
@@ -101,7 +103,13 @@ def of_echo() -> list[System]:
     broker = cluster("", "", 0).processes[0]
     return [
         System("echo-proxy", "zmq.proxy, 2 echo workers", (service("proxy", frontend, backend), by_proxy, by_proxy)),
-        System("echo-broker", "this broker, 2 echo workers", (broker, by_broker, by_broker), procedure="echo_predict"),
+        System(
+            "echo-broker",
+            "this broker, 2 echo workers",
+            (broker, by_broker, by_broker),
+            procedure="echo_predict",
+            workers=2,
+        ),
     ]
 
 

@@ -121,7 +121,7 @@ def test_a_client_that_never_reads_is_dropped(tmp_path: Path, figure: Figure, si
                     for _ in range(10):
                         dealer.send_multipart([b"", call_event(sent, "echo_predict", argument)])
                         sent += 1
-                # Its buffer is full, or, where that takes longer, its kernel has taken no byte for 8 s.
+                # Its buffer is full, or, where that takes longer, its kernel has taken no byte for 7 s.
                 return total(made.http, "zerorpc_broker_clients_dropped_total") >= 1
 
             wait_until(send_more, 60, "it is dropped")

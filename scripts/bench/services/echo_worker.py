@@ -3,11 +3,14 @@
     echo_worker.py proxy tcp://127.0.0.1:4343
     echo_worker.py broker tcp://127.0.0.1:4243
 
-Both do the same little work, so that what differs is the proxy and the broker.
+Both do the same little work, so that what differs is the proxy and the broker. Behind the broker there may be more
+models than one (echo, echo_1, echo_2, ...), or the answer may be what was asked:
+
+    echo_worker.py broker tcp://127.0.0.1:4243 --models 100 --back
 """
 
+import argparse
 import os
-import sys
 import time
 
 import msgpack
@@ -15,6 +18,7 @@ import zmq
 import zmq.backend
 
 from cluster import protocol
+from cluster.events import read_event
 from cluster.pairs import read_pairs, write_pairs
 
 NOBLOCK = int(zmq.NOBLOCK)
@@ -24,23 +28,30 @@ receive = zmq.backend.Socket.recv
 send = zmq.backend.Socket.send
 
 BODY = b"\xa2OK\x91\xc3"
+OK = b"\x93\x80\xa2OK"
 EVENT = b"\x93\x80" + BODY
 PING_S = 1.0
 
 
-def description() -> bytes:
+def description(models: int) -> bytes:
     """What READY says."""
-    model = {
-        "display_name": "Echo",
-        "qualified_name": "echo",
-        "description": "Answers at once.",
-        "major_version": 1,
-        "minor_version": 0,
-        "input_schema": {},
-        "output_schema": {},
-        "max_batch_size": 64,
-    }
-    procedure = {"name": "echo_predict", "model": "echo", "doc": "Answer at once.", "args": ["data"]}
+    names = ["echo", *(f"echo_{i}" for i in range(1, models))]
+    described = [
+        {
+            "display_name": name,
+            "qualified_name": name,
+            "description": "Answers at once.",
+            "major_version": 1,
+            "minor_version": 0,
+            "input_schema": {},
+            "output_schema": {},
+            "max_batch_size": 64,
+        }
+        for name in names
+    ]
+    procedures = [
+        {"name": f"{name}_predict", "model": name, "doc": "Answer at once.", "args": ["data"]} for name in names
+    ]
     packed: bytes = msgpack.packb(
         {
             "protocol": protocol.VERSION,
@@ -48,22 +59,26 @@ def description() -> bytes:
             "host": "localhost",
             "pid": os.getpid(),
             "metrics_address": "127.0.0.1:1",
-            "models": [model],
-            "procedures": [procedure],
+            "models": described,
+            "procedures": procedures,
         }
     )
     return packed
 
 
-def behind_broker(dealer: zmq.Socket[bytes]) -> None:
+def behind_broker(dealer: zmq.Socket[bytes], models: int, back: bool) -> None:
     """Answer in the batches in which the calls come."""
-    dealer.send_multipart([protocol.READY, description()])
+    dealer.send_multipart([protocol.READY, description(models)])
     pinged_s = time.monotonic()
     while True:
         if dealer.poll(100):
             kind, *parts = dealer.recv_multipart()
             if kind == protocol.WORK:
-                dealer.send_multipart(write_pairs(protocol.REPLY, [(number, EVENT) for number, _ in read_pairs(parts)]))
+                calls = read_pairs(parts)
+                answers = [
+                    (number, EVENT if not back else OK + event[read_event(event).args_at :]) for number, event in calls
+                ]
+                dealer.send_multipart(write_pairs(protocol.REPLY, answers), copy=not back)
         if time.monotonic() - pinged_s >= PING_S:
             pinged_s = time.monotonic()
             dealer.send_multipart([protocol.PING])
@@ -83,11 +98,19 @@ def behind_proxy(dealer: zmq.Socket[bytes]) -> None:
 
 def main() -> None:
     """Answer until killed."""
-    behind, address = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("behind", choices=["proxy", "broker"])
+    parser.add_argument("address")
+    parser.add_argument("--models", type=int, default=1)
+    parser.add_argument("--back", action="store_true")
+    options = parser.parse_args()
     dealer = zmq.Context().socket(zmq.DEALER)
     dealer.sndhwm = dealer.rcvhwm = 0
-    dealer.connect(address)
-    {"proxy": behind_proxy, "broker": behind_broker}[behind](dealer)
+    dealer.connect(options.address)
+    if options.behind == "proxy":
+        behind_proxy(dealer)
+    else:
+        behind_broker(dealer, options.models, options.back)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""How the cost of a call grows with clients, workers, procedures and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from tqdm import tqdm
+
+from scripts.bench.running import Measured, Running, running
+from scripts.bench.systems import BACKEND, System, cluster, of_echo, service
+
+CLIENTS = (10, 100, 1_000, 5_000)
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+PROCEDURES = (1, 10, 100)
+BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+
+RATE = 1_500
+"""Calls a second where clients are compared, dealt out to all of them in turn."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How something grows: at each size the calls a second, and the broker's CPU time for a call in microseconds."""
+
+    name: str
+    sizes: tuple[int, ...]
+    calls_a_second: tuple[float, ...]
+    broker_cpu_us: tuple[float, ...]
+
+
+def _echo(*arguments: str, procedure: str = "echo_predict") -> System:
+    broker = of_echo()[1].processes[0]
+    worker = service("echo_worker", "broker", f"tcp://127.0.0.1:{BACKEND}", *arguments)
+    return System("echo", "this broker, 2 echo workers", (broker, worker, worker), procedure=procedure, workers=2)
+
+
+def _with_clients(under_test: Running, clients: int, seconds: float) -> Measured:
+    return under_test.measure(1, seconds, "--rate", str(RATE), "--connections", str(clients))
+
+
+def _with_workers(under_test: Running, workers: int, seconds: float) -> Measured:
+    return under_test.measure(2 * workers, seconds)
+
+
+def _with_procedures(under_test: Running, _procedures: int, seconds: float) -> Measured:
+    return under_test.measure(64, seconds)
+
+
+def _with_bytes(under_test: Running, size: int, seconds: float) -> Measured:
+    in_flight = 64 if size < 100_000 else 4
+    return under_test.measure(in_flight, seconds, "--data-bytes", str(size))
+
+
+def grow(rounds: int, seconds: float) -> list[Curve]:
+    """Measure every curve."""
+    sleeping = "scripts.bench.services.models:SleeperOnly"
+    with tqdm(total=rounds * (len(CLIENTS) + len(WORKERS) + len(PROCEDURES) + len(BYTES)), unit="measurement") as bar:
+
+        def curve(
+            name: str,
+            sizes: tuple[int, ...],
+            system: Callable[[int], System],
+            measure: Callable[[Running, int, float], Measured],
+            *,
+            one_for_all: bool = False,
+        ) -> Curve:
+            seen: dict[int, list[Measured]] = {size: [] for size in sizes}
+            if one_for_all:
+                with running(system(sizes[0])) as under_test:
+                    for _ in range(rounds):
+                        for size in sizes:
+                            bar.set_postfix_str(f"{name}: {size}")
+                            seen[size].append(measure(under_test, size, seconds))
+                            bar.update()
+            else:
+                for size in sizes:
+                    with running(system(size)) as under_test:
+                        for _ in range(rounds):
+                            bar.set_postfix_str(f"{name}: {size}")
+                            seen[size].append(measure(under_test, size, seconds))
+                            bar.update()
+            return Curve(
+                name,
+                sizes,
+                tuple(median(one.calls_a_second for one in seen[size]) for size in sizes),
+                tuple(median(one.first_cpu_us for one in seen[size]) for size in sizes),
+            )
+
+        return [
+            curve("clients", CLIENTS, lambda _: _echo(), _with_clients, one_for_all=True),
+            curve("workers", WORKERS, lambda n: cluster("", "", n, sleeping, "sleeper_predict"), _with_workers),
+            curve("procedures", PROCEDURES, _with_models, _with_procedures),
+            curve("bytes", BYTES, lambda _: _echo("--back"), _with_bytes, one_for_all=True),
+        ]
+
+
+def _with_models(models: int) -> System:
+    last = "echo_predict" if models == 1 else f"echo_{models - 1}_predict"
+    return _echo("--models", str(models), procedure=last)
