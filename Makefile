@@ -21,7 +21,7 @@ $(PY) -m pytest -m "$(1) alone" $(ARGS); second=$$?; \
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs test test-faults simulate mutants lint format
+.PHONY: help up down restart status logs test test-faults bench-tools bench bench-peers simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,9 @@ help:
 	@echo "make down     stop everything, after the calls under way have ended"
 	@echo "make test     run the tests (ARGS=... for pytest)"
 	@echo "make test-faults: those among them that show a fault, and what each measured"
+	@echo "make bench    measure this cluster beside plain ZeroRPC servers (docs/performance.md)"
+	@echo "make bench-peers: and beside other model servers, each in a virtual environment of its own"
+	@echo "make bench-tools: install what scripts/load.py needs, which puts load on a service"
 	@echo "make simulate SEEDS=100 STEPS=5000: long simulated worlds around the routing core"
 	@echo "make mutants  break the core on purpose, and see that the tests notice"
 	@echo "make lint     check the code; make format mends its layout"
@@ -42,6 +45,10 @@ $(VENV)/.installed: requirements.txt $(MODEL_FILES) deploy/zerorpc_command.pth s
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@scripts/make_venv $(VENV) requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed
+	@scripts/make_venv $(VENV) requirements-bench.txt
 	@touch $@
 
 up: $(VENV)/.installed
@@ -57,6 +64,15 @@ test: $(VENV)/.installed-dev
 
 test-faults: $(VENV)/.installed-dev
 	$(call pytest,fault and)
+
+bench-tools: $(VENV)/.installed-bench
+
+bench: $(VENV)/.installed-bench
+	$(PY) -m scripts.bench $(ARGS)
+
+bench-peers: $(VENV)/.installed-bench
+	@scripts/bench/peers/make_venvs $(PY) .venv-peers
+	$(PY) -m scripts.bench --peers $(ARGS)
 
 simulate: $(VENV)/.installed-dev
 	$(PY) -m tests.simulation.run $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(if $(FIRST),--first $(FIRST))

@@ -50,8 +50,8 @@ off, or does not read while its kernel's buffers are full."""
 CLIENT_HEARTBEAT_MS = 20_000
 CLIENT_SILENCE_MS = 60_000
 """ZeroMQ's own heartbeats on the frontend, in milliseconds, for clients that have nothing open and have gone without a
-word; the others get the heartbeats of their calls. Not often, because thousands of clients are no rarity. Their answers
-are awaited with patience: a client that computes while 1,000 messages wait for it reads no heartbeat, and one that sends
+word; the others get the heartbeats of their calls. Not often, because thousands of clients are no rarity. Answers are
+awaited with patience: a client that computes while 1,000 messages wait for it reads no heartbeat, and one that sends
 16 MiB over a slow line answers none before it has sent all of that."""
 
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024

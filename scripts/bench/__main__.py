@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 
+from scripts.bench import report
 from scripts.bench.compare import compare
+from scripts.bench.growth import grow
 from scripts.bench.running import BenchError
-from scripts.bench.systems import REPOSITORY, of_echo, of_peers, of_zerorpc
-
-RESULTS = REPOSITORY / "docs" / "performance" / "results.json"
+from scripts.bench.systems import of_echo, of_peers, of_zerorpc
 
 
 def _machine() -> dict[str, str]:
@@ -51,6 +51,7 @@ def main() -> None:
         systems = [known[key] for key in options.only]
     try:
         points = compare(systems, options.rounds, options.seconds)
+        curves = grow(options.rounds, options.seconds) if options.only is None else []
     except BenchError as error:
         sys.exit(f"error: {error}")
     for point in points:
@@ -60,9 +61,16 @@ def main() -> None:
             f"p99 {one.p99_ms:8.3f} ms  {one.cpu_us:7.1f} us  {one.memory_mib:6.0f} MiB  {one.failed} failed"
         )
     if options.only is None:
-        RESULTS.parent.mkdir(exist_ok=True)
-        made = {"made": datetime.now(UTC).date().isoformat(), "machine": _machine()}
-        RESULTS.write_text(json.dumps({**made, "compare": [asdict(point) for point in points]}, indent=1) + "\n")
+        results = {
+            "made": datetime.now(UTC).date().isoformat(),
+            "machine": _machine(),
+            "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
+            "compare": [asdict(point) for point in points],
+            "growth": [asdict(curve) for curve in curves],
+        }
+        report.RESULTS.parent.mkdir(exist_ok=True)
+        report.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        report.write()
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def of_echo() -> list[System]:
 
 
 def of_peers() -> list[System]:
-    """Other model servers, each with the settings that were tried."""
+    """Other model servers, each with two workers and the settings that were tried."""
     made: list[System] = []
     for batch in (1, 16, 64):
         made.append(
@@ -127,6 +127,19 @@ def of_peers() -> list[System]:
                 {"BENCH_BATCH": str(batch)},
             )
         )
+    for batch in (1, 64):
+        made.append(
+            _peer(
+                "litserve",
+                f"litserve-{batch}",
+                f"batch {batch}",
+                lambda python: (python, str(PEERS / "litserve_server.py")),
+                "/predict",
+                {"BENCH_BATCH": str(batch), "BENCH_PORT": str(PEER_PORT)},
+            )
+        )
+    uvicorn = ("-m", "uvicorn", "fastapi_server:app", "--workers", "2", "--port", str(PEER_PORT), "--no-access-log")
+    made.append(_peer("fastapi", "fastapi", "uvicorn", lambda python: (python, *uvicorn), "/predict", {}))
     return made
 
 

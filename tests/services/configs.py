@@ -36,6 +36,10 @@ class DeadlyBatches:
     models: Entries = [entry("Deadly")]
 
 
+class SleeperAndEcho:
+    models: Entries = [entry("Sleeper"), entry("Echo")]
+
+
 class SleeperOnce:
     models: Entries = [entry("Sleeper", retry=False)]
 

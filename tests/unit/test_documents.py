@@ -4,6 +4,7 @@ import re
 
 from broker.counters import BAD_FRAMES
 from scripts import metrics_reference
+from scripts.bench import report
 from tests.processes import REPOSITORY
 
 
@@ -17,3 +18,9 @@ def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
     named = [re.findall(r'(?:BadFrameError\(|bad_frames\[)"(\w+)"', path.read_text()) for path in files]
     arguments = "arguments"  # of a worker's own error, and counted as "worker_event"
     assert {name for names in named for name in names} - {arguments} == set(BAD_FRAMES)
+
+
+def test_the_tables_of_performance_are_those_of_the_results() -> None:
+    text, results = report.DOCUMENT.read_text(), report.Results()
+    for table in (report.ratios(results), report.compared(results), report.grown(results)):
+        assert table in text, "bring it up to date: python -m scripts.bench.report"

@@ -1,7 +1,5 @@
 """The same estimator for every peer, and nothing else: no validation, so that none pays for more than it must."""
 
-from typing import Any
-
 from iris_model import iris_files
 from iris_model.iris_predict import SPECIES
 
@@ -19,6 +17,6 @@ class Iris:
         measurements = [[row[key] for key in KEYS] for row in rows]
         return [{"species": SPECIES[number]} for number in self._estimator.predict(measurements).tolist()]
 
-    def predict(self, row: dict[str, float]) -> dict[str, Any]:
+    def predict(self, row: dict[str, float]) -> dict[str, str]:
         """The species of one."""
         return self.predict_batch([row])[0]

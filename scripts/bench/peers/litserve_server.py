@@ -1,0 +1,43 @@
+"""LitServe: litserve_server.py, with BENCH_PORT, and BENCH_BATCH as the largest batch, and a wait of 1 ms."""
+
+import os
+from typing import Any
+
+import litserve
+from iris import Iris
+
+BATCH = int(os.environ["BENCH_BATCH"])
+
+
+class IrisAPI(litserve.LitAPI):  # type: ignore[misc]
+    """The model in LitServe's terms; how a request is read and an answer written is LitServe's own."""
+
+    def setup(self, device: str) -> None:
+        """In each worker."""
+        self._iris = Iris()
+
+    def predict(self, x: Any) -> Any:
+        """One row."""
+        return self._iris.predict(x)
+
+
+class IrisBatchAPI(IrisAPI):
+    """The same for several rows at once."""
+
+    def predict(self, x: Any) -> Any:
+        """Several rows."""
+        return self._iris.predict_batch(x)
+
+    def batch(self, inputs: list[Any]) -> list[Any]:
+        """A list will do."""
+        return inputs
+
+    def unbatch(self, output: list[Any]) -> list[Any]:
+        """A list it is."""
+        return output
+
+
+if __name__ == "__main__":
+    api = IrisAPI() if BATCH == 1 else IrisBatchAPI(max_batch_size=BATCH, batch_timeout=0.001)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=2)
+    server.run(host="127.0.0.1", port=int(os.environ["BENCH_PORT"]), generate_client_file=False, log_level="warning")
