@@ -95,18 +95,22 @@ class Service:
             self._by_room[hosting.free][hosting] = None
             self.free += change
 
-    def roomiest(self, kept: Hosting | None = None) -> Hosting | None:
-        """The hosting with the most room; among equals the one whose worker does least, then that changed last.
+    def roomiest(self, now_s: float, kept: Hosting | None = None) -> Hosting | None:
+        """The hosting with the most room; among equals one that was left alone for long, or else did most of late.
 
-        A worker that has just answered has warm caches. One that has not been asked for a while answers a call that
-        comes alone a tenth later.
+        A worker that has just answered has warm caches: one that has not answers a call that comes alone a tenth later.
+        But a worker that is never asked shows neither that it serves nor that it does not.
 
         Args:
+            now_s: monotonic seconds.
             kept: not this one.
         """
         for alike in reversed(self._by_room[1:]):
             some = [hosting for hosting in islice(reversed(alike), _ALIKE) if hosting is not kept]
             if some:
+                longest_unasked = next(iter(alike))
+                if now_s - longest_unasked.asked_s >= _LEFT_ALONE_S and longest_unasked is not kept:
+                    return longest_unasked
                 return min(some, key=_work) if len(some) > 1 else some[0]
         return None
 
@@ -114,6 +118,9 @@ class Service:
         """The hosting with the fewest batches under way."""
         return min(self.hostings, key=_batches, default=None)
 
+
+_LEFT_ALONE_S = 1.0
+"""A worker with as much room as any is asked at least this often, in seconds, if anybody asks at all."""
 
 _ALIKE = 8
 """So many hostings with equal room are compared, or giving out would cost more with every worker."""
@@ -135,15 +142,17 @@ class Hosting:
         capacity: how many batches it may have at one time.
         free: how many more it could have now.
         max_batch_size: how many calls may be in one.
+        asked_s: when it was last given one, in monotonic seconds.
     """
 
-    __slots__ = ("capacity", "free", "max_batch_size", "service", "worker")
+    __slots__ = ("asked_s", "capacity", "free", "max_batch_size", "service", "worker")
 
     def __init__(self, worker: Worker, service: Service, model: ModelDescription) -> None:
         self.worker = worker
         self.service = service
         self.capacity = self.free = model.slots + model.batches_ahead
         self.max_batch_size = model.max_batch_size
+        self.asked_s = float("-inf")
 
 
 class Batch:
@@ -271,8 +280,9 @@ class Catalogue:
         self.drain(worker, now_s)
         del self.workers[worker.identity]
 
-    def take(self, hosting: Hosting, room: int, calls: int) -> Batch:
+    def take(self, hosting: Hosting, room: int, calls: int, now_s: float) -> Batch:
         """Take room for a batch of so many calls."""
+        hosting.asked_s = now_s
         hosting.service.change_room(hosting, -room)
         hosting.worker.dispatched += calls
         return Batch(hosting, room, calls)

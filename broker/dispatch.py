@@ -128,7 +128,7 @@ class Dispatcher:
         queue = service.queue
         kept = self._give_again(service, now_s) if queue.again else None
         while service.free and queue.calls > len(queue.again):
-            hosting = service.roomiest(kept)
+            hosting = service.roomiest(now_s, kept)
             if hosting is None:
                 break
             if service.model.batch_wait_ms and queue.calls < hosting.max_batch_size:
@@ -178,7 +178,7 @@ class Dispatcher:
 
     def _give(self, calls: list[Conversation], hosting: Hosting, room: int, now_s: float) -> None:
         until_s = now_s + hosting.service.model.timeout_s
-        batch = self._catalogue.take(hosting, room, len(calls))
+        batch = self._catalogue.take(hosting, room, len(calls), now_s)
         identity, in_flight = hosting.worker.identity, hosting.worker.in_flight
         pairs = []
         announced = []

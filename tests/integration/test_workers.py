@@ -134,3 +134,23 @@ def test_a_worker_that_is_stopped_in_a_call_that_is_slow_for_once_finishes_it(tm
         assert not slow.ready()
         assert slow.get(timeout=10) == made.processes[1].pid
         assert made.processes[1].wait(5) == 0
+
+
+def test_calls_wait_for_others_as_long_as_their_model_says_and_no_longer(tmp_path: Path) -> None:
+    with cluster(tmp_path, "PatientGatherer") as made:  # 300 ms, for batches of 4
+
+        def at_once(calls: int) -> tuple[list[int], float]:
+            started_s = time.monotonic()
+            spawned = [gevent.spawn(client, "gatherer_predict", 0) for client in clients[:calls]]
+            gevent.joinall(spawned, timeout=10, raise_error=True)
+            return [call.get() for call in spawned], time.monotonic() - started_s
+
+        clients = [made.client() for _ in range(4)]
+        for client in clients:
+            client.get_models()  # connected
+        results, took_s = at_once(3)
+        assert results == [3, 3, 3]
+        assert 0.29 < took_s < 1.5
+        results, took_s = at_once(4)
+        assert results == [4, 4, 4, 4]
+        assert took_s < 0.29, "a full batch waits for nobody"

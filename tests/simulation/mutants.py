@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "a worker that is kept free gets work",
         "dispatch.py",
-        "service.roomiest(kept)",
-        "service.roomiest()",
+        "service.roomiest(now_s, kept)",
+        "service.roomiest(now_s)",
     ),
     Mutant(
         "a worker stays kept free for a call that has gone",

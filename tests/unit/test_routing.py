@@ -49,10 +49,10 @@ def test_equal_ids_of_two_clients_are_two_conversations(world: World) -> None:
     world.join(W2)
     world.call(A, b"same", args=["a"])
     world.call(B, b"same", args=["b"])
-    first, second = world.work_of(W2)[0], world.work_of(W1)[0]
+    first, second = world.work_of(W1)[0], world.work_of(W2)[0]
     assert first.number != second.number
-    assert [r.client for r in world.answer(W1, second.number)] == [B]
-    assert [r.client for r in world.answer(W2, first.number)] == [A]
+    assert [r.client for r in world.answer(W2, second.number)] == [B]
+    assert [r.client for r in world.answer(W1, first.number)] == [A]
     world.assert_at_rest()
 
 
@@ -99,7 +99,7 @@ def test_the_worker_with_the_most_room_is_asked() -> None:
     assert (len(world.work_of(W1)), len(world.work_of(W2))) == (1, 3)
 
 
-def test_among_idle_workers_the_last_one_is_asked_whose_caches_are_warm() -> None:
+def test_among_idle_workers_the_one_is_asked_that_was_asked_last() -> None:
     world = World()
     world.join(W1)
     world.join(W2)
@@ -111,6 +111,20 @@ def test_among_idle_workers_the_last_one_is_asked_whose_caches_are_warm() -> Non
         world.call(A, i)
         world.answer(W2, world.work_of(W2)[0].number)
     assert world.work_of(W1) == []
+
+
+def test_no_worker_is_left_alone_for_long() -> None:
+    world = World()
+    for worker in (W1, W2, b"w3"):
+        world.join(worker)
+    asked = []
+    for i in range(9):
+        world.call(A, i)
+        (worker,) = [w for w in (W1, W2, b"w3") if world.core.catalogue.workers[w].in_flight]
+        world.answer(worker, world.work_of(worker)[0].number)
+        asked.append(worker)
+        world.now_s += 0.4
+    assert all(asked.count(worker) == 3 for worker in (W1, W2, b"w3"))
 
 
 def test_a_slow_worker_does_not_hold_up_the_rest() -> None:
@@ -414,14 +428,14 @@ def test_a_call_that_was_under_way_in_two_deaths_is_not_tried_again(world: World
     world.join(W2)
     world.join(b"w3")
     world.call(A, b"poison")
-    for worker in (b"w3", W1):
+    for worker in (W1, W2):
         assert len(world.work_of(worker)) == 1
         world.core.worker_lost(worker, world.now_s)
         replies = world.flush()
     ((name, text, _),) = [reply.args for reply in replies]
     assert name == "WorkerLost"
-    assert "w1" in text
-    assert world.work_of(W2) == []
+    assert "w2" in text
+    assert world.work_of(b"w3") == []
     assert +world.core.counters.worker_lost == {counters.EXIT: 2}
     assert world.outcomes() == {counters.WORKER_LOST: 1}
     world.assert_at_rest()
@@ -432,9 +446,9 @@ def test_a_model_can_forbid_the_retry() -> None:
     world.join(W1, retry=False)
     world.join(W2, retry=False)
     world.call(A, b"id")
-    world.core.worker_lost(W2, world.now_s)
+    world.core.worker_lost(W1, world.now_s)
     assert [reply.args[0] for reply in world.flush()] == ["WorkerLost"]
-    assert world.work_of(W1) == []
+    assert world.work_of(W2) == []
     world.assert_at_rest()
 
 
@@ -621,9 +635,9 @@ def test_what_ran_for_a_vanished_client_when_its_worker_died_is_not_tried_again(
     world.join(W2)
     world.call(A, b"id")
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
-    world.core.worker_lost(W2, world.now_s)
+    world.core.worker_lost(W1, world.now_s)
     world.flush()
-    assert world.work_of(W1) == []
+    assert world.work_of(W2) == []
     assert world.outcomes() == {counters.CANCELLED: 1}
     world.assert_at_rest()
 
