@@ -114,9 +114,13 @@ class Service:
                 return min(some, key=_work) if len(some) > 1 else some[0]
         return None
 
-    def least_busy(self) -> Hosting | None:
-        """The hosting with the fewest batches under way."""
-        return min(self.hostings, key=_batches, default=None)
+    def next_for_one_alone(self, *, others_wait: bool) -> Hosting | None:
+        """The hosting that is to run a call alone: the one with the fewest batches under way.
+
+        While others wait, one that has just run a call alone is theirs first, or many such calls would hold them up.
+        """
+        able = (hosting for hosting in self.hostings if not (others_wait and hosting.ran_one_alone))
+        return min(able, key=_batches, default=None)
 
 
 _LEFT_ALONE_S = 1.0
@@ -143,9 +147,10 @@ class Hosting:
         free: how many more it could have now.
         max_batch_size: how many calls may be in one.
         asked_s: when it was last given one, in monotonic seconds.
+        ran_one_alone: whether that was a call that must run alone.
     """
 
-    __slots__ = ("asked_s", "capacity", "free", "max_batch_size", "service", "worker")
+    __slots__ = ("asked_s", "capacity", "free", "max_batch_size", "ran_one_alone", "service", "worker")
 
     def __init__(self, worker: Worker, service: Service, model: ModelDescription) -> None:
         self.worker = worker
@@ -153,6 +158,7 @@ class Hosting:
         self.capacity = self.free = model.slots + model.batches_ahead
         self.max_batch_size = model.max_batch_size
         self.asked_s = float("-inf")
+        self.ran_one_alone = False
 
 
 class Batch:

@@ -104,8 +104,8 @@ class Dispatcher:
         service = conversation.procedure.service
         assert service is not None
         service.queue.remove(conversation)
-        if conversation.deaths:
-            self._dirty[service] = None  # a worker may have been kept free for it
+        if conversation.deaths or service.queue.again:
+            self._dirty[service] = None  # a worker may have been kept free for it, or for others before it
 
     def has_room(self, service: Service) -> None:
         """Look at the service the next time work is given out."""
@@ -126,7 +126,8 @@ class Dispatcher:
 
     def _give_out_of(self, service: Service, now_s: float) -> float:
         queue = service.queue
-        kept = self._give_again(service, now_s) if queue.again else None
+        others_wait = queue.calls > len(queue.again)
+        kept = self._give_again(service, now_s, others_wait=others_wait) if queue.again else None
         while service.free and queue.calls > len(queue.again):
             hosting = service.roomiest(now_s, kept)
             if hosting is None:
@@ -136,13 +137,17 @@ class Dispatcher:
                     service.gathering_since_s = now_s
                 due_s = service.gathering_since_s + service.model.batch_wait_ms / 1000
                 if now_s < due_s:
+                    self._give_again(service, now_s, others_wait=False)
                     self._dirty[service] = None
                     return due_s
             service.gathering_since_s = None
             calls = self._next_batch(queue, hosting.max_batch_size, now_s)
             if calls:
                 self._give(calls, hosting, 1, now_s)
+                hosting.ran_one_alone = False
         service.gathering_since_s = None
+        if queue.again and queue.calls == len(queue.again):
+            self._give_again(service, now_s, others_wait=False)
         return _NEVER_S
 
     def _next_batch(self, queue: CallQueue, most: int, now_s: float) -> list[Conversation]:
@@ -158,7 +163,7 @@ class Dispatcher:
                 size += len(conversation.event)
         return calls
 
-    def _give_again(self, service: Service, now_s: float) -> Hosting | None:
+    def _give_again(self, service: Service, now_s: float, *, others_wait: bool) -> Hosting | None:
         """Give out calls whose worker died: each alone, lest it takes others with it, if it is what the worker died of.
 
         Returns:
@@ -166,7 +171,7 @@ class Dispatcher:
         """
         queue = service.queue
         while queue.again:
-            hosting = service.least_busy()
+            hosting = service.next_for_one_alone(others_wait=others_wait)
             if hosting is None or hosting.free < hosting.capacity:
                 return hosting
             conversation = queue.pop_again()
@@ -174,6 +179,7 @@ class Dispatcher:
                 self._expire_waiting(conversation, now_s)
             else:
                 self._give([conversation], hosting, hosting.capacity, now_s)
+                hosting.ran_one_alone = True
         return None
 
     def _give(self, calls: list[Conversation], hosting: Hosting, room: int, now_s: float) -> None:

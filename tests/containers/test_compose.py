@@ -261,8 +261,10 @@ def test_logs_are_json_where_that_is_asked_for(compose: Compose) -> None:
 
 
 def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure) -> None:
-    calls = 6000
-    with under_load(compose, calls=calls, in_flight=calls, connections=4) as load:
+    calls = 2000
+    # Rows that the estimator refuses, and which therefore do not go in batches: so many take a while.
+    refused = json.dumps({**FLOWER, "sepal_width": float("nan")})
+    with under_load(compose, argument=refused, calls=calls, in_flight=calls, connections=4) as load:
         (broker,) = compose.containers("broker")
         begin_s = time.monotonic()
         compose("stop")
@@ -270,7 +272,7 @@ def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure
         result = load.result()
         (still_open,) = re.findall(r"draining: (\d+) calls are open", docker("logs", broker))
         assert int(still_open) > 100, "there was something to finish"
-        assert set(result["outcomes"]) <= {"OK", "Draining"}
+        assert set(result["outcomes"]) <= {"ValueError", "Draining"}
         assert result["unanswered"] == 0
         assert took_s < 60
         figure(f"containers: of {calls} calls when the project is stopped, lost", result["unanswered"], "")

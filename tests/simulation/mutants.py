@@ -119,8 +119,20 @@ MUTANTS = (
     Mutant(
         "a worker stays kept free for a call that has gone",
         "dispatch.py",
-        "            self._dirty[service] = None  # a worker may have been kept free for it\n",
+        "            self._dirty[service] = None  # a worker may have been kept free for it, or for others before it\n",
         "            pass\n",
+    ),
+    Mutant(
+        "the calls of a dead worker hold up all others",
+        "dispatch.py",
+        "                hosting.ran_one_alone = True\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a call that must run alone waits for others that there are not",
+        "dispatch.py",
+        "        if queue.again and queue.calls == len(queue.again):\n",
+        "        if False:\n",
     ),
     Mutant(
         "company is awaited for ever",

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgpack
 import pytest
 
 from broker import counters, dispatch
 from cluster import protocol
+from cluster.pairs import write_pairs
 from tests.unit.world import Reply, World
 
 A, B = b"client-a", b"client-b"
@@ -120,7 +122,6 @@ def test_each_call_of_a_dead_workers_batch_is_tried_again_alone(world: World) ->
     for worker, expected in ((W2, "a"), (W2, "poison"), (b"w3", "b")):
         if worker not in world.core.catalogue.workers:
             world.join(worker, max_batch_size=8)
-        call_all(world, f"beside {expected}")
         assert batches_of(world, worker) == [[expected]], "nothing shares its fate"
         if expected == "poison":
             world.core.worker_lost(worker, world.now_s)
@@ -128,9 +129,23 @@ def test_each_call_of_a_dead_workers_batch_is_tried_again_alone(world: World) ->
             assert (reply.header["response_to"], reply.args[0]) == ("poison", "WorkerLost")
         else:
             assert [reply.name for reply in answer_all(world, worker)] == ["OK"]
-    assert batches_of(world, b"w3") == [["beside a", "beside poison", "beside b"]]
-    answer_all(world, b"w3")
-    assert world.outcomes() == {counters.OK: 6, counters.WORKER_LOST: 1}
+    assert world.outcomes() == {counters.OK: 3, counters.WORKER_LOST: 1}
+    world.assert_at_rest()
+
+
+def test_the_calls_of_a_dead_worker_take_turns_with_others(world: World) -> None:
+    world.join(W1, max_batch_size=8)
+    call_all(world, "runs", 1, 2)
+    answer_all(world, W1)
+    world.core.worker_lost(W1, world.now_s)
+    world.flush()
+    call_all(world, "new", "newer")
+    world.join(W2, max_batch_size=8)
+    seen = []
+    for _ in range(3):
+        seen += batches_of(world, W2)
+        answer_all(world, W2)
+    assert seen == [[1], ["new", "newer"], [2]]
     world.assert_at_rest()
 
 
@@ -167,3 +182,22 @@ def test_a_call_that_had_a_worker_kept_free_lets_it_go_with_itself(world: World)
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
     world.flush()
     assert batches_of(world, W2) == [[3]]
+
+
+def test_a_call_that_must_run_alone_waits_for_no_others_than_there_are(world: World) -> None:
+    world.join(W1, max_batch_size=8)
+    call_all(world, "runs", 1, 2, 3)
+    answer_all(world, W1)
+    world.core.worker_lost(W1, world.now_s)
+    world.flush()
+    workers = (W2, b"w3")
+    for worker in workers:
+        world.join(worker, max_batch_size=8)
+    assert [batches_of(world, worker) for worker in workers] == [[[1]], [[2]]]
+    call_all(world, "new")
+    for worker in workers:
+        (number,) = world.core.catalogue.workers[worker].in_flight
+        event = msgpack.packb([{}, "OK", ["y"]])
+        world.core.worker_message(worker, write_pairs(protocol.REPLY, [(number, event)]), world.now_s)
+    world.flush()
+    assert sorted(batches_of(world, W2) + batches_of(world, b"w3"), key=str) == [["new"], [3]]

@@ -405,7 +405,7 @@ def test_a_call_that_waits_in_the_grace_goes_to_the_worker_that_comes(world: Wor
     world.assert_at_rest()
 
 
-def test_the_calls_of_a_dead_worker_run_elsewhere_oldest_first(world: World) -> None:
+def test_the_calls_of_a_dead_worker_run_elsewhere_in_turn_with_others(world: World) -> None:
     world.core.worker_lost(W1, world.now_s)
     world.join(W2, slots=2)
     for call in (b"one", b"two", b"three"):
@@ -415,7 +415,7 @@ def test_the_calls_of_a_dead_worker_run_elsewhere_oldest_first(world: World) -> 
     world.flush()
     world.join(b"w3", slots=2)
     assert world.core.counters.retries == 2
-    for message_id in (b"one", b"two", b"three"):
+    for message_id in (b"one", b"three", b"two"):  # in turn with what waited
         (again,) = world.work_of(b"w3")
         assert again.event == [{"message_id": message_id, "v": 3}, "m_predict", ["x"]]
         assert [reply.name for reply in world.answer(b"w3", again.number)] == ["OK"]
