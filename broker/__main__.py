@@ -1,7 +1,6 @@
 """`python -m broker`: settings, sockets, signals, then the loop."""
 
 import contextlib
-import gc
 import logging
 import resource
 import signal
@@ -22,11 +21,6 @@ MOST_DESCRIPTORS = 65_536
 """Open connections and files that the broker asks the system for, if it may have so many."""
 
 
-GC_THRESHOLDS = (50_000, 20, 20)
-"""How many new objects, and collections of these, the cyclic garbage collector waits for. The usual 700 is a tenth of
-all that the broker does."""
-
-
 def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
     try:
@@ -45,9 +39,6 @@ def main() -> None:
     signal.set_wakeup_fd(loop.signal_fd, warn_on_full_buffer=False)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
-    # A call's objects go with its last reference. The collector would look through them for cycles that are not there.
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     http.start()
     log.info("clients at %s, workers at %s, HTTP at %s", settings.frontend, settings.backend, settings.http)
     try:

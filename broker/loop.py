@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from math import ceil
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zmq
 import zmq.backend
@@ -161,9 +161,9 @@ class Loop:
             # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
             # The backend before the frontend: answers make room for what the frontend brings.
             if self._backend in ready:
-                self._receive_from_workers()
+                self._receive(self._backend, self._core.worker_message)
             if self._frontend in ready:
-                self._receive_from_clients()
+                self._receive(self._frontend, self._core.client_message)
             now_s = self._clock()
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s
@@ -202,27 +202,10 @@ class Loop:
         again_s = self._core.again_s
         return POLL_MS if again_s == _NEVER_S else max(0, min(POLL_MS, ceil(1000 * (again_s - self._clock()))))
 
-    def _receive_from_clients(self) -> None:
+    def _receive(self, router: zmq.Socket[bytes], handle: Callable[[bytes, list[Any], float], None]) -> None:
         now_s = self._clock()
-        router, core = self._frontend, self._core
-        for _ in range(BURST):
-            try:
-                identity = receive_frame(router, NOBLOCK)
-            except zmq.Again:
-                return
-            frame = receive_frame(router, NOBLOCK, False)
-            frames = [frame.bytes]
-            while frame.more:
-                frame = receive_frame(router, NOBLOCK, False)
-                frames.append(frame.bytes)
-            try:
-                core.client_message(identity, frames, now_s)
-            except Exception:
-                self._unforeseen(identity)
-
-    def _receive_from_workers(self) -> None:
-        now_s = self._clock()
-        router, core = self._backend, self._core
+        # A large answer is copied into the event for the client, and only then.
+        viewed_bytes = LARGE_BYTES if router is self._backend else LARGEST_FRAME_BYTES + 1
         for _ in range(BURST):
             try:
                 identity = receive_frame(router, NOBLOCK)
@@ -232,10 +215,9 @@ class Loop:
             frames: list[Buffer] = [frame.bytes]
             while frame.more:
                 frame = receive_frame(router, NOBLOCK, False)
-                # A large answer is copied into the event for the client, and only then.
-                frames.append(frame.buffer if len(frame) >= LARGE_BYTES else frame.bytes)
+                frames.append(frame.bytes if len(frame) < viewed_bytes else frame.buffer)
             try:
-                core.worker_message(identity, frames, now_s)
+                handle(identity, frames, now_s)
             except Exception:
                 self._unforeseen(identity)
 

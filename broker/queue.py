@@ -25,7 +25,7 @@ class CallQueue:
 
     Attributes:
         calls, bytes: how many there are, and how many bytes their events have.
-        again: those among them whose worker died; they come before all others.
+        again: those among them whose worker died, the oldest first.
     """
 
     __slots__ = ("_lanes", "again", "bytes", "calls")
@@ -64,7 +64,7 @@ class CallQueue:
         self.bytes += size
 
     def put_first(self, conversation: Conversation) -> None:
-        """Let a call be the next; it has had its turn once."""
+        """Let a call whose worker died be the next of its kind."""
         self.again.appendleft(conversation)
         self.calls += 1
         self.bytes += len(conversation.event)

@@ -216,7 +216,7 @@ class Load:
         return took_s
 
     def forget(self) -> None:
-        """Count anew from here on; the calls that are open stay open, and are not counted."""
+        """Wait for the answers that are still to come, and count anew from here on."""
         self.finish()
         self.latencies_s = array("d")
         self.lateness_s = array("d")

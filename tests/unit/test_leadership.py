@@ -1,5 +1,6 @@
 """Which of a worker's threads leads."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -47,13 +48,13 @@ def test_who_hands_over_is_followed_by_another() -> None:
 
 def test_who_is_away_for_too_long_is_relieved_and_told_so() -> None:
     go_on = threading.Event()
-    still_leads: list[bool] = []
+    still_leads: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def do(leadership: Leadership, term: int) -> None:
         if term == 0:
             leadership.go_away()
             go_on.wait(WAIT_S)
-            still_leads.append(leadership.come_back(term))
+            still_leads.put(leadership.come_back(term))
         go_on.wait(WAIT_S)
 
     followers = Followers(2, do)
@@ -63,10 +64,7 @@ def test_who_is_away_for_too_long_is_relieved_and_told_so() -> None:
     followers.leadership.relieve(time.monotonic() + PATIENCE_S)
     followers.wait_for_leaders(2)
     go_on.set()
-    deadline_s = time.monotonic() + WAIT_S
-    while not still_leads and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert still_leads == [False]
+    assert still_leads.get(timeout=WAIT_S) is False
     assert len(followers.led) == 2, "one is relieved once"
 
 
