@@ -141,9 +141,10 @@ class Backend:
             self._dispatcher.drop_worker(worker, counters.EVICTED, now_s)
         worker = self._catalogue.add(identity, description, now_s)
         self._outbox.to_worker(identity, protocol.WELCOME)
-        for hosting in worker.hostings.values():
+        for hosting in worker.hostings:
             self._dispatcher.has_room(hosting.service)
-        self._outbox.note(f"worker {description.id} registered; it hosts {', '.join(worker.hostings) or 'nothing'}")
+        hosted = ", ".join(model.qualified_name for model in description.models)
+        self._outbox.note(f"worker {description.id} registered; it hosts {hosted or 'nothing'}")
 
     def _send_away(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
         if worker is not None:
@@ -176,7 +177,7 @@ class Backend:
         conversation.slots -= 1
         self._conversations.say(conversation, to_client)
         if name == events.STREAM:
-            conversation.streamed = True
+            self._conversations.note_item(conversation, now_s)
         else:
             self._release(conversation)
             self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)

@@ -7,15 +7,15 @@ are gone, so that a call in a restart waits for a worker instead of being told t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 from broker.counters import OUTCOMES, SECONDS, UNKNOWN_METHOD, from_zero
 from broker.queue import CallQueue
 from cluster import events
 from cluster.histogram import Histogram
-from cluster.protocol import ModelDescription, WorkerDescription
+from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
 
 if TYPE_CHECKING:
     from broker.conversation import Conversation
@@ -50,10 +50,12 @@ class Procedure:
 
 
 class Service:
-    """A model, wherever it is hosted: one queue, and the room for it on each ready worker.
+    """The calls or the streams of a model, wherever it is hosted: one queue, and the room on each ready worker.
 
     Attributes:
         model: its description, from the worker that registered last.
+        is_of_streams: whether it is for streams, of which a worker has many open beside each other, and each for long;
+            otherwise for calls, which run in batches.
         queue: calls that wait for room.
         hostings: the ready workers that host it.
         free: how many batches could start on all of them.
@@ -61,10 +63,20 @@ class Service:
         gathering_since_s: since when the calls that wait for company do so; None if none does.
     """
 
-    __slots__ = ("_by_room", "free", "gathering_since_s", "hostings", "model", "queue", "unserved_since_s")
+    __slots__ = (
+        "_by_room",
+        "free",
+        "gathering_since_s",
+        "hostings",
+        "is_of_streams",
+        "model",
+        "queue",
+        "unserved_since_s",
+    )
 
-    def __init__(self, model: ModelDescription, now_s: float) -> None:
+    def __init__(self, model: ModelDescription, now_s: float, *, is_of_streams: bool = False) -> None:
         self.model = model
+        self.is_of_streams = is_of_streams
         self.queue = CallQueue()
         self.hostings: dict[Hosting, None] = {}
         self.free = 0
@@ -139,11 +151,11 @@ def _batches(hosting: Hosting) -> int:
 
 
 class Hosting:
-    """One model on one worker.
+    """The calls or the streams of one model on one worker.
 
     Attributes:
         worker, service: which.
-        capacity: how many batches it may have at one time.
+        capacity: how many batches it may have at one time; a stream is one.
         free: how many more it could have now.
         max_batch_size: how many calls may be in one.
         asked_s: when it was last given one, in monotonic seconds.
@@ -155,8 +167,8 @@ class Hosting:
     def __init__(self, worker: Worker, service: Service, model: ModelDescription) -> None:
         self.worker = worker
         self.service = service
-        self.capacity = self.free = model.slots + model.batches_ahead
-        self.max_batch_size = model.max_batch_size
+        self.capacity = self.free = model.max_streams if service.is_of_streams else model.slots + model.batches_ahead
+        self.max_batch_size = 1 if service.is_of_streams else model.max_batch_size
         self.asked_s = float("-inf")
         self.ran_one_alone = False
 
@@ -186,7 +198,7 @@ class Worker:
         description: what it said of itself.
         state: "ready", or "draining" when it gets no more work.
         leaving_s: when it asked for no more work, in monotonic seconds; None if it has not.
-        hostings: its models, by qualified name.
+        hostings: its models' calls and streams.
         in_flight: the conversations that it owes an answer, by number.
         registered_s, heard_s: when it came, when it last sent anything; monotonic seconds.
         dispatched: how many calls it was given.
@@ -209,7 +221,7 @@ class Worker:
         self.description = description
         self.state: Literal["ready", "draining"] = "ready"
         self.leaving_s: float | None = None
-        self.hostings: dict[str, Hosting] = {}
+        self.hostings: list[Hosting] = []
         self.in_flight: dict[bytes, Conversation] = {}
         self.registered_s = now_s
         self.heard_s = now_s
@@ -221,7 +233,8 @@ class Catalogue:
 
     Attributes:
         procedures: everything callable, by name.
-        services: every model that a worker registered since the broker started, by qualified name.
+        services: the calls of every model that a worker registered since the broker started, by qualified name.
+        streams: their streams, by qualified name.
         workers: the registered workers, by identity.
     """
 
@@ -229,6 +242,7 @@ class Catalogue:
         self.procedures = {procedure.name: procedure for procedure in own_procedures}
         self._own_names = frozenset(self.procedures)
         self.services: dict[str, Service] = {}
+        self.streams: dict[str, Service] = {}
         self.workers: dict[bytes, Worker] = {}
 
     def objection(self, description: WorkerDescription) -> str | None:
@@ -237,27 +251,36 @@ class Catalogue:
             if procedure.name in self._own_names or procedure.name.startswith("_") or procedure.name == UNKNOWN_METHOD:
                 return f"the procedure name {procedure.name!r} is the broker's own: rename the model"
             known = self.procedures.get(procedure.name)
-            if known is not None and known.service is not self.services.get(procedure.model):
+            if known is not None and known.service is not self._of(procedure).get(procedure.model):
                 return f"the procedure name {procedure.name!r} is another model's already: rename the model"
         return None
+
+    def _of(self, procedure: ProcedureDescription) -> dict[str, Service]:
+        return self.streams if procedure.is_stream else self.services
+
+    def all_services(self) -> Iterator[Service]:
+        """Those of calls and those of streams."""
+        return chain(self.services.values(), self.streams.values())
 
     def add(self, identity: bytes, description: WorkerDescription, now_s: float) -> Worker:
         """Register a worker that `objection` has nothing against."""
         worker = Worker(identity, description, now_s)
         self.workers[identity] = worker
         for model in description.models:
-            service = self.services.get(model.qualified_name)
-            if service is None:
-                service = self.services[model.qualified_name] = Service(model, now_s)
-            service.model = model
-            service.unserved_since_s = None
-            hosting = Hosting(worker, service, model)
-            worker.hostings[model.qualified_name] = hosting
-            service.offer(hosting)
+            for services in (self.services, self.streams):
+                service = services.get(model.qualified_name)
+                if service is None:
+                    service = Service(model, now_s, is_of_streams=services is self.streams)
+                    services[model.qualified_name] = service
+                service.model = model
+                service.unserved_since_s = None
+                hosting = Hosting(worker, service, model)
+                worker.hostings.append(hosting)
+                service.offer(hosting)
         for described in description.procedures:
             known = self.procedures.get(described.name)
             if known is None:
-                service = self.services[described.model]
+                service = self._of(described)[described.model]
                 self.procedures[described.name] = Procedure(described.name, described.doc, described.args, service)
             else:
                 known.describe(described.doc, described.args)
@@ -268,7 +291,7 @@ class Catalogue:
         if worker.state == "draining":
             return
         worker.state = "draining"
-        for hosting in worker.hostings.values():
+        for hosting in worker.hostings:
             service = hosting.service
             service.withdraw(hosting)
             if not service.hostings:
@@ -278,7 +301,7 @@ class Catalogue:
         """Whether calls wait that only this worker, or others that want to leave as well, could answer."""
         return any(
             hosting.service.queue and all(other.worker.leaving_s is not None for other in hosting.service.hostings)
-            for hosting in worker.hostings.values()
+            for hosting in worker.hostings
         )
 
     def remove(self, worker: Worker, now_s: float) -> None:

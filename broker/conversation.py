@@ -25,8 +25,8 @@ LEAST_PATIENCE_S = 15.0
 """A client that has sent heartbeats for a conversation has given it up when as many in a row are missing, and at least
 so many seconds have passed. Only their intervals so far tell how often it means to send them."""
 
-UNREAD_PATIENCE_S = 60.0
-"""How long after a call's deadline an error waits for room of a reader that sends no heartbeats, in seconds."""
+UNREAD_PATIENCE_S = 600.0
+"""A reader of a stream that sends no heartbeats has given it up when it has made no room for so long, in seconds."""
 
 _HEARTBEAT_BODY = events.heartbeat_body()
 _NEVER_S = float("inf")
@@ -57,7 +57,7 @@ class Conversation:
         message_id: the client's name for it, as msgpack bytes.
         version: the client's protocol version.
         procedure: what is called.
-        event: the client's first event as it came, kept until the end because it may have to be sent again.
+        event: the client's first event as it came, kept as long as it may have to be sent again.
         batch: the calls with which it was given to a worker; None while it waits in the queue.
         arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
         heard_s: when the client's last heartbeat came, in monotonic seconds; None before the first.
@@ -66,6 +66,7 @@ class Conversation:
         asked_until_s: how long its client wants to wait at most; monotonic seconds.
         closed: whether it has been counted; only the worker's answer may still be to come.
         slots: how many more stream items the client has said it can take.
+        full_s: since when that is none; monotonic seconds.
         streamed: whether the client has got an item of a stream.
         deaths: how many workers died while they had it.
         failure: the body of an ERR that waits for a free slot, and the outcome that it is counted as.
@@ -82,6 +83,7 @@ class Conversation:
         "deaths",
         "event",
         "failure",
+        "full_s",
         "heard_s",
         "message_id",
         "number",
@@ -110,6 +112,7 @@ class Conversation:
         self.deadline_s = self.asked_until_s
         self.closed = False
         self.slots = 1  # a sender starts with one (zerorpc `BufferedChannel`)
+        self.full_s = _NEVER_S
         self.streamed = False
         self.deaths = 0
         self.failure: tuple[bytes, str] | None = None
@@ -177,12 +180,12 @@ class Conversations:
         self.beat(conversation, now_s)
 
     def given_up(self, now_s: float) -> list[Conversation]:
-        """Those that their clients have given up: heartbeats have ceased, or an error finds no room for too long."""
+        """Those that their clients have given up: heartbeats have ceased, or there is no room for too long."""
         return [
             one
             for one in self._open.values()
             if (one.heard_s is not None and now_s - one.heard_s > one.patience_s)
-            or (one.failure is not None and one.heard_s is None and now_s - one.deadline_s > UNREAD_PATIENCE_S)
+            or (one.heard_s is None and now_s - one.full_s > UNREAD_PATIENCE_S)
         ]
 
     def overdue(self, now_s: float) -> list[Conversation]:
@@ -191,10 +194,30 @@ class Conversations:
 
     def add_slots(self, conversation: Conversation, slots: int, now_s: float) -> None:
         """The client has room for more events, perhaps for an error that waits."""
+        was_full = conversation.slots <= 0
         conversation.slots = min(conversation.slots + slots, events.MAX_SLOTS)
+        if was_full and conversation.slots > 0:
+            self._expect_item(conversation, now_s)
         if conversation.failure is not None and conversation.slots > 0:
             body, outcome = conversation.failure
             self._end(conversation, body, outcome, now_s)
+
+    def note_item(self, conversation: Conversation, now_s: float) -> None:
+        """The client got an item of a stream, which must not be run again from here on."""
+        conversation.streamed = True
+        conversation.event = b""  # it may be large, and the stream long
+        if conversation.slots > 0:
+            self._expect_item(conversation, now_s)
+        else:
+            conversation.full_s = now_s
+            conversation.deadline_s = conversation.asked_until_s
+
+    def _expect_item(self, conversation: Conversation, now_s: float) -> None:
+        """A stream may take as long as it does: its time-out is from item to item, while there is room for one."""
+        assert conversation.procedure.service is not None
+        timeout_s = conversation.procedure.service.model.timeout_s
+        conversation.full_s = _NEVER_S
+        conversation.deadline_s = min(conversation.asked_until_s, now_s + timeout_s)
 
     def fail(self, conversation: Conversation, name: str, text: str, outcome: str, now_s: float) -> None:
         """End a conversation with an error of the broker's own.

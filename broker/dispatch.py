@@ -166,19 +166,25 @@ class Dispatcher:
     def _give_again(self, service: Service, now_s: float, *, others_wait: bool) -> Hosting | None:
         """Give out calls whose worker died: each alone, lest it takes others with it, if it is what the worker died of.
 
+        Not so streams, of which one would keep all others waiting for long.
+
         Returns:
             The hosting that must get nothing else until it has nothing to do; None if no call waits for that.
         """
         queue = service.queue
         while queue.again:
-            hosting = service.next_for_one_alone(others_wait=others_wait)
-            if hosting is None or hosting.free < hosting.capacity:
+            if service.is_of_streams:
+                hosting, room = service.roomiest(now_s), 1
+            else:
+                hosting = service.next_for_one_alone(others_wait=others_wait)
+                room = hosting.capacity if hosting is not None else 0
+            if hosting is None or hosting.free < room:
                 return hosting
             conversation = queue.pop_again()
             if conversation.deadline_s <= now_s:
                 self._expire_waiting(conversation, now_s)
             else:
-                self._give([conversation], hosting, hosting.capacity, now_s)
+                self._give([conversation], hosting, room, now_s)
                 hosting.ran_one_alone = True
         return None
 
@@ -235,7 +241,7 @@ class Dispatcher:
 
     def refuse_unserved(self, now_s: float) -> None:
         """Answer the calls that have waited in vain for any worker to come."""
-        for service in self._catalogue.services.values():
+        for service in self._catalogue.all_services():
             if service.queue and self.is_unserved(service, now_s):
                 self._refuse_queue(service, now_s)
 
@@ -269,7 +275,13 @@ class Dispatcher:
     def _expire_running(self, conversation: Conversation, now_s: float) -> None:
         assert conversation.batch is not None
         identity = conversation.batch.hosting.worker.identity
-        text = f"the call was begun and has not ended {now_s - conversation.arrived_s:.1f} s after it came; it may yet"
+        service = conversation.procedure.service
+        assert service is not None
+        if conversation.streamed and conversation.asked_until_s > now_s:
+            text = f"the stream has brought nothing for {service.model.timeout_s:g} s"
+        else:
+            age_s = now_s - conversation.arrived_s
+            text = f"the call was begun and has not ended {age_s:.1f} s after it came; it may yet"
         # The worker keeps its room taken until it answers, or is replaced because it is stuck.
         self._outbox.to_worker(identity, protocol.CANCEL, conversation.number)
         self._conversations.fail(conversation, "DeadlineExceeded", text, counters.DEADLINE, now_s)

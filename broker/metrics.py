@@ -58,7 +58,7 @@ def _by_method(core: Core) -> list[Metric]:
         "zerorpc_broker_queue_wait_seconds", "From a call's arrival to the worker.", labels=["method"]
     )
     queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait for room.", labels=["method"])
-    waiting = Counter(one.procedure for service in core.catalogue.services.values() for one in service.queue)
+    waiting = Counter(one.procedure for service in core.catalogue.all_services() for one in service.queue)
     for procedure in core.catalogue.procedures.values():
         for outcome, count in procedure.outcomes.items():
             requests.add_metric([procedure.name, outcome], count)

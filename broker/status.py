@@ -20,7 +20,7 @@ def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
             "host": worker.description.host,
             "pid": worker.description.pid,
             "state": worker.state,
-            "models": sorted(worker.hostings),
+            "models": sorted(model.qualified_name for model in worker.description.models),
             "in_flight": len(worker.in_flight),
             "uptime_s": round(now_s - worker.registered_s, 3),
             "metrics_address": worker.description.metrics_address,

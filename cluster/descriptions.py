@@ -71,6 +71,8 @@ def _check_models(models: list[protocol.ModelDescription]) -> None:
         raise protocol.ProtocolError("READY: a model must have at least one slot")
     if any(model.max_batch_size < 1 or model.batches_ahead < 0 for model in models):
         raise protocol.ProtocolError("READY: max_batch_size should be 1 or more, batches_ahead 0 or more")
+    if any(model.max_streams < 1 for model in models):
+        raise protocol.ProtocolError("READY: max_streams should be 1 or more")
     if any(not 0 <= model.batch_wait_ms < float("inf") for model in models):
         raise protocol.ProtocolError("READY: batch_wait_ms should be a number of milliseconds")
     if any(not 0 < model.timeout_s < float("inf") for model in models):

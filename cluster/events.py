@@ -5,7 +5,7 @@ read: the header and the name. The arguments stay the raw bytes they were, so a 
 nothing but an error, and an honest one is copied nowhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
@@ -213,6 +213,49 @@ def read_arguments(payload: Buffer, args_at: int) -> list[Any]:
     if not isinstance(arguments, list):
         raise BadArgumentsError(f"the arguments must be an array, not {type(arguments).__name__}")
     return arguments
+
+
+def read_rows(payload: Buffer, args_at: int) -> Iterator[Any]:
+    """The elements of an event's only argument, an array, each unpacked when it is asked for.
+
+    Raises:
+        BadArgumentsError: before the first element, if the arguments are anything else; at an element, if it has text
+            that is none. The text is fit for the caller.
+    """
+    arguments = memoryview(payload)[args_at:]
+    try:
+        unpacker, count = _rows(arguments)
+        for _ in range(count):
+            unpacker.skip()
+        if unpacker.tell() != len(arguments):
+            raise BadArgumentsError("something follows the arguments")
+        unpacker, count = _rows(arguments)
+        for _ in range(count):
+            yield unpacker.unpack()
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise BadArgumentsError(f"the rows cannot be read as msgpack: {_reason(error)}") from error
+
+
+def _rows(arguments: memoryview) -> tuple[msgpack.Unpacker, int]:
+    size = len(arguments) or 1
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        strict_map_key=False,
+        max_buffer_size=size,
+        max_str_len=size,
+        max_bin_len=size,
+        max_array_len=size,
+        max_map_len=size,
+        max_ext_len=size,
+    )
+    unpacker.feed(arguments)
+    count = unpacker.read_array_header()
+    if count != 1:
+        raise BadArgumentsError(f"1 argument is taken, {count} given")
+    try:
+        return unpacker, unpacker.read_array_header()
+    except ValueError as error:
+        raise BadArgumentsError("the argument should be a list of rows") from error
 
 
 def _reason(error: Exception) -> str:

@@ -60,6 +60,7 @@ class ModelDescription:
         max_batch_size: how many calls a batch may have; 1 for a model that takes them one by one.
         batches_ahead: how many batches may wait at the worker while others run there.
         batch_wait_ms: how long a call may wait for others to make a batch with, in milliseconds, where there is room.
+        max_streams: how many streams of it may be open at a worker; they take no room of batches.
         retry: whether a call that was under way when its worker died may run once more.
         timeout_s: how long a call of it may run, in seconds.
     """
@@ -77,16 +78,25 @@ class ModelDescription:
     max_batch_size: int = 1
     batches_ahead: int = 0
     batch_wait_ms: float = 0.0
+    max_streams: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ProcedureDescription:
-    """A procedure that a worker answers, with the model whose room it takes, its docstring and its parameters."""
+    """A procedure that a worker answers.
+
+    Attributes:
+        name: of the procedure.
+        model: the qualified name of the model whose room it takes.
+        doc, args: its docstring, and its parameters' names.
+        is_stream: whether it is answered with a stream, which may stay open for long.
+    """
 
     name: str
     model: str
     doc: str
     args: list[str]
+    is_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,80 +1,57 @@
-"""Calls as the worker has them: one registration's, in the batches in which the broker sent them."""
+"""Jobs of `<qualified_name>_predict`: the calls that came in one message, which the model gets together."""
 
-import logging
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from cluster import events, protocol
-from cluster.events import ClientEvent
-from worker.procedures import Answer, PredictProcedure
-
-log = logging.getLogger(__name__)
-
-_CANCELLED: Answer = (protocol.REFUSE, events.worker_error("Cancelled", "the caller has gone"))
+from cluster import protocol
+from cluster.events import BadArgumentsError
+from worker.job import CANCELLED, Answer, Call, Job, Registration, refusal
+from worker.prediction import Prediction
 
 
-@dataclass(slots=True)
-class Registration:
-    """One stay with the broker, from READY until the broker forgets this worker or the worker gives up.
+class Batch(Job):
+    """Calls of one row each."""
 
-    Attributes:
-        id: the worker's id for this stay.
-        live: False once it is over; nobody waits for what it still has to do.
-        owed: the numbers of the conversations that the broker expects an answer to.
-        cancelled: those among them that nobody waits for.
-    """
+    def __init__(
+        self, registration: Registration, procedure: str, prediction: Prediction, calls: Sequence[Call]
+    ) -> None:
+        super().__init__(registration, procedure, prediction.model.description, calls)
+        self._prediction = prediction
+        self._answers: list[Answer] = []
 
-    id: str
-    live: bool = True
-    owed: set[bytes] = field(default_factory=set)
-    cancelled: set[bytes] = field(default_factory=set)
+    @property
+    def wants_to_run(self) -> bool:
+        """Once is enough."""
+        return False
 
+    @property
+    def is_over(self) -> bool:
+        """Every call has its answer once it has run."""
+        return bool(self._answers)
 
-@dataclass(slots=True)
-class Call:
-    """One conversation's call: its number, its event as it was read, and as it came."""
+    def take_answers(self) -> list[tuple[bytes, Answer]]:
+        """One for each call."""
+        return [(call.number, answer) for call, answer in zip(self.calls, self._answers, strict=True)]
 
-    number: bytes
-    event: ClientEvent
-    payload: bytes
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Calls of one procedure that run together.
-
-    Attributes:
-        registration: whose they are.
-        procedure: what is called.
-        calls: in the order in which they came.
-        started_s: when a thread began with them, in monotonic seconds; None before.
-        took_s: how long that took, in seconds.
-        answers: one for each call, once they have run.
-    """
-
-    registration: Registration
-    procedure: PredictProcedure
-    calls: list[Call]
-    started_s: float | None = None
-    took_s: float = 0.0
-    answers: list[Answer] = field(default_factory=list)
-
-    def run(self) -> None:
-        """Have the procedure answer the calls, but for those whose answer nobody waits for."""
-        self.started_s = time.monotonic()
-        try:
-            self.answers = self._run()
-        except Exception as error:  # a fault of ours must cost these calls, and not a thread
-            log.exception("calls could not be answered")
-            fault = (protocol.REPLY, events.worker_error("WorkerError", type(error).__name__))
-            self.answers = [fault] * len(self.calls)
-        self.took_s = time.monotonic() - self.started_s
-
-    def _run(self) -> list[Answer]:
+    def _run(self) -> None:
         registration = self.registration
         if registration.live and not registration.cancelled:
-            return self.procedure.answer([(call.event, call.payload) for call in self.calls])
-        asked = [call for call in self.calls if registration.live and call.number not in registration.cancelled]
-        answers = self.procedure.answer([(call.event, call.payload) for call in asked])
-        by_number = {call.number: answer for call, answer in zip(asked, answers, strict=True)}
-        return [by_number.get(call.number, _CANCELLED) for call in self.calls]
+            self._answers = self._answer(self.calls)
+            return
+        asked = [call for call in self.calls if not self._is_unwanted(call)]
+        by_number = {call.number: answer for call, answer in zip(asked, self._answer(asked), strict=True)}
+        self._answers = [by_number.get(call.number, CANCELLED) for call in self.calls]
+
+    def _answer(self, calls: Sequence[Call]) -> list[Answer]:
+        rows = []
+        refused: list[Answer | None] = []
+        for call in calls:
+            try:
+                rows.append(self._prediction.argument(call))
+                refused.append(None)
+            except BadArgumentsError as error:
+                refused.append(refusal(self.procedure, error))
+        predicted = iter(self._prediction.answers(rows) if rows else [])
+        return [answer or (protocol.REPLY, next(predicted)) for answer in refused]
+
+    def _fail(self, answer: Answer) -> None:
+        self._answers = [answer] * len(self.calls)

@@ -9,6 +9,7 @@ class outside this file. An entry has `module_name` and `class_name`, and may ha
     max_batch_size  how many waiting calls go to a worker together (default 64 for a model with predict_batch, else 1)
     batch_wait_ms   how long a call may wait for others to go with, in milliseconds (default 0: it never does)
     batches_ahead   how many batches may wait at a worker while it runs others (default 0)
+    max_streams     how many streams of the model a worker serves beside each other (default 1000)
 """
 
 from typing import Any, ClassVar

@@ -42,6 +42,11 @@ class ModelMetrics:
             self.duration.observe(seconds, rows)
             self.batch_size.observe(rows)
 
+    def give_up(self, count: int) -> None:
+        """So many predictions will never end, because nobody waits for them."""
+        with self.lock:
+            self.in_progress -= count
+
     def end(self, outcomes: Mapping[str, int]) -> None:
         """So many predictions have ended so."""
         with self.lock:

@@ -39,6 +39,7 @@ class ModelEntry(BaseModel):
     max_batch_size: int | None = Field(None, ge=1)
     batch_wait_ms: float = Field(0.0, ge=0, allow_inf_nan=False)
     batches_ahead: int = Field(0, ge=0)
+    max_streams: int = Field(1000, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,13 @@ class HostedModel:
         description: what it says of itself, and how it is to be called.
         predict: from one plain value to another.
         predict_batch: from several at once to as many, some of which may be exceptions; None if it has no such method.
+        predict_stream: from one plain value to any number, one after the other; None if it has no such method.
     """
 
     description: ModelDescription
     predict: Callable[[Any], Any]
     predict_batch: Callable[[list[Any]], list[Any]] | None = None
+    predict_stream: Callable[[Any], Iterable[Any]] | None = None
 
 
 class ModelManager:
@@ -199,9 +202,11 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
         max_batch_size=max_batch_size,
         batch_wait_ms=entry.batch_wait_ms,
         batches_ahead=entry.batches_ahead,
+        max_streams=entry.max_streams,
     )
     predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
-    return HostedModel(description, predict, predict_batch)
+    predict_stream = getattr(model, "predict_stream", None)
+    return HostedModel(description, predict, predict_batch, predict_stream if callable(predict_stream) else None)
 
 
 def _predict_batch(model: Any) -> Callable[[list[Any]], list[Any]] | None:

@@ -20,11 +20,13 @@ from cluster.descriptions import write_description
 from cluster.pairs import LARGE_BYTES, read_pairs, write_pairs
 from cluster.protocol import WorkerDescription
 from cluster.waker import Waker
-from worker.batch import Batch, Call, Registration
+from worker.desk import Desk
+from worker.job import Call, Job, Registration
 from worker.leadership import PATIENCE_S, Leadership
+from worker.long_call import Stream
 from worker.metrics import WorkerMetrics
 from worker.models import HostedModel
-from worker.procedures import PredictProcedure, Procedures
+from worker.procedures import Procedure, Procedures
 from worker.settings import WorkerSettings
 from worker.watchdog import Watchdog
 
@@ -35,9 +37,6 @@ POLL_MS = 250
 
 READY_INTERVAL_S = 0.5
 """Seconds between two READYs while none has been accepted."""
-
-QUICK_S = 0.01
-"""A model whose last batch took less, in seconds, is run by the thread that runs the loop."""
 
 STATE_LOADING = "loading its models"
 STATE_CONNECTING = "not registered with the broker"
@@ -55,23 +54,6 @@ class RefusedError(Exception):
     """The broker does not want this worker; the text says so and why."""
 
 
-class Desk:
-    """What one model has to do.
-
-    Attributes:
-        slots: how many batches of it run at one time.
-        waiting: the batches that wait for one that runs.
-        running: how many do.
-        is_quick: whether the last one was.
-    """
-
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
-        self.waiting: deque[Batch] = deque()
-        self.running = 0
-        self.is_quick = False
-
-
 class Server:
     """Serves a worker's procedures to the broker."""
 
@@ -84,7 +66,7 @@ class Server:
         self._waker = Waker()
         self._leadership = Leadership()
         self._failure: BaseException | None = None  # what ended the loop
-        self._done: deque[Batch] = deque()  # that others than the leader have run
+        self._done: deque[Job] = deque()  # that others than the leader have run
         self._stop_signals = 0
         self._drain_until_s: float | None = None
         self._models: Mapping[str, HostedModel] = {}
@@ -94,7 +76,8 @@ class Server:
         self._welcome = False  # the broker has accepted the READY
         self._may_be_known = False  # the broker has got a READY, and may send work
         self._drain_agreed = False
-        self._running: set[Batch] = set()  # of this and former registrations
+        self._running: set[Job] = set()  # of this and former registrations
+        self._streams: dict[bytes, Stream] = {}  # of this registration, by the number of the conversation
         self._sent_ready_s = self._sent_ping_s = self._heard_s = float("-inf")
         self.state = STATE_LOADING
         self.turned_s = time.monotonic()
@@ -140,31 +123,31 @@ class Server:
     def _lead(self, term: int) -> None:
         """Run the loop, until it is over or another thread leads."""
         try:
-            batch = self._turn_until_away(term)
+            job = self._turn_until_away(term)
         except BaseException as error:
             self._failure = error
-            batch = None
-        if batch is None:
+            job = None
+        if job is None:
             self._leadership.over.set()
             return
-        if not batch.answers:
-            batch.run()
-        self._done.append(batch)
+        self._done.append(job)
         self._waker.wake()
 
-    def _turn_until_away(self, term: int) -> Batch | None:
-        """Turn the loop until it is over (None) or another leads; then there is a batch to run, or one that has run."""
+    def _turn_until_away(self, term: int) -> Job | None:
+        """Turn the loop until it is over (None) or another leads; then there is a job that this thread has run."""
         while True:
-            self._send_done()
-            while (batch := self._next_batch()) is not None:
-                if not self._desk(batch).is_quick:
+            while self._done:
+                self._finish(self._done.popleft())
+            while (job := self._next_job()) is not None:
+                if not self._desks[job.model.qualified_name].is_quick:
                     self._leadership.hand_over()
-                    return batch
+                    job.run()
+                    return job
                 self._leadership.go_away()
-                batch.run()
+                job.run()
                 if not self._leadership.come_back(term):
-                    return batch
-                self._send_answers(batch)
+                    return job
+                self._finish(job)
             self._wait()
             self._receive()  # before a look at the clock: our own pause is not the broker's silence
             now_s = self.turned_s = time.monotonic()
@@ -192,6 +175,9 @@ class Server:
     def _register_anew(self, reason: str) -> None:
         """Start again on a new socket: whatever was under way, the broker no longer waits for it from here."""
         self._registration.live = False
+        for stream in self._streams.values():
+            self._say(stream)  # it has to end, for nobody
+        self._streams = {}
         self._registration = Registration(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
         self._welcome = self._may_be_known = False
         self._metrics.connected = False
@@ -282,8 +268,10 @@ class Server:
     def _handle(self, kind: bytes, parts: list[bytes]) -> None:
         if kind == protocol.WORK:
             self._take(parts)
+        elif kind == protocol.MORE:
+            self._make_room(*parts)
         elif kind == protocol.CANCEL:
-            self._registration.cancelled.update(self._registration.owed.intersection(parts))
+            self._cancel(parts)
         elif kind == protocol.WELCOME:
             if not self._welcome:
                 log.info("registered as %s", self._registration.id)
@@ -300,58 +288,73 @@ class Server:
 
     def _take(self, parts: list[bytes]) -> None:
         assert self._procedures is not None
-        by_procedure: dict[PredictProcedure, list[Call]] = {}
+        by_procedure: dict[Procedure, list[Call]] = {}
         for number, payload in read_pairs(parts):
             self._registration.owed.add(number)
             event = events.read_event(payload)
             procedure = self._procedures.find(event)
             if procedure is None:  # the broker sends only what READY named
                 error = events.worker_error("NameError", "not a procedure of this worker")
-                self._send_pairs(protocol.REFUSE, [(number, error)])
+                self._forget([number])
+                self._try_send(write_pairs(protocol.REFUSE, [(number, error)]))
             else:
                 by_procedure.setdefault(procedure, []).append(Call(number, event, payload))
         for procedure, calls in by_procedure.items():
-            batch = Batch(self._registration, procedure, calls)
-            self._desk(batch).waiting.append(batch)
+            for job in procedure.jobs(self._registration, calls):
+                if isinstance(job, Stream):
+                    self._streams[job.calls[0].number] = job
+                self._desks[job.model.qualified_name].put(job)
 
-    def _desk(self, batch: Batch) -> Desk:
-        return self._desks[batch.procedure.description.model]
+    def _make_room(self, number: bytes, slots: bytes) -> None:
+        stream = self._streams.get(number)
+        if stream is not None:
+            stream.add_slots(int.from_bytes(slots, "big"))
+            self._say(stream)
 
-    def _next_batch(self) -> Batch | None:
+    def _cancel(self, numbers: list[bytes]) -> None:
+        self._registration.cancelled.update(self._registration.owed.intersection(numbers))
+        for number in numbers:
+            if number in self._streams:
+                self._say(self._streams[number])
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def _next_job(self) -> Job | None:
         for desk in self._desks.values():
-            if desk.waiting and desk.running < desk.slots:
-                batch = desk.waiting.popleft()
-                desk.running += 1
-                self._running.add(batch)
-                return batch
+            job = desk.take()
+            if job is not None:
+                self._running.add(job)
+                return job
         return None
 
-    def _send_done(self) -> None:
-        while self._done:
-            self._send_answers(self._done.popleft())
+    def _finish(self, job: Job) -> None:
+        self._running.remove(job)
+        self._desks[job.model.qualified_name].done(job)
+        self._say(job)
 
-    def _send_answers(self, batch: Batch) -> None:
-        self._running.remove(batch)
-        desk = self._desk(batch)
-        desk.running -= 1
-        # Where several may run at one time, they do so in other threads than the loop's.
-        desk.is_quick = batch.took_s < QUICK_S and desk.slots == 1
-        if batch.registration is not self._registration:
+    def _say(self, job: Job) -> None:
+        """Send what a job has to say, and let it wait for its next turn if it wants one, unless it does already."""
+        if job.is_queued:
             return
-        for kind in (protocol.REPLY, protocol.REFUSE):
-            pairs = [
-                (call.number, event)
-                for call, (answer_kind, event) in zip(batch.calls, batch.answers, strict=True)
-                if answer_kind is kind
-            ]
-            if pairs:
-                self._send_pairs(kind, pairs)
+        if job.registration is self._registration:
+            self._send_answers(job)
+        if job.wants_to_run:
+            self._desks[job.model.qualified_name].put(job)
 
-    def _send_pairs(self, kind: bytes, pairs: list[tuple[bytes, bytes]]) -> None:
-        numbers = [number for number, _ in pairs]
+    def _send_answers(self, job: Job) -> None:
+        answers = job.take_answers()
+        if job.is_over:
+            self._forget([call.number for call in job.calls])
+        for kind in (protocol.REPLY, protocol.REFUSE):
+            pairs = [(number, event) for number, (answer_kind, event) in answers if answer_kind is kind]
+            if pairs:
+                self._try_send(write_pairs(kind, pairs))
+
+    def _forget(self, numbers: list[bytes]) -> None:
         self._registration.owed.difference_update(numbers)
         self._registration.cancelled.difference_update(numbers)
-        self._try_send(write_pairs(kind, pairs))
+        for number in numbers:
+            self._streams.pop(number, None)
 
     # -- stopping -----------------------------------------------------------------------------------------------
 

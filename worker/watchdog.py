@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterable
 
 from cluster import logs
-from worker.batch import Batch
+from worker.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,15 @@ class Watchdog:
         self._patience_s = longest_timeout_s + GRACE_S
         self._armed_s = float("-inf")
 
-    def look(self, running: Iterable[Batch], now_s: float) -> None:
+    def look(self, running: Iterable[Job], now_s: float) -> None:
         """Look at what runs; to be called again and again by a thread that runs no model."""
         if now_s - self._armed_s >= _REARM_INTERVAL_S:
             self._armed_s = now_s
             faulthandler.dump_traceback_later(self._patience_s, exit=True)
-        for batch in running:
-            if batch.started_s is not None and now_s - batch.started_s > batch.procedure.timeout_s + GRACE_S:
-                name, ran_s = batch.procedure.description.name, now_s - batch.started_s
-                log.critical("%s is stuck since %.1f s: ending", name, ran_s)
+        for job in running:
+            started_s = job.started_s
+            if started_s is not None and now_s - started_s > job.model.timeout_s + GRACE_S:
+                log.critical("%s is stuck since %.1f s: ending", job.procedure, now_s - started_s)
                 logs.flush()
                 signal.alarm(LAST_WORDS_S)  # ends the process, should nobody read what follows
                 faulthandler.dump_traceback(all_threads=True)

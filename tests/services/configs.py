@@ -28,6 +28,10 @@ class GathererOnly:
     models: Entries = [entry("Gatherer")]
 
 
+class CounterOnly:
+    models: Entries = [entry("Counter")]
+
+
 class PatientGatherer:
     models: Entries = [entry("Gatherer", batch_wait_ms=300, max_batch_size=4)]
 

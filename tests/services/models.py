@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,25 @@ class Gatherer(_TestModel):
         if "short" in rows:
             return [len(rows)]
         return [MLModelException("bad among others") if row == "bad" else len(rows) for row in rows]
+
+
+class Counter(_TestModel):
+    """Streams the numbers below the one that it is told, and raises after as many if that is negative."""
+
+    def __init__(self) -> None:
+        self._open = 0
+
+    def predict(self, data: Any) -> Any:
+        return {"open": self._open}
+
+    def predict_stream(self, data: Any) -> Iterator[int]:
+        self._open += 1
+        try:
+            yield from range(abs(data))
+            if data < 0:
+                raise MLModelException("enough")
+        finally:
+            self._open -= 1
 
 
 class Deadly(Gatherer):

@@ -14,7 +14,7 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
         ticked_s: when its last tick was, in monotonic seconds.
     """
     waiting: set[bytes] = set()
-    for service in core.catalogue.services.values():
+    for service in core.catalogue.all_services():
         queue = service.queue
         calls = list(queue)
         assert len(calls) == queue.calls <= limits.queue_calls + len(queue.again) + 1
@@ -34,15 +34,17 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     with_workers: set[bytes] = set()
     for identity, worker in core.catalogue.workers.items():
         assert worker.identity == identity
-        for name, hosting in worker.hostings.items():
+        for hosting in worker.hostings:
+            name, is_of_streams = hosting.service.model.qualified_name, hosting.service.is_of_streams
             model = next(model for model in worker.description.models if model.qualified_name == name)
+            largest = 1 if is_of_streams else model.max_batch_size
             batches = {call.batch for call in worker.in_flight.values() if call.batch and call.batch.hosting is hosting}
             taken = sum(batch.room for batch in batches)
             assert hosting.free == hosting.capacity - taken >= 0, "room does not match what is in flight"
-            assert hosting.capacity == model.slots + model.batches_ahead
+            assert hosting.capacity == (model.max_streams if is_of_streams else model.slots + model.batches_ahead)
             for batch in batches:
                 unanswered = sum(call.batch is batch for call in worker.in_flight.values())
-                assert batch.unanswered == unanswered <= model.max_batch_size, "a batch with other calls than its own"
+                assert batch.unanswered == unanswered <= largest, "a batch with other calls than its own"
         for number, call in worker.in_flight.items():
             assert call.batch is not None
             assert call.batch.hosting.worker is worker
@@ -65,9 +67,12 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
 def has_needless_wait(service: Service) -> bool:
     """Whether a call waits that could be given out.
 
-    A call whose worker died needs a worker that has nothing else to do, and one is kept free of other work for it.
+    A call whose worker died needs a worker that has nothing else to do, and one is kept free of other work for it. A
+    stream does not.
     """
     queue = service.queue
+    if service.is_of_streams:
+        return queue.calls > 0 and service.free > 0
     if queue.again and any(hosting.free == hosting.capacity for hosting in service.hostings):
         return True
     have_room = sum(hosting.free > 0 for hosting in service.hostings)

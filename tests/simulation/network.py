@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from broker import counters
+from broker.conversation import UNREAD_PATIENCE_S
 from broker.dispatch import Limits
 from broker.routing import Core
 from cluster import protocol
@@ -29,7 +30,7 @@ LIMITS = Limits(
 MODELS = ("red", "blue")
 CLIENT_BACKLOG = 60
 CLIENT_SILENCE_S = 8.0
-LONGEST_S = 2 * (LIMITS.queue_timeout_s + TIMEOUT_S) + WATCHDOG_S
+LONGEST_S = max(2 * (LIMITS.queue_timeout_s + TIMEOUT_S) + WATCHDOG_S, UNREAD_PATIENCE_S)
 """By when any call must have ended: it may wait, run, lose its worker, and do both again."""
 
 
@@ -249,7 +250,9 @@ class Network:
         do = chance.choices(["answer", "raise", "babble", "stream", "die", "hang"], weights=[70, 5, 5, 15, 1, 0.3])[0]
         what = {"do": do, "after_s": chance.choice([0.001, 0.01, 0.1, 1.0]), "items": chance.randrange(20)}
         client = chance.choice(self.clients)
-        client.call(chance.choice(MODELS), what, chance.choice([None, None, None, 0.5, 5.0]))
+        is_stream = chance.random() < (0.7 if do == "stream" else 0.1)
+        procedure = f"{chance.choice(MODELS)}_predict{'_stream' if is_stream else ''}"
+        client.call(procedure, what, chance.choice([None, None, None, 0.5, 5.0]))
 
     def _some_fault(self) -> None:
         chance = self.agenda.chance

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from broker.conversation import LEAST_PATIENCE_S
+from broker.conversation import LEAST_PATIENCE_S, UNREAD_PATIENCE_S
 from cluster import protocol
 from cluster.descriptions import write_description
 from cluster.pairs import read_pairs, write_pairs
@@ -24,7 +24,10 @@ TIMEOUT_S = 15.0
 WATCHDOG_S = TIMEOUT_S + 5.0
 """How long a call may be stuck before its worker ends itself."""
 
-OLD_S = 300.0
+MAX_STREAMS = 5
+"""How many streams of a model a worker serves beside each other."""
+
+OLD_S = UNREAD_PATIENCE_S + 100.0
 """When the last traces of a call that was given up must be gone."""
 
 IMPATIENT = 0.1
@@ -69,8 +72,8 @@ class Client:
         self._inbox: list[tuple[Link, list[bytes]]] = []
         network.agenda.every(0.25, self._beat)
 
-    def call(self, model: str, what: dict[str, Any], timeout_s: float | None = None) -> None:
-        """Call a model and tell its worker what to do with the call."""
+    def call(self, procedure: str, what: dict[str, Any], timeout_s: float | None = None) -> None:
+        """Make a call and tell its worker what to do with it."""
         if self.is_frozen:
             return
         token = self._network.next_token()
@@ -80,7 +83,7 @@ class Client:
             header["timeout_s"] = timeout_s
         now_s = self._network.agenda.now_s
         call = self.calls[message_id] = Call(token, self.link, now_s, now_s)
-        event = msgpack.packb([header, f"{model}_predict", [{**what, "token": token}]])
+        event = msgpack.packb([header, procedure, [{**what, "token": token}]])
         self.link.to_broker([b"", event])
         if self._network.agenda.chance.random() < IMPATIENT:
             self._network.agenda.after(3.0, lambda: self._give_up(call))
@@ -208,7 +211,7 @@ class Client:
 class Job:
     """What a worker knows of a conversation that it was given."""
 
-    model: str
+    procedure: str
     what: dict[str, Any]
     slots: int = 1
     items: int = 0
@@ -327,6 +330,7 @@ class Worker:
                     timeout_s=TIMEOUT_S,
                     max_batch_size=self._batch,
                     batches_ahead=self._batches_ahead,
+                    max_streams=MAX_STREAMS,
                     batch_wait_ms=20.0 if self._batch == 4 else 0.0,
                 )
                 self._say(protocol.READY, write_description(description))
@@ -365,9 +369,10 @@ class Worker:
         assert not stay.drain_agreed, "work for a worker that drains"
         assert number not in stay.jobs, "the same conversation twice to one worker"
         _, procedure, (what,) = msgpack.unpackb(event)
-        job = stay.jobs[number] = Job(procedure.removesuffix("_predict"), what)
-        taken = sum(one.model == job.model and not one.ended for one in stay.jobs.values())
-        assert taken <= (self._slots + self._batches_ahead) * self._batch, "more work than there is room"
+        stay.jobs[number] = Job(procedure, what)
+        taken = sum(one.procedure == procedure and not one.ended for one in stay.jobs.values())
+        batches = (self._slots + self._batches_ahead) * self._batch
+        assert taken <= (MAX_STREAMS if procedure.endswith("_stream") else batches), "more work than there is room"
         self._network.note_given(what["token"])
         then: dict[str, Callable[[], None]] = {
             "answer": lambda: self._end(stay, number, "OK", [what["token"]]),

@@ -26,8 +26,12 @@ def run(seed: int, steps: int) -> Simulation:
     def client() -> int:
         return chance.randrange(4)
 
+    def call() -> None:
+        timeout_s = chance.choice([None, None, 0.5, 5.0])
+        simulation.call(client(), chance.randrange(2), timeout_s, is_stream=chance.random() < 0.3)
+
     actions: list[tuple[int, Callable[[], None]]] = [
-        (30, lambda: simulation.call(client(), chance.randrange(2), chance.choice([None, None, 0.5, 5.0]))),
+        (30, call),
         (30, lambda: simulation.answer(which(), chance.choice([0, 0, 0, 1, 2, 2, 3]))),
         (8, lambda: simulation.more(which(), chance.randrange(4))),
         (5, lambda: simulation.beat(which())),

@@ -23,6 +23,9 @@ TIMEOUT_S = 20.0
 BEAT_S = 5.0
 """How often clients send heartbeats, once they have begun."""
 
+MAX_STREAMS = 2
+"""How many streams of a model a worker serves beside each other."""
+
 SLOWEST_READER_S = 40.0
 """How long a reader may take to make room, in seconds."""
 
@@ -97,23 +100,30 @@ class Simulation:
         ahead = 1 if batch > 2 else 0
         self.peers[identity] = Peer(identity, slots + ahead, batch)
         description = describe(
-            identity.decode(), *models, slots=slots, timeout_s=TIMEOUT_S, max_batch_size=batch, batches_ahead=ahead
+            identity.decode(),
+            *models,
+            slots=slots,
+            timeout_s=TIMEOUT_S,
+            max_batch_size=batch,
+            batches_ahead=ahead,
+            max_streams=MAX_STREAMS,
         )
         body = write_description(description)
         self.world.core.worker_message(identity, [protocol.READY, body], self.world.now_s)
         self._settle()
         assert identity in self._registered()
 
-    def call(self, client: int, model: int, timeout_s: float | None) -> None:
-        """A client makes a call."""
+    def call(self, client: int, model: int, timeout_s: float | None, *, is_stream: bool = False) -> None:
+        """A client makes a call, or asks for a stream."""
         identity = self.clients[CLIENTS[client]]
         self._made += 1
+        procedure = f"{MODELS[model]}_predict{'_stream' if is_stream else ''}"
         header: dict[str, Any] = {"message_id": self._made, "v": 3}
         if timeout_s is not None:
             header["timeout_s"] = timeout_s
         until_s = self.world.now_s + (timeout_s if timeout_s is not None else float("inf"))
         self.calls[identity, self._made] = Call(identity, self._made, self.world.now_s, until_s)
-        self._from_client(identity, msgpack.packb([header, f"{MODELS[model]}_predict", ["x"]]))
+        self._from_client(identity, msgpack.packb([header, procedure, ["x"]]))
         self._sent_by_clients += 1
         self._settle()
 
@@ -320,9 +330,11 @@ class Simulation:
         peer.jobs[number] = Job(peer.identity, number, owners[0], procedure)
         open_jobs = [job for job in peer.jobs.values() if not job.ended]
         beside = [job for job in open_jobs if job.procedure == procedure]
-        assert len(beside) == 1 or all(job.call.given == 1 for job in beside), "a call is tried again beside others"
-        most = peer.capacity * peer.max_batch_size
-        assert len(open_jobs) <= most * len(MODELS), "more work than a worker has room for"
+        if procedure.endswith("_stream"):
+            assert len(beside) <= MAX_STREAMS, "more streams than a worker has room for"
+        else:
+            assert len(beside) == 1 or all(job.call.given == 1 for job in beside), "a call is tried again beside others"
+            assert len(beside) <= peer.capacity * peer.max_batch_size, "more work than a worker has room for"
 
     # -- what must hold -------------------------------------------------------------------------------------------
 
@@ -332,8 +344,8 @@ class Simulation:
         open_calls = [call for call in self.calls.values() if not call.ended]
         assert len(core.conversations) == len(open_calls)
         late_s = EXPIRE_INTERVAL_S + 0.5
-        waiting = {number for service in core.catalogue.services.values() for number in service.queue.again}
-        for service in core.catalogue.services.values():
+        waiting = {number for service in core.catalogue.all_services() for number in service.queue.again}
+        for service in core.catalogue.all_services():
             assert 0 <= service.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
             assert service.queue.bytes >= 0
             assert not has_needless_wait(service), "calls wait beside free room"

@@ -22,9 +22,14 @@ class World(RuleBasedStateMachine):
     def join(self, slots: int, which: int, batch: int) -> None:
         self.simulation.join(slots, which, batch)
 
-    @rule(client=CLIENT, model=st.integers(0, 1), timeout_s=st.none() | st.sampled_from([0.5, 3.0, 30.0]))
-    def call(self, client: int, model: int, timeout_s: float | None) -> None:
-        self.simulation.call(client, model, timeout_s)
+    @rule(
+        client=CLIENT,
+        model=st.integers(0, 1),
+        timeout_s=st.none() | st.sampled_from([0.5, 3.0, 30.0]),
+        is_stream=st.booleans(),
+    )
+    def call(self, client: int, model: int, timeout_s: float | None, *, is_stream: bool) -> None:
+        self.simulation.call(client, model, timeout_s, is_stream=is_stream)
 
     @rule(which=WHICH, slots=st.integers(0, 3))
     def more(self, which: int, slots: int) -> None:

@@ -6,7 +6,9 @@ import msgpack
 import pytest
 
 from cluster import events, protocol
-from worker import procedures
+from worker import prediction
+from worker.job import Call, Job, Registration
+from worker.long_call import Stream
 from worker.metrics import WorkerMetrics
 from worker.models import ModelManager, configured_entries
 from worker.procedures import Procedures
@@ -16,7 +18,9 @@ class Bench:
     def __init__(self, config: str, *, expose_tracebacks: bool = False) -> None:
         manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}))
         manager.load()
+        self.models = manager.models
         self.metrics = WorkerMetrics()
+        self.registration = Registration("id")
         self.procedures = Procedures(manager.models.values(), self.metrics, expose_tracebacks=expose_tracebacks)
 
     def call_bytes(self, name: str, args: bytes) -> tuple[bytes, str, Any]:
@@ -24,23 +28,59 @@ class Bench:
         return answer
 
     def call_batch(self, name: str, batch: list[bytes]) -> list[tuple[bytes, str, Any]]:
+        (job,) = self.jobs(name, batch)
+        job.run()
+        assert job.is_over
+        return self.taken(job)
+
+    def jobs(self, name: str, batch: list[bytes]) -> list[Job]:
         calls = []
-        for args in batch:
+        for number, args in enumerate(batch):
             payload = b"\x93" + msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb(name) + args
-            calls.append((events.read_event(payload), payload))
-        procedure = self.procedures.find(calls[0][0])
+            calls.append(Call(b"%08d" % number, events.read_event(payload), payload))
+        procedure = self.procedures.find(calls[0].event)
         assert procedure is not None
+        return procedure.jobs(self.registration, calls)
+
+    def stream(self, name: str, argument: Any) -> Stream:
+        (job,) = self.jobs(name, [msgpack.packb([argument])])
+        assert isinstance(job, Stream)
+        return job
+
+    @staticmethod
+    def taken(job: Job) -> list[tuple[bytes, str, Any]]:
+        """What a job has to say: kind of message, name and arguments of the event."""
         answers = []
-        for kind, reply in procedure.answer(calls):
+        for _, (kind, reply) in job.take_answers():
             header, reply_name, reply_args = msgpack.unpackb(reply, strict_map_key=False)
             assert header == {}
             answers.append((kind, reply_name, reply_args))
         return answers
 
+    def all_of(self, job: Job) -> list[tuple[bytes, str, Any]]:
+        """Run a job to its end, and return all that it says."""
+        said = []
+        while not job.is_over:
+            if isinstance(job, Stream):
+                job.add_slots(1)
+            if job.wants_to_run:
+                job.run()
+            said += self.taken(job)
+        return said
+
     def gather(self, *rows: Any) -> list[Any]:
         """The result of each row of a batch, or the name and text of its error."""
         answers = self.call_batch("gatherer_predict", [msgpack.packb([row]) for row in rows])
         return [args[0] if name == "OK" else tuple(args[:2]) for _, name, args in answers]
+
+    def rows(self, model: str) -> float:
+        """How many rows the model was given, or items it made."""
+        value = self.metrics.registry.get_sample_value("zerorpc_worker_batch_size_sum", {"model": model})
+        assert value is not None
+        return value
+
+    def in_progress(self, model: str) -> float | None:
+        return self.metrics.registry.get_sample_value("zerorpc_worker_predictions_in_progress", {"model": model})
 
     def call(self, name: str, *args: Any) -> tuple[bytes, str, Any]:
         return self.call_bytes(name, msgpack.packb(args))
@@ -56,8 +96,11 @@ class Bench:
 
 
 def test_a_procedure_describes_itself() -> None:
-    (description,) = Bench("EchoOnly").procedures.descriptions
-    assert (description.name, description.doc, description.args) == ("echo_predict", "Predict with the Echo.", ["data"])
+    described = {one.name: one for one in Bench("EchoOnly").procedures.descriptions}
+    assert list(described) == ["echo_predict", "echo_predict_batch", "echo_predict_stream"]
+    assert (described["echo_predict"].doc, described["echo_predict"].args) == ("Predict with the Echo.", ["data"])
+    assert described["echo_predict_batch"].args == described["echo_predict_stream"].args == ["rows"]
+    assert [one.is_stream for one in described.values()] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +166,7 @@ def test_the_text_of_an_error_is_no_longer_than_can_be_read() -> None:
 
 
 def test_a_result_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(procedures, "MAX_RESULT_BYTES", 1000)
+    monkeypatch.setattr(prediction, "MAX_RESULT_BYTES", 1000)
     _, reply, args = Bench("EchoOnly").call("echo_predict", "x" * 1000)
     assert (reply, args[0]) == ("ERR", "ResultTooLarge")
     assert "at most 1000 are sent" in args[1]
@@ -195,3 +238,170 @@ def test_arguments_that_cannot_be_read_fail_alone() -> None:
         (protocol.REFUSE, "ERR"),
     ]
     assert answers[0][2] == [2]
+
+
+# -- many rows in a call ------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_rows_is_answered_with_the_list_of_their_outputs() -> None:
+    bench = Bench("GathererOnly")
+    (job,) = bench.jobs("gatherer_predict_batch", [msgpack.packb([[0] * 130])])
+    assert bench.all_of(job) == [(protocol.REPLY, "OK", [[64] * 128 + [2] * 2])], "the model's batches have 64 rows"
+    assert bench.predictions("gatherer") == {"ok": 1, "invalid_input": 0, "error": 0}, "it is one call"
+    (job,) = bench.jobs("gatherer_predict_batch", [msgpack.packb([[]])])
+    assert bench.all_of(job) == [(protocol.REPLY, "OK", [[]])]
+
+
+def test_a_row_that_is_refused_is_named() -> None:
+    bench = Bench("GathererOnly")
+    (job,) = bench.jobs("gatherer_predict_batch", [msgpack.packb([[0] * 66 + ["bad", 0]])])
+    error = ["MLModelException", "rows[66]: bad among others", None]
+    assert bench.all_of(job) == [(protocol.REPLY, "ERR", error)]
+    assert bench.predictions("gatherer") == {"ok": 0, "invalid_input": 0, "error": 1}
+
+
+def test_a_long_list_lets_others_have_their_turns() -> None:
+    bench = Bench("SleeperOnly")
+    (job,) = bench.jobs("sleeper_predict_batch", [msgpack.packb([[0.006] * 3])])
+    for _ in range(3):
+        job.run()
+        assert not job.is_over
+        assert job.wants_to_run
+    job.run()
+    assert [name for _, name, _ in bench.taken(job)] == ["OK"]
+
+
+@pytest.mark.parametrize("args", [b"\x91\x05", b"\x91\x81\x01\x02", b"\x90", b"\x92\x90\x90", b"\x91\x92\x01", b"\x05"])
+@pytest.mark.parametrize("what", ["batch", "stream"])
+def test_rows_that_are_no_list_are_refused_before_the_first_runs(what: str, args: bytes) -> None:
+    bench = Bench("EchoOnly")
+    (job,) = bench.jobs(f"echo_predict_{what}", [args])
+    ((kind, name, reply),) = bench.all_of(job)
+    assert (kind, name, reply[0]) == (protocol.REFUSE, "ERR", "BadRequest")
+    assert reply[1].startswith(f"echo_predict_{what}: ")
+    assert sum(bench.predictions("echo").values()) == 0
+
+
+def test_a_list_of_outputs_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "MAX_RESULT_BYTES", 1000)
+    bench = Bench("EchoOnly")
+    (job,) = bench.jobs("echo_predict_batch", [msgpack.packb([["x" * 100] * 10])])
+    ((_, _, args),) = bench.all_of(job)
+    assert args[0] == "ResultTooLarge"
+
+
+def test_a_list_whose_caller_has_gone_is_not_computed_to_its_end() -> None:
+    bench = Bench("SleeperOnly")
+    (job,) = bench.jobs("sleeper_predict_batch", [msgpack.packb([[0.006] * 1000])])
+    job.run()
+    bench.registration.cancelled.add(job.calls[0].number)
+    job.run()
+    assert [(kind, args[0]) for kind, _, args in bench.taken(job)] == [(protocol.REFUSE, "Cancelled")]
+    assert bench.in_progress("sleeper") == 0
+    assert sum(bench.predictions("sleeper").values()) == 0
+
+
+# -- streams ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_gives_each_row_in_order_and_then_ends() -> None:
+    bench = Bench("EchoOnly")
+    said = bench.all_of(bench.stream("echo_predict_stream", list(range(100))))
+    assert said == [(protocol.REPLY, "STREAM", i) for i in range(100)] + [(protocol.REPLY, "STREAM_DONE", None)]
+    assert bench.predictions("echo") == {"ok": 1, "invalid_input": 0, "error": 0}
+
+
+def test_a_stream_computes_no_more_than_its_reader_has_room_for() -> None:
+    bench = Bench("EchoOnly")
+    stream = bench.stream("echo_predict_stream", list(range(100)))
+    stream.run()
+    assert [args for _, _, args in bench.taken(stream)] == [0]
+    assert not stream.wants_to_run
+    assert bench.rows("echo") == 1
+    stream.add_slots(10)
+    assert stream.wants_to_run
+    stream.run()
+    assert [args for _, _, args in bench.taken(stream)] == list(range(1, 11))
+    assert bench.rows("echo") == 11
+
+
+def test_a_stream_of_a_model_with_batches_computes_at_most_a_batch_ahead() -> None:
+    bench = Bench("GathererOnly")
+    stream = bench.stream("gatherer_predict_stream", [0] * 1000)
+    stream.run()
+    assert bench.rows("gatherer") == 64
+    assert len(bench.taken(stream)) == 1
+    stream.add_slots(63)
+    assert not stream.wants_to_run, "there are as many in store"
+    assert len(bench.taken(stream)) == 63
+    stream.add_slots(1)
+    assert stream.wants_to_run
+
+
+def test_the_end_of_a_stream_waits_for_room() -> None:
+    bench = Bench("EchoOnly")
+    stream = bench.stream("echo_predict_stream", [])
+    stream.run()
+    assert [name for _, name, _ in bench.taken(stream)] == ["STREAM_DONE"], "a stream has one slot to begin with"
+    stream = bench.stream("echo_predict_stream", ["only"])
+    stream.run()
+    assert [name for _, name, _ in bench.taken(stream)] == ["STREAM"]
+    stream.add_slots(1)
+    stream.run()
+    assert [name for _, name, _ in bench.taken(stream)] == ["STREAM_DONE"]
+    assert stream.is_over
+    assert bench.taken(stream) == []
+
+
+def test_a_bad_row_ends_a_stream_at_its_place() -> None:
+    bench = Bench("GathererOnly")
+    said = bench.all_of(bench.stream("gatherer_predict_stream", [0, 0, "bad", 0]))
+    assert said == [
+        (protocol.REPLY, "STREAM", 4),
+        (protocol.REPLY, "STREAM", 4),
+        (protocol.REPLY, "ERR", ["MLModelException", "bad among others", None]),
+    ]
+    assert bench.predictions("gatherer") == {"ok": 0, "invalid_input": 0, "error": 1}
+
+
+def test_a_stream_whose_reader_has_gone_says_so_at_once_and_no_more() -> None:
+    bench = Bench("EchoOnly")
+    stream = bench.stream("echo_predict_stream", list(range(10)))
+    stream.run()
+    bench.registration.cancelled.add(stream.calls[0].number)
+    assert stream.wants_to_run
+    stream.run()
+    assert [(kind, args[0]) for kind, _, args in bench.taken(stream)] == [(protocol.REFUSE, "Cancelled")]
+    assert stream.is_over
+    assert bench.rows("echo") == 1
+    assert bench.in_progress("echo") == 0
+
+
+def test_a_model_makes_streams_of_its_own() -> None:
+    bench = Bench("CounterOnly")
+    (description,) = [one for one in bench.procedures.descriptions if one.is_stream]
+    assert description.args == ["data"]
+    assert bench.all_of(bench.stream("counter_predict_stream", 3)) == [
+        (protocol.REPLY, "STREAM", 0),
+        (protocol.REPLY, "STREAM", 1),
+        (protocol.REPLY, "STREAM", 2),
+        (protocol.REPLY, "STREAM_DONE", None),
+    ]
+
+
+def test_a_stream_that_raises_says_what_after_its_items() -> None:
+    bench = Bench("CounterOnly")
+    said = bench.all_of(bench.stream("counter_predict_stream", -2))
+    assert [args for _, _, args in said] == [0, 1, ["MLModelException", "enough", None]]
+
+
+def test_the_stream_of_a_model_is_closed_when_its_reader_has_gone() -> None:
+    bench = Bench("CounterOnly")
+    stream = bench.stream("counter_predict_stream", 1000)
+    stream.run()
+    model = bench.models["counter"]
+    assert model.predict(None) == {"open": 1}
+    bench.registration.live = False
+    stream.run()
+    assert model.predict(None) == {"open": 0}
+    assert stream.is_over or not stream.wants_to_run

@@ -172,8 +172,8 @@ def test_a_call_that_runs_too_long_is_told_so_and_not_tried_again_when_its_worke
     world.assert_at_rest()
 
 
-def test_a_stream_that_runs_too_long_ends_when_its_reader_has_room(world: World) -> None:
-    world.call(A, b"id")
+def test_a_stream_beyond_its_callers_time_ends_when_its_reader_has_room(world: World) -> None:
+    call_with_timeout(world, A, b"id", 65.0)
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)
     assert [reply for reply in world.pass_time(70) if reply.name == "ERR"] == []
     assert [frames[0] for _, frames in world.to_workers].count(protocol.CANCEL) == 1
@@ -187,7 +187,7 @@ def test_a_stream_that_runs_too_long_ends_when_its_reader_has_room(world: World)
 
 
 def test_a_failure_that_waits_for_room_is_not_replaced_by_the_death_of_its_worker(world: World) -> None:
-    world.call(A, b"id")
+    call_with_timeout(world, A, b"id", 65.0)
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)
     world.pass_time(70)
     world.core.worker_lost(W1, world.now_s)

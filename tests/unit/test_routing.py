@@ -712,21 +712,6 @@ def test_a_client_without_heartbeats_is_waited_for(world: World) -> None:
     assert len(world.core.conversations) == 1
 
 
-def test_an_error_that_finds_no_room_is_dropped_in_the_end() -> None:
-    world = World()
-    world.join(b"w1", "m", timeout_s=10)
-    world.call(b"c", b"id")
-    (work,) = world.work_of(b"w1")
-    world.answer(b"w1", work.number, "STREAM", 1)
-    world.pass_time(10 + 50)
-    assert len(world.core.conversations) == 1, "its reader may yet make room"
-    world.pass_time(15)
-    assert len(world.core.conversations) == 0
-    world.answer(b"w1", work.number, "STREAM_DONE", None)
-    world.assert_at_rest()
-    assert world.outcomes() == {"deadline": 1}
-
-
 def test_the_last_workers_are_kept_by_a_draining_broker_until_what_waits_has_been_answered(world: World) -> None:
     world.join(b"w2", "m")
     for i in range(3):

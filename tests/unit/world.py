@@ -39,8 +39,9 @@ def describe(
             for name in models or ("m",)
         ],
         procedures=[
-            ProcedureDescription(f"{name}_predict", name, f"Predict with {name}.", ["data"])
+            ProcedureDescription(f"{name}_{what}", name, f"Predict with {name}.", ["data"], is_stream=is_stream)
             for name in models or ("m",)
+            for what, is_stream in (("predict", False), ("predict_stream", True))
         ],
     )
 
@@ -149,7 +150,7 @@ class World:
         assert len(core.conversations) == 0
         assert not core.conversations.clients
         assert not core._dispatcher._dirty
-        for service in core.catalogue.services.values():
+        for service in core.catalogue.all_services():
             assert (service.queue.calls, service.queue.bytes) == (0, 0)
             assert not service.queue._lanes
             assert not service.queue.again
@@ -157,7 +158,8 @@ class World:
             ready = [worker for worker in core.catalogue.workers.values() if worker.state == "ready"]
             described = [model for worker in ready for model in worker.description.models]
             hosted = [model for model in described if model.qualified_name == name]
-            assert service.free == sum(model.slots + model.batches_ahead for model in hosted)
+            rooms = [one.max_streams if service.is_of_streams else one.slots + one.batches_ahead for one in hosted]
+            assert service.free == sum(rooms)
         for worker in core.catalogue.workers.values():
             assert not worker.in_flight
 

@@ -1,0 +1,52 @@
+"""What one model has to do: which job is next, and how many run. Pure."""
+
+from collections import deque
+
+from worker.job import Job
+from worker.long_call import LongCall
+
+QUICK_S = 0.01
+"""A model whose last job took less, in seconds, is run by the thread that runs the loop."""
+
+
+class Desk:
+    """The jobs of one model.
+
+    Attributes:
+        slots: how many jobs of it run at one time.
+        is_quick: whether the last one was.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.is_quick = False
+        self._running = 0
+        self._batches: deque[Job] = deque()
+        self._long_calls: deque[Job] = deque()
+        self._was_long = False
+
+    def put(self, job: Job) -> None:
+        """Let a job wait for its turn."""
+        job.is_queued = True
+        (self._long_calls if isinstance(job, LongCall) else self._batches).append(job)
+
+    def take(self) -> Job | None:
+        """The job that may run now; None if there is none. Long calls, however many, take turns with all others."""
+        if self._running >= self.slots:
+            return None
+        first, second = (self._batches, self._long_calls) if self._was_long else (self._long_calls, self._batches)
+        waiting = first or second
+        if not waiting:
+            return None
+        self._was_long = waiting is self._long_calls
+        self._running += 1
+        job = waiting.popleft()
+        job.started_s = None
+        return job
+
+    def done(self, job: Job) -> None:
+        """A job has run."""
+        job.is_queued = False
+        self._running -= 1
+        # Where several may run at one time, they do so in other threads than the loop's.
+        self.is_quick = job.took_s < QUICK_S and self.slots == 1
