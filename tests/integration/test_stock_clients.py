@@ -77,6 +77,8 @@ def test_the_command_lists_the_service(iris: Cluster) -> None:
         "get_models": "Return list of models hosted in this service.",
         "get_model_metadata": "Return metadata about a model hosted by the service.",
         "iris_model_predict": "Predict with the Iris Model.",
+        "iris_model_predict_batch": "Predict many rows with the Iris Model: a list, in their order.",
+        "iris_model_predict_stream": "Stream what the Iris Model predicts, as soon as it is there.",
     }
 
 
@@ -90,6 +92,11 @@ def test_the_command_calls(iris: Cluster) -> None:
     assert "'qualified_name': 'iris_model'" in run(str(BIN / "zerorpc"), iris.frontend, "get_models")
     printed = run(str(BIN / "zerorpc"), "-j", "-pj", iris.frontend, "iris_model_predict", json.dumps(FLOWER))
     assert json.loads(printed) == {"species": "setosa"}
+    rows = json.dumps([FLOWER, FLOWER])
+    printed = run(str(BIN / "zerorpc"), "-j", "-pj", iris.frontend, "iris_model_predict_batch", rows)
+    assert json.loads(printed) == [{"species": "setosa"}] * 2
+    lines = run(str(BIN / "zerorpc"), "-j", iris.frontend, "iris_model_predict_stream", rows)
+    assert lines.count("{'species': 'setosa'}") == 2
 
 
 @pytest.mark.parametrize(
@@ -141,3 +148,5 @@ def test_node_calls_and_gets_errors(iris: Cluster) -> None:
         "message": "Failed to validate input data: Key 'petal_width' error:\n'abc' should be instance of 'float'",
     }
     assert said["unknown"]["name"] == "NameError"
+    assert said["batch"] == [{"species": "setosa"}] * 3
+    assert said["stream"] == [{"species": "setosa"}] * 300

@@ -11,12 +11,23 @@ const call = (...args) => new Promise((resolve) => {
     resolve(error ? { name: error.name, message: error.message } : result));
 });
 
+const stream = (...args) => new Promise((resolve, reject) => {
+  const items = [];
+  client.invoke(...args, (error, item, more) => {
+    if (error) return reject(error);
+    if (item !== undefined) items.push(item);
+    if (!more) resolve(items);
+  });
+});
+
 (async () => {
   const said = {
     models: await call("get_models"),
     prediction: await call("iris_model_predict", flower),
     invalid: await call("iris_model_predict", { ...flower, petal_width: "abc" }),
     unknown: await call("nope"),
+    batch: await call("iris_model_predict_batch", [flower, flower, flower]),
+    stream: await stream("iris_model_predict_stream", Array(300).fill(flower)),
   };
   console.log(JSON.stringify(said));
   client.close();
