@@ -26,18 +26,20 @@ class Procedure:
 
     Attributes:
         name, doc, args: as introspection shows them.
+        is_stream: whether it is answered with a stream.
         service: the model whose workers answer it; None if the broker answers it itself.
         args_head: with which byte as many arguments begin.
         outcomes: how many calls of it ended how.
         duration, queue_wait: of calls that were queued; the first until their end, the second until a worker had them.
     """
 
-    __slots__ = ("args", "args_head", "doc", "duration", "name", "outcomes", "queue_wait", "service")
+    __slots__ = ("args", "args_head", "doc", "duration", "is_stream", "name", "outcomes", "queue_wait", "service")
 
     def __init__(self, name: str, doc: str, args: Iterable[str], service: Service | None = None) -> None:
         self.name = name
         self.describe(doc, args)
         self.service = service
+        self.is_stream = service is not None and service.is_of_streams
         self.outcomes = from_zero(*OUTCOMES) if service is not None else Counter[str]()
         self.duration = Histogram(SECONDS)
         self.queue_wait = Histogram(SECONDS)

@@ -7,6 +7,7 @@ Python 3.11 and later, where `inspect.getargspec` is gone; these need no inspect
 from collections.abc import Callable
 from typing import Any
 
+from broker import openrpc
 from broker.catalogue import Catalogue, Procedure
 from cluster.protocol import ModelDescription
 
@@ -64,6 +65,10 @@ def _get_model_metadata(catalogue: Catalogue, qualified_name: object) -> dict[st
     return {**_summary(model), "input_schema": model.input_schema, "output_schema": model.output_schema}
 
 
+def _get_service_schema(catalogue: Catalogue) -> dict[str, Any]:
+    return openrpc.document(catalogue)
+
+
 def _public(catalogue: Catalogue) -> list[Procedure]:
     return [procedure for procedure in catalogue.procedures.values() if not procedure.name.startswith("_")]
 
@@ -112,6 +117,7 @@ _ANSWERS: dict[str, tuple[Callable[..., object], list[str], str]] = {
         ["qualified_name"],
         "Return metadata about a model hosted by the service.",
     ),
+    "get_service_schema": (_get_service_schema, [], "Return an OpenRPC document that describes the service."),
     "_zerorpc_name": (_name, [], "Return the name of the service."),
     "_zerorpc_ping": (_ping, [], "Return 'pong' and the name of the service."),
     "_zerorpc_list": (_list, [], "Return the names of all procedures."),

@@ -73,6 +73,8 @@ def _check_models(models: list[protocol.ModelDescription]) -> None:
         raise protocol.ProtocolError("READY: max_batch_size should be 1 or more, batches_ahead 0 or more")
     if any(model.max_streams < 1 for model in models):
         raise protocol.ProtocolError("READY: max_streams should be 1 or more")
+    if any(example.keys() != {"input", "output"} for model in models for example in model.examples):
+        raise protocol.ProtocolError("READY: an example should have an input and an output")
     if any(not 0 <= model.batch_wait_ms < float("inf") for model in models):
         raise protocol.ProtocolError("READY: batch_wait_ms should be a number of milliseconds")
     if any(not 0 < model.timeout_s < float("inf") for model in models):

@@ -61,6 +61,7 @@ class ModelDescription:
         batches_ahead: how many batches may wait at the worker while others run there.
         batch_wait_ms: how long a call may wait for others to make a batch with, in milliseconds, where there is room.
         max_streams: how many streams of it may be open at a worker; they take no room of batches.
+        examples: inputs that it takes, and what it made of them: maps of `input` and `output`, of JSON's values.
         retry: whether a call that was under way when its worker died may run once more.
         timeout_s: how long a call of it may run, in seconds.
     """
@@ -79,6 +80,7 @@ class ModelDescription:
     batches_ahead: int = 0
     batch_wait_ms: float = 0.0
     max_streams: int = 1000
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

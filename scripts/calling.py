@@ -21,11 +21,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def call_and_print(address: str, timeout_s: float, call: Callable[[Any], object]) -> None:
-    """Make a call and print its result; an error is printed as a sentence, and ends the program with code 1."""
+    """Make a call and print its result, as `result_of` does."""
+    print(f"Result: {result_of(address, timeout_s, call)}")
+
+
+def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> Any:
+    """Make a call; an error is printed as a sentence, and ends the program with code 1."""
     client = zerorpc.Client(timeout=timeout_s)
     try:
         client.connect(address)
-        print(f"Result: {call(client)}")
+        return call(client)
     except zerorpc.RemoteError as error:
         sys.exit(f"error: the service answered {error.name}: {error.msg}")
     except (zerorpc.TimeoutExpired, zerorpc.LostRemote) as error:

@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import msgpack
 from ml_model_abc import MLModel, MLModelSchemaValidationException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,10 +19,15 @@ from schema import Schema
 
 from cluster.protocol import ModelDescription
 from cluster.settings import WrongSettingError, wanted
+from worker.values import plain
 
 log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "ProdConfig"
+
+MAX_EXAMPLES = 5
+MAX_EXAMPLE_LENGTH = 10_000
+"""Of a model, and of one of its examples with input and output, in characters."""
 
 DEFAULT_MAX_BATCH_SIZE = 64
 """Of a model that has `predict_batch`."""
@@ -188,13 +195,15 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
     max_batch_size = entry.max_batch_size
     if max_batch_size is None:
         max_batch_size = 1 if predict_batch is None else DEFAULT_MAX_BATCH_SIZE
+    predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
+    input_schema = _json_schema(model.input_schema, f"{name}_input")
     description = ModelDescription(
         display_name=str(model.display_name),
         qualified_name=name,
         description=str(model.description),
         major_version=major_version,
         minor_version=minor_version,
-        input_schema=_json_schema(model.input_schema, f"{name}_input"),
+        input_schema=input_schema,
         output_schema=_json_schema(model.output_schema, f"{name}_output"),
         slots=entry.slots,
         retry=entry.retry,
@@ -203,8 +212,8 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
         batch_wait_ms=entry.batch_wait_ms,
         batches_ahead=entry.batches_ahead,
         max_streams=entry.max_streams,
+        examples=_examples(getattr(model, "input_examples", None) or input_schema.get("examples", ()), predict, name),
     )
-    predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
     predict_stream = getattr(model, "predict_stream", None)
     return HostedModel(description, predict, predict_batch, predict_stream if callable(predict_stream) else None)
 
@@ -246,6 +255,22 @@ def _json_schema(schema: object, identifier: str) -> dict[str, Any]:
         made = {}
     plain: dict[str, Any] = json.loads(json.dumps(made, default=str))
     return plain
+
+
+def _examples(inputs: Iterable[Any], predict: Callable[[Any], Any], name: str) -> list[dict[str, Any]]:
+    """What the model makes of its example inputs, as far as that can be shown as JSON."""
+    examples = []
+    for given in islice(inputs, MAX_EXAMPLES):
+        try:
+            output = msgpack.unpackb(msgpack.packb(predict(given), default=plain), strict_map_key=False)
+            example = {"input": given, "output": output}
+            if len(json.dumps(example, allow_nan=False)) > MAX_EXAMPLE_LENGTH:
+                raise ValueError(f"as JSON it is longer than {MAX_EXAMPLE_LENGTH} characters")
+        except Exception as error:
+            log.warning("%s: an example is left out: %s: %s", name, type(error).__name__, error)
+        else:
+            examples.append(example)
+    return examples
 
 
 def _predict_of_ml_base(model: Any) -> Callable[[Any], Any]:

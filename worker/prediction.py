@@ -14,6 +14,7 @@ from cluster import events
 from worker.job import Call
 from worker.metrics import ERROR, INVALID_INPUT, OK, ModelMetrics
 from worker.models import HostedModel
+from worker.values import plain
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Prediction:
         """For each row the event with its output, or with what the model raised. Nothing is raised here."""
         self.metrics.begin(len(rows))
         outputs = self._outputs(rows)
-        pack = msgpack.Packer(default=_plain).pack
+        pack = msgpack.Packer(default=plain).pack
         answers: list[bytes] = []
         outcomes: Counter[str] = Counter()
         for output in outputs:
@@ -114,7 +115,7 @@ class Prediction:
         while batch := list(islice(rows, self.model.description.max_batch_size)):
             packed: list[bytes] = []
             failed: FailedError | None = None
-            pack = msgpack.Packer(default=_plain).pack
+            pack = msgpack.Packer(default=plain).pack
             for output in self._outputs(batch):
                 try:
                     if isinstance(output, BaseException):
@@ -147,7 +148,7 @@ class Prediction:
                     if items is None:
                         items = iter(stream(data))
                     started_s = time.perf_counter()
-                    packed = _checked(msgpack.packb(next(items), default=_plain))
+                    packed = _checked(msgpack.packb(next(items), default=plain))
                     self.metrics.called(1, time.perf_counter() - started_s)
                 except StopIteration:
                     return
@@ -245,15 +246,3 @@ def _carried(text: str) -> str:
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}... ({len(text)} characters)"
     return text.encode("utf-8", "replace").decode()
-
-
-def _plain(value: Any) -> Any:
-    """What msgpack cannot pack, as plain values: numpy's scalars and arrays, for which models need no conversion."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, int):
-        raise OverflowError("the model returned an integer that does not fit 64 bits, which msgpack cannot carry")
-    raise TypeError(
-        f"the model returned a value of type {type(value).__name__!r}, which msgpack cannot carry: "
-        "it should return numbers, text, bytes, lists and dictionaries"
-    )

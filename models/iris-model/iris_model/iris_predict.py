@@ -31,6 +31,10 @@ class IrisModel(MLModel):
         }
     )
     output_schema = Schema({"species": Or(*SPECIES)})
+    input_examples = (
+        {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
+        {"sepal_length": 6.7, "sepal_width": 3.0, "petal_length": 5.2, "petal_width": 2.3},
+    )
 
     def __init__(self) -> None:
         """Load the estimator that `iris_train` saved."""

@@ -11,8 +11,11 @@ __all__ = ["MLModel", "MLModelException", "MLModelSchemaValidationException"]
 class MLModel(ABC):
     """A model: metadata, schemas and `predict`. One instance a worker process, made when the worker starts.
 
-    A subclass may also have `predict_batch(rows)`, which takes a list of inputs and returns a list of outputs in the
-    same order.
+    A subclass may also have
+
+    - `predict_batch(rows)`, which takes a list of inputs and returns a list of outputs in the same order;
+    - `predict_stream(data)`, a generator of as many outputs as it likes from one input;
+    - `input_examples`, a list of inputs that show what `predict` takes.
     """
 
     @property

