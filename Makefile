@@ -21,7 +21,7 @@ $(PY) -m pytest -m "$(1) alone" $(ARGS); second=$$?; \
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs test test-faults bench-tools bench bench-peers simulate mutants lint format
+.PHONY: help up down restart status logs test test-faults bench-tools bench bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make bench    measure this cluster beside plain ZeroRPC servers (docs/performance.md)"
 	@echo "make bench-peers: and beside other model servers, each in a virtual environment of its own"
 	@echo "make bench-tools: install what scripts/load.py needs, which puts load on a service"
+	@echo "make docs     what the running service says of itself, as a page, and as a typed Python client"
 	@echo "make simulate SEEDS=100 STEPS=5000: long simulated worlds around the routing core"
 	@echo "make mutants  break the core on purpose, and see that the tests notice"
 	@echo "make lint     check the code; make format mends its layout"
@@ -43,12 +44,16 @@ $(VENV)/.installed: requirements.txt $(MODEL_FILES) deploy/zerorpc_command.pth s
 	@scripts/make_venv $(VENV) requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-bench.txt requirements-docs.txt $(VENV)/.installed
 	@scripts/make_venv $(VENV) requirements-dev.txt
 	@touch $@
 
 $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed
 	@scripts/make_venv $(VENV) requirements-bench.txt
+	@touch $@
+
+$(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
+	@scripts/make_venv $(VENV) requirements-docs.txt
 	@touch $@
 
 up: $(VENV)/.installed
@@ -73,6 +78,9 @@ bench: $(VENV)/.installed-bench
 bench-peers: $(VENV)/.installed-bench
 	@scripts/bench/peers/make_venvs $(PY) .venv-peers
 	$(PY) -m scripts.bench --peers $(ARGS)
+
+docs: $(VENV)/.installed-docs
+	@$(PY) -m scripts.describe $(ADDRESS) $(ARGS)
 
 simulate: $(VENV)/.installed-dev
 	$(PY) -m tests.simulation.run $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(if $(FIRST),--first $(FIRST))

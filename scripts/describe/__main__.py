@@ -1,0 +1,31 @@
+"""Writes what the running service says of itself: an OpenRPC document, a page to read, and a typed Python client."""
+
+import argparse
+import json
+from pathlib import Path
+
+from scripts.calling import parser, result_of
+from scripts.describe import client, page
+from scripts.supervision import RUN
+
+
+def main() -> None:
+    """Ask the service, and write three files."""
+    made: argparse.ArgumentParser = parser(__doc__)
+    made.add_argument("--folder", type=Path, default=RUN / "service", help="for the files (default: %(default)s)")
+    options = made.parse_args()
+    document = result_of(options.address, options.timeout, lambda service: service.get_service_schema())
+    files = {
+        "openrpc.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        "index.html": page.render(document),
+        "service_client.py": client.render(document),
+    }
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        path = options.folder / name
+        path.write_text(text)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

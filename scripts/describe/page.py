@@ -1,0 +1,24 @@
+"""A page for people, made from a service's OpenRPC document."""
+
+from typing import Any
+
+from scripts.describe.templates import template
+
+
+def render(document: dict[str, Any]) -> str:
+    """The page as HTML, complete in itself: no script, and nothing is loaded from elsewhere."""
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for method in document["methods"]:
+        tags = method.get("tags") or [{"name": ""}]
+        by_model.setdefault(tags[0]["name"], []).append(method)
+    page = template("page.html.jinja")
+    return page.render(document=document, by_model=by_model, resolved=lambda part: _resolved(document, part))
+
+
+def _resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or what it refers to."""
+    reference = part.get("$ref", "")
+    found: Any = document if reference.startswith("#/") else part
+    for step in reference.removeprefix("#/").split("/") if found is document else ():
+        found = found[step]
+    return dict(found)
