@@ -10,7 +10,6 @@ sent, so a stall is seen by all the calls that it delays.
 
 import argparse
 import json
-import select
 import sys
 import time
 from array import array
@@ -19,10 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import zmq
-import zmq.backend
 from calling import DEFAULT_ADDRESS, FLOWER
+from calls import Calls, read
 
 try:
     from hdrh.histogram import HdrHistogram
@@ -46,23 +44,6 @@ LAST_ANSWERS_S = 30.0
 
 POLL_MS = 50
 
-FEW = 64
-"""Up to so many connections it is quicker to look at all of them."""
-
-# As stock Python clients write it (zerorpc `Event.pack`).
-_HEAD = b"\x93\x82\xaamessage_id\xc4\x20"
-_VERSION = b"\xa1v\x03"
-
-# The two orders in which servers write the header of an answer: its first 16 bytes, and where the call's id and the
-# name of the event begin. Any other is unpacked.
-_ID_FIRST = b"\x93\x83\xabresponse_to\xc4\x20"
-_ID_LAST = b"\x93\x83\xaamessage_id\xc4\x20"
-
-_NOBLOCK = int(zmq.NOBLOCK)
-_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_receive = zmq.backend.Socket.recv
-_send = zmq.backend.Socket.send
-
 
 @dataclass
 class Result:
@@ -85,50 +66,8 @@ class Result:
     lateness_ms: dict[str, float] = field(default_factory=dict)
 
 
-class _FewSockets:
-    """Which sockets have something: ZeroMQ looks at each of them, every time."""
-
-    def __init__(self) -> None:
-        self._poller = zmq.Poller()
-
-    def add(self, dealer: zmq.Socket[bytes]) -> None:
-        """Look at this one, too."""
-        self._poller.register(dealer, zmq.POLLIN)
-
-    def sent_to(self, dealer: zmq.Socket[bytes]) -> None:
-        """Something was sent there."""
-
-    def wait(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
-        """Those that may have something."""
-        return [dealer for dealer, _ in self._poller.poll(wait_ms)]
-
-
-class _ManySockets(_FewSockets):
-    """The same at a cost that does not grow with the sockets: the system says at which something happened.
-
-    It says so once (libzmq, `ZMQ_FD`), and a send may use that up; so those that were sent to are looked at, too.
-    """
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._by_fd: dict[int, zmq.Socket[bytes]] = {}
-        self._touched: set[zmq.Socket[bytes]] = set()
-
-    def add(self, dealer: zmq.Socket[bytes]) -> None:
-        self._by_fd[dealer.FD] = dealer
-        self._epoll.register(dealer.FD, select.EPOLLIN)
-
-    def sent_to(self, dealer: zmq.Socket[bytes]) -> None:
-        self._touched.add(dealer)
-
-    def wait(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
-        touched, self._touched = self._touched, set()
-        happened = {self._by_fd[fd] for fd, _ in self._epoll.poll(0 if touched else wait_ms / 1000)}
-        return list(happened | touched)
-
-
 class Load:
-    """Connections to a service, and the calls that are open on them."""
+    """What a load does, and what has become of its calls so far."""
 
     def __init__(self, address: str, connections: int, procedure: str, argument: Any) -> None:
         """Connect.
@@ -136,22 +75,9 @@ class Load:
         Raises:
             zmq.ZMQError: if the address is none.
         """
-        context = zmq.Context(io_threads=1)
-        context.set(zmq.MAX_SOCKETS, connections + 16)
-        self._readiness = _ManySockets() if connections > FEW else _FewSockets()
-        self._dealers: list[zmq.Socket[bytes]] = []
-        for _ in range(connections):
-            dealer = context.socket(zmq.DEALER)
-            dealer.linger = 0
-            dealer.sndhwm = dealer.rcvhwm = 0
-            dealer.connect(address)
-            self._dealers.append(dealer)
-            self._readiness.add(dealer)
-        self._tail = _VERSION + msgpack.packb(procedure) + msgpack.packb([argument])
-        self._open: dict[bytes, float] = {}  # when the calls should have been sent
+        self._calls = Calls(address, connections, procedure, argument)
         self._right: set[bytes] = set()  # bytes of answers that were compared and found right
         self._expected: Any = None
-        self._made = 0
         self.latencies_s = array("d")
         self.lateness_s = array("d")
         self.outcomes: Counter[str] = Counter()
@@ -163,17 +89,15 @@ class Load:
             TimeoutError: if there is no answer.
             ValueError: if it is an error.
         """
-        self._call(self._dealers[0], time.perf_counter())
+        self._calls.call(self._calls.dealers[0], time.perf_counter())
         until_s = time.perf_counter() + FIRST_ANSWER_S
         while time.perf_counter() < until_s:
-            for dealer in self._readiness.wait(POLL_MS):
-                for _, body in self._answers(dealer):
-                    unpacker = msgpack.Unpacker(strict_map_key=False)
-                    unpacker.feed(body)
-                    name, arguments = unpacker.unpack(), unpacker.unpack()
+            for _, answers in self._calls.answers(POLL_MS):
+                for _, body in answers:
+                    name, arguments = read(body)
                     if name != "OK":
                         raise ValueError(f"{arguments[0]}: {arguments[1]}")
-                    self._open.clear()
+                    self._calls.open.clear()
                     return arguments[0]
         raise TimeoutError(f"no answer in {FIRST_ANSWER_S:g} s")
 
@@ -193,19 +117,20 @@ class Load:
         started_s = shown_s = now_s = time.perf_counter()
         until_s = started_s + seconds
         made = 0
+        call, dealers = self._calls.call, self._calls.dealers
         if rate is None:
             for i in range(in_flight):
-                self._call(self._dealers[i % len(self._dealers)], now_s)
+                call(dealers[i % len(dealers)], now_s)
         while now_s < until_s:
             answered = self._receive(POLL_MS if rate is None else 1)
             now_s = time.perf_counter()
             if rate is None:
                 for dealer in answered:
-                    self._call(dealer, now_s)
+                    call(dealer, now_s)
             else:
                 while (due_s := started_s + made / rate) <= now_s and due_s < until_s:
                     self.lateness_s.append(now_s - due_s)
-                    self._call(self._dealers[made % len(self._dealers)], due_s)
+                    call(dealers[made % len(dealers)], due_s)
                     made += 1
             if now_s - shown_s >= 0.5:
                 bar.set_postfix_str(f"{self.outcomes['OK'] / (now_s - started_s):,.0f} calls/s", refresh=False)
@@ -225,31 +150,22 @@ class Load:
     def finish(self) -> None:
         """Wait for the answers that are still to come."""
         until_s = time.perf_counter() + LAST_ANSWERS_S
-        while self._open and time.perf_counter() < until_s:
+        while self._calls.open and time.perf_counter() < until_s:
             self._receive(POLL_MS)
-        if self._open:
-            self.outcomes["unanswered"] += len(self._open)
-            self._open.clear()
-
-    def _call(self, dealer: zmq.Socket[bytes], due_s: float) -> None:
-        message_id = b"%032x" % self._made
-        self._made += 1
-        self._open[message_id] = due_s
-        _send(dealer, b"", _NOBLOCK_MORE)
-        _send(dealer, _HEAD + message_id + self._tail, _NOBLOCK)
-        self._readiness.sent_to(dealer)
+        if self._calls.open:
+            self.outcomes["unanswered"] += len(self._calls.open)
+            self._calls.open.clear()
 
     def _receive(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
         """Take the answers that have come; a connection is named once for each."""
         answered = []
-        for dealer in self._readiness.wait(wait_ms):
-            answers = self._answers(dealer)
+        for dealer, answers in self._calls.answers(wait_ms):
             now_s = time.perf_counter()
             for message_id, body in answers:
                 outcome = self._judge(body)
                 if outcome is None:
                     continue
-                due_s = self._open.pop(message_id, None)
+                due_s = self._calls.open.pop(message_id, None)
                 if due_s is None:
                     self.outcomes["unasked"] += 1
                     continue
@@ -258,33 +174,11 @@ class Load:
                 answered.append(dealer)
         return answered
 
-    @staticmethod
-    def _answers(dealer: zmq.Socket[bytes]) -> list[tuple[bytes, bytes]]:
-        """(id of the call, name and arguments) of each event that has come."""
-        answers: list[tuple[bytes, bytes]] = []
-        while True:
-            try:
-                delimiter = _receive(dealer, _NOBLOCK)
-            except zmq.Again:
-                return answers
-            if delimiter:
-                raise ValueError(f"the service sent {delimiter[:40]!r} where an empty delimiter should be")
-            event = _receive(dealer, _NOBLOCK)
-            if event.startswith(_ID_FIRST) and event[62:64] == b"\xc4\x08":
-                answers.append((event[16:48], event[72:]))
-            elif event.startswith(_ID_LAST) and event[62:64] == b"\xc4\x20":
-                answers.append((event[64:96], event[96:]))
-            else:
-                header, name, arguments = msgpack.unpackb(event, strict_map_key=False)
-                answers.append((header["response_to"], msgpack.packb(name) + msgpack.packb(arguments)))
-
     def _judge(self, body: bytes) -> str | None:
         """How the call ended; None for what is not its end."""
         if body in self._right:
             return "OK"
-        unpacker = msgpack.Unpacker(strict_map_key=False)
-        unpacker.feed(body)
-        name, arguments = unpacker.unpack(), unpacker.unpack()
+        name, arguments = read(body)
         if name == "_zpc_hb":
             return None
         if name != "OK":

@@ -14,8 +14,9 @@ import time
 from collections import defaultdict
 from typing import Any
 
-import msgpack
 import zmq
+
+from scripts.calls import Calls, read
 
 POLL_MS = 1
 LAST = ("OK", "ERR", "STREAM_DONE")
@@ -23,44 +24,25 @@ LAST = ("OK", "ERR", "STREAM_DONE")
 
 class Load:
     def __init__(self, options: argparse.Namespace) -> None:
-        context = zmq.Context()
-        context.set(zmq.MAX_SOCKETS, options.connections + 16)
-        self.dealers: list[zmq.Socket[bytes]] = [context.socket(zmq.DEALER) for _ in range(options.connections)]
-        self.poller = zmq.Poller()
-        for dealer in self.dealers:
-            dealer.linger = 0
-            dealer.sndhwm = dealer.rcvhwm = 0
-            dealer.connect(options.address)
-            self.poller.register(dealer, zmq.POLLIN)
-        self.procedure = msgpack.packb(options.procedure) + msgpack.packb([json.loads(options.argument)])
-        self.due_s: dict[bytes, float] = {}  # when the open calls should have been sent
+        self.calls = Calls(options.address, options.connections, options.procedure, json.loads(options.argument))
         self.latencies_s: dict[str, list[float]] = defaultdict(list)
         self.value_latencies_s: dict[str, list[float]] = defaultdict(list)
         self.lateness_s: list[float] = []  # how much later than it should each call was sent
-        self.sent = 0
         self.unasked = 0  # last events of calls that are not open: second answers
 
     def send(self, dealer: zmq.Socket[bytes], due_s: float) -> None:
-        message_id = b"%032x" % self.sent
-        self.sent += 1
-        self.due_s[message_id] = due_s
         self.lateness_s.append(time.monotonic() - due_s)
-        header = b"\x93\x82\xaamessage_id\xc4\x20" + message_id + b"\xa1v\x03"
-        dealer.send_multipart([b"", header + self.procedure])
+        self.calls.call(dealer, due_s)
 
     def receive(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
         """Take the answers that have come; a connection is named once for each."""
         answered = []
-        for dealer, _ in self.poller.poll(wait_ms):
-            while True:
-                try:
-                    _, payload = dealer.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                header, name, args = msgpack.unpackb(payload)
+        for dealer, answers in self.calls.answers(wait_ms):
+            for message_id, body in answers:
+                name, args = read(body)
                 if name not in LAST:
                     continue
-                due_s = self.due_s.pop(header["response_to"], None)
+                due_s = self.calls.open.pop(message_id, None)
                 if due_s is None:
                     self.unasked += 1
                     continue
@@ -77,23 +59,23 @@ class Load:
 
         def is_over() -> bool:
             if options.calls is not None:
-                return bool(self.sent >= options.calls)
+                return bool(self.calls.made >= options.calls)
             if options.seconds is not None:
                 return bool(time.monotonic() - started_s >= options.seconds)
             return bool(select.select([sys.stdin], [], [], 0)[0])
 
         for i in range(min(options.in_flight, options.calls or options.in_flight)):
-            self.send(self.dealers[i % len(self.dealers)], time.monotonic())
+            self.send(self.calls.dealers[i % len(self.calls.dealers)], time.monotonic())
         while not is_over():
             for dealer in self.receive(POLL_MS):
                 if options.rate is None and not is_over():
                     self.send(dealer, time.monotonic())
             if options.rate is not None:
-                while (due_s := started_s + self.sent / options.rate) <= time.monotonic() and not is_over():
-                    self.send(self.dealers[self.sent % len(self.dealers)], due_s)
+                while (due_s := started_s + self.calls.made / options.rate) <= time.monotonic() and not is_over():
+                    self.send(self.calls.dealers[self.calls.made % len(self.calls.dealers)], due_s)
         self.took_s = time.monotonic() - started_s
         patience_s = time.monotonic() + options.patience
-        while self.due_s and time.monotonic() < patience_s:
+        while self.calls.open and time.monotonic() < patience_s:
             self.receive(100)
 
 
@@ -122,8 +104,8 @@ def main() -> None:
     load = Load(options)
     load.run(options)
     result: dict[str, Any] = {
-        "sent": load.sent,
-        "unanswered": len(load.due_s),
+        "sent": load.calls.made,
+        "unanswered": len(load.calls.open),
         "unasked": load.unasked,
         "took_s": load.took_s,
         "lateness": _summary(load.lateness_s),
