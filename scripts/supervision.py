@@ -66,7 +66,7 @@ def plan() -> Plan:
     try:
         logs.chosen_formatter()
         made = Plan(load(BrokerSettings), load(WorkerSettings), _workers())
-        ModelManager(configured_entries())
+        ModelManager(configured_entries(), made.worker.hosted_models())
     except WrongSettingError as error:
         fail(str(error))
     _, http_port = split_host_port(made.broker.http)

@@ -25,7 +25,7 @@ def main() -> None:
     try:
         logs.configure()
         settings = load(WorkerSettings)
-        manager = ModelManager(configured_entries())
+        manager = ModelManager(configured_entries(), settings.hosted_models())
         server = Server(settings, metrics)
         # Before the models are loaded: while that takes its time, /readyz says so.
         http = HttpEndpoint("WORKER_HTTP", settings.http, pages(server, metrics))

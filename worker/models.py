@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -69,14 +69,40 @@ class HostedModel:
 class ModelManager:
     """The models of one worker process, in the order of the configuration."""
 
-    def __init__(self, entries: Iterable[ModelEntry]) -> None:
+    def __init__(self, entries: Iterable[ModelEntry], only: Collection[str] = ()) -> None:
         """Import the classes; `load` makes the models.
 
+        Args:
+            entries: of the configuration.
+            only: qualified names of the models that this worker is to host (`WORKER_MODELS`); all, if there are none.
+
         Raises:
-            WrongSettingError: if a module or class is missing, or is no model.
+            WrongSettingError: if a module or class is missing, or is no model. Where only some models are wanted, the
+                packages of others need not be installed.
         """
-        self._found = [(entry, _find_class(entry)) for entry in entries]
         self.models: dict[str, HostedModel] = {}
+        self._found: list[tuple[ModelEntry, type[Any]]] = []
+        names: list[str] = []
+        missing: list[WrongSettingError] = []
+        for entry in entries:
+            try:
+                found = _find_class(entry)
+            except WrongSettingError as error:
+                if not only:
+                    raise
+                missing.append(error)
+                continue
+            name = _name_of_class(found)
+            names.append(name)
+            if not only or name in only:
+                self._found.append((entry, found))
+        for name in only:
+            if name not in names:
+                others = f"; or it is one that cannot be loaded: {missing[0]}" if missing else ""
+                raise WrongSettingError(
+                    f"WORKER_MODELS={','.join(only)!r}: the configuration has no model {name!r}; "
+                    f"there are {', '.join(names) or 'none'}{others}"
+                )
 
     def load(self) -> None:
         """Make every model. This may take as long as the models take to load.
@@ -175,6 +201,17 @@ def _find_class(entry: ModelEntry) -> type[Any]:
         absent = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise WrongSettingError(f"{_where(entry)}: it is abstract: it should define {absent}")
     return found
+
+
+def _name_of_class(model_class: type[Any]) -> str:
+    """The qualified name, before there is a model: where it is a property, it must not need what a model loads."""
+    name = inspect.getattr_static(model_class, "qualified_name", None)
+    if isinstance(name, property):
+        try:
+            name = object.__new__(model_class).qualified_name
+        except Exception:
+            name = None
+    return name if isinstance(name, str) else model_class.__name__
 
 
 def _model_bases() -> tuple[type, ...]:

@@ -23,6 +23,12 @@ class WorkerSettings(BaseSettings):
         20.0, ge=0, description="how long a stopping worker waits for the calls it has, in seconds"
     )
 
+    models: str = Field("", description="qualified names of the models to host, comma-separated, of the configured")
+
+    def hosted_models(self) -> list[str]:
+        """The qualified names in `models`; all configured models if there are none."""
+        return [name.strip() for name in self.models.split(",") if name.strip()]
+
     def advertised_address(self) -> str:
         """The `host:port` that Prometheus is told; this machine's name stands for "every interface"."""
         if self.metrics_address is not None:

@@ -31,6 +31,22 @@ def test_workers_with_different_models_are_one_service(tmp_path: Path) -> None:
         assert raised.value.msg.startswith("Failed to validate input data: Key 'petal_length' error: ")
 
 
+def test_a_busy_model_does_not_delay_another_on_a_pool_of_its_own(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        for models in ("sleeper", "echo"):
+            made.start_worker("SleeperAndEcho", WORKER_MODELS=models)
+        made.wait_for_workers(2)
+        assert sorted(worker["models"] for worker in made.workers()) == [["echo"], ["sleeper"]]
+        client = made.client()
+        busy = [gevent.spawn(client.sleeper_predict, 0.5) for _ in range(10)]
+        wait_until(lambda: made.in_flight() > 0, 5, "the sleeper is busy")
+        for i in range(20):
+            started_s = time.monotonic()
+            assert client.echo_predict(i) == i
+            assert time.monotonic() - started_s < 0.25
+        gevent.joinall(busy, raise_error=True)
+
+
 def test_each_worker_has_its_metrics_where_prometheus_is_told(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
         client = made.client()

@@ -84,6 +84,10 @@ class NoModule:
     models: Entries = [{"module_name": "no_such_package.model", "class_name": "Model"}]
 
 
+class EchoAndNoModule:
+    models: Entries = [entry("Echo"), {"module_name": "no_such_package.model", "class_name": "Model"}]
+
+
 class NoClass:
     models: Entries = [entry("Nothing")]
 

@@ -71,3 +71,28 @@ def test_a_model_without_schemas_accepts_everything() -> None:
 def test_what_a_constructor_raises_is_not_taken_for_a_wrong_setting() -> None:
     with pytest.raises(OSError, match="weights"):
         load("FailingToLoad")
+
+
+def hosted(config: str, *only: str) -> list[str]:
+    manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}), only)
+    manager.load()
+    return list(manager.models)
+
+
+def test_a_worker_hosts_the_models_that_it_is_told_of_those_configured() -> None:
+    assert hosted("SleeperAndEcho") == ["sleeper", "echo"]
+    assert hosted("SleeperAndEcho", "echo") == ["echo"]
+    assert hosted("MlBase", "colour_model") == ["colour_model"]
+
+
+def test_what_another_worker_hosts_need_not_be_installed_here() -> None:
+    assert hosted("EchoAndNoModule", "echo") == ["echo"]
+
+
+def test_a_model_that_is_not_configured_cannot_be_hosted() -> None:
+    with pytest.raises(WrongSettingError, match="WORKER_MODELS='echo,ekko': the configuration has no model 'ekko'; th"):
+        hosted("SleeperAndEcho", "echo", "ekko")
+    with pytest.raises(
+        WrongSettingError, match=r"there are echo; or it is one that cannot be loaded: .*no_such_package"
+    ):
+        hosted("EchoAndNoModule", "other")
