@@ -107,6 +107,13 @@ class Calls:
         _send(dealer, _HEAD + message_id + self._tail, _NOBLOCK)
         self._readiness.sent_to(dealer)
 
+    def more(self, dealer: zmq.Socket[bytes], message_id: bytes, slots: int) -> None:
+        """Say that there is room for so many more items of a stream."""
+        header = {"message_id": b"more", "v": 3, "response_to": message_id}
+        _send(dealer, b"", _NOBLOCK_MORE)
+        _send(dealer, msgpack.packb([header, "_zpc_more", [slots]]), _NOBLOCK)
+        self._readiness.sent_to(dealer)
+
     def answers(self, wait_ms: int) -> Iterator[tuple[zmq.Socket[bytes], list[tuple[bytes, bytes]]]]:
         """The events that have come on each connection: the id of the call, and the name and arguments."""
         for dealer in self._readiness.wait(wait_ms):

@@ -4,6 +4,8 @@
     python scripts/load.py --in-flight 64 --connections 8         a closed loop: a call as soon as one is answered
     python scripts/load.py --rate 500 --seconds 60                an open loop: so many calls a second, come what may
 
+A procedure may answer with a stream, which is read as fast as it comes, and counts as one call that ends with its end.
+
 In a closed loop a latency counts from when the call was sent. In an open loop it counts from when it should have been
 sent, so a stall is seen by all the calls that it delays.
 """
@@ -42,6 +44,9 @@ FIRST_ANSWER_S = 10.0
 LAST_ANSWERS_S = 30.0
 """How long the answers may take that are still to come when the time is over, in seconds."""
 
+STREAM_SLOTS = 100
+"""For how many items of a stream there is room, as in a stock Python client."""
+
 POLL_MS = 50
 
 
@@ -76,6 +81,7 @@ class Load:
             zmq.ZMQError: if the address is none.
         """
         self._calls = Calls(address, connections, procedure, argument)
+        self._items: dict[bytes, list[Any]] = {}  # of the open streams, so far
         self._right: set[bytes] = set()  # bytes of answers that were compared and found right
         self._expected: Any = None
         self.latencies_s = array("d")
@@ -83,7 +89,7 @@ class Load:
         self.outcomes: Counter[str] = Counter()
 
     def first_answer(self) -> Any:
-        """Make one call alone, and return its result, which all others must have.
+        """Make one call alone, and return its result, which all others must have; of a stream the list of its items.
 
         Raises:
             TimeoutError: if there is no answer.
@@ -92,13 +98,16 @@ class Load:
         self._calls.call(self._calls.dealers[0], time.perf_counter())
         until_s = time.perf_counter() + FIRST_ANSWER_S
         while time.perf_counter() < until_s:
-            for _, answers in self._calls.answers(POLL_MS):
-                for _, body in answers:
+            for dealer, answers in self._calls.answers(POLL_MS):
+                for message_id, body in answers:
                     name, arguments = read(body)
-                    if name != "OK":
+                    if name == "ERR":
                         raise ValueError(f"{arguments[0]}: {arguments[1]}")
-                    self._calls.open.clear()
-                    return arguments[0]
+                    if name == "STREAM":
+                        self._keep(dealer, message_id, arguments)
+                    elif name in ("OK", "STREAM_DONE"):
+                        self._calls.open.clear()
+                        return arguments[0] if name == "OK" else self._items.pop(message_id, [])
         raise TimeoutError(f"no answer in {FIRST_ANSWER_S:g} s")
 
     def expect(self, result: Any) -> None:
@@ -162,7 +171,7 @@ class Load:
         for dealer, answers in self._calls.answers(wait_ms):
             now_s = time.perf_counter()
             for message_id, body in answers:
-                outcome = self._judge(body)
+                outcome = self._judge(dealer, message_id, body)
                 if outcome is None:
                     continue
                 due_s = self._calls.open.pop(message_id, None)
@@ -174,13 +183,27 @@ class Load:
                 answered.append(dealer)
         return answered
 
-    def _judge(self, body: bytes) -> str | None:
+    def _keep(self, dealer: zmq.Socket[bytes], message_id: bytes, item: Any) -> None:
+        """An item of a stream: there is room for another."""
+        items = self._items.setdefault(message_id, [])
+        items.append(item)
+        if len(items) == 1:
+            self._calls.more(dealer, message_id, STREAM_SLOTS)
+        elif len(items) % (STREAM_SLOTS // 2) == 0:
+            self._calls.more(dealer, message_id, STREAM_SLOTS // 2)
+
+    def _judge(self, dealer: zmq.Socket[bytes], message_id: bytes, body: bytes) -> str | None:
         """How the call ended; None for what is not its end."""
         if body in self._right:
             return "OK"
         name, arguments = read(body)
+        if name == "STREAM":
+            self._keep(dealer, message_id, arguments)
+            return None
         if name == "_zpc_hb":
             return None
+        if name == "STREAM_DONE":
+            return "OK" if self._items.pop(message_id, []) == self._expected else "wrong"
         if name != "OK":
             return str(arguments[0]) if name == "ERR" else str(name)
         if arguments[0] != self._expected:

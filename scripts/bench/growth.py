@@ -1,9 +1,10 @@
-"""How the cost of a call grows with clients, workers, procedures and bytes."""
+"""How the cost of a call grows with clients, workers, procedures, bytes, and streams beside each other."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from tqdm import tqdm
@@ -16,13 +17,21 @@ WORKERS = (1, 2, 4, 8, 16, 32, 64)
 PROCEDURES = (1, 10, 100)
 BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
+STREAMS = (1, 10, 100, 1_000)
+
+ITEMS = 50
+"""Of each stream."""
+
 RATE = 1_500
 """Calls a second where clients are compared, dealt out to all of them in turn."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How something grows: at each size the calls a second, and the broker's CPU time for a call in microseconds."""
+    """How something grows: at each size the calls a second, and the broker's CPU time for a call in microseconds.
+
+    Of streams, their items instead of calls.
+    """
 
     name: str
     sizes: tuple[int, ...]
@@ -48,6 +57,16 @@ def _with_procedures(under_test: Running, _procedures: int, seconds: float) -> M
     return under_test.measure(64, seconds)
 
 
+def _with_streams(under_test: Running, streams: int, seconds: float) -> Measured:
+    per_stream = under_test.measure(streams, seconds, "--data", json.dumps([0] * ITEMS))
+    return replace(
+        per_stream,
+        calls_a_second=per_stream.calls_a_second * ITEMS,
+        cpu_us=per_stream.cpu_us / ITEMS,
+        first_cpu_us=per_stream.first_cpu_us / ITEMS,
+    )
+
+
 def _with_bytes(under_test: Running, size: int, seconds: float) -> Measured:
     in_flight = 64 if size < 100_000 else 4
     return under_test.measure(in_flight, seconds, "--data-bytes", str(size))
@@ -56,7 +75,9 @@ def _with_bytes(under_test: Running, size: int, seconds: float) -> Measured:
 def grow(rounds: int, seconds: float) -> list[Curve]:
     """Measure every curve."""
     sleeping = "scripts.bench.services.models:SleeperOnly"
-    with tqdm(total=rounds * (len(CLIENTS) + len(WORKERS) + len(PROCEDURES) + len(BYTES)), unit="measurement") as bar:
+    echoing = "scripts.bench.services.models:EchoOnly"
+    sizes = sum(map(len, (CLIENTS, WORKERS, PROCEDURES, BYTES, STREAMS)))
+    with tqdm(total=rounds * sizes, unit="measurement") as bar:
 
         def curve(
             name: str,
@@ -93,6 +114,13 @@ def grow(rounds: int, seconds: float) -> list[Curve]:
             curve("workers", WORKERS, lambda n: cluster("", "", n, sleeping, "sleeper_predict"), _with_workers),
             curve("procedures", PROCEDURES, _with_models, _with_procedures),
             curve("bytes", BYTES, lambda _: _echo("--back"), _with_bytes, one_for_all=True),
+            curve(
+                "streams",
+                STREAMS,
+                lambda _: cluster("", "", 2, echoing, "echo_predict_stream"),
+                _with_streams,
+                one_for_all=True,
+            ),
         ]
 
 

@@ -24,6 +24,7 @@ _GROWTH = {
     "workers": ("workers", "calls a second"),
     "procedures": ("procedures", "broker CPU for a call (µs)"),
     "bytes": ("bytes there and back", "broker CPU for a call (µs)"),
+    "streams": ("streams beside each other", "broker CPU for an item (µs)"),
 }
 
 
@@ -118,7 +119,8 @@ def grown(results: Results) -> str:
     parts = []
     for curve in results.all["growth"]:
         what, _ = _GROWTH[curve["name"]]
-        lines = [f"| {what} | calls/s | broker CPU µs a call |", "|---|---|---|"]
+        each = "item" if curve["name"] == "streams" else "call"
+        lines = [f"| {what} | {each}s/s | broker CPU µs a{'n' if each == 'item' else ''} {each} |", "|---|---|---|"]
         for size, calls, cpu in zip(curve["sizes"], curve["calls_a_second"], curve["broker_cpu_us"], strict=True):
             lines.append(f"| {size:,} | {calls:,.0f} | {cpu:,.0f} |")
         parts.append("\n".join(lines))
@@ -143,8 +145,10 @@ def draw(results: Results) -> None:
     _save(figure, "calls.svg")
     if "growth" not in results.all:
         return
-    figure, grid = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    for axes, curve in zip(grid.flat, results.all["growth"], strict=True):
+    figure, grid = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    for axes in grid.flat[len(results.all["growth"]) :]:
+        axes.set_axis_off()
+    for axes, curve in zip(grid.flat, results.all["growth"], strict=False):
         what, measured = _GROWTH[curve["name"]]
         values = curve["calls_a_second" if curve["name"] == "workers" else "broker_cpu_us"]
         axes.plot(curve["sizes"], values, "o-")

@@ -17,16 +17,13 @@ from pathlib import Path
 
 import psutil
 
-from scripts.bench.systems import BROKER_HTTP, HTTP, REPOSITORY, System
+from scripts.bench.systems import BROKER_HTTP, HTTP, REPOSITORY, SPECIES, System
 
 START_S = 90.0
 """How long a system may take until it answers, in seconds."""
 
 END_S = 10.0
 """How long its processes may take to end, in seconds."""
-
-FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-ANSWER = {"species": "setosa"}
 
 _WRK_SCRIPT = REPOSITORY / "scripts" / "bench" / "services" / "post.lua"
 
@@ -95,13 +92,13 @@ class Running:
 
     def _answers(self) -> bool:
         if self.system.protocol == HTTP:
-            request = urllib.request.Request(self.system.address, json.dumps(FLOWER).encode(), _JSON)
+            request = urllib.request.Request(self.system.address, self.system.body.encode(), _JSON)
             try:
                 with urllib.request.urlopen(request, timeout=5) as response:
-                    answer = json.loads(response.read())
+                    answer = response.read().decode()
             except (OSError, urllib.error.URLError):
                 return False
-            if answer != ANSWER:
+            if SPECIES not in answer:
                 raise BenchError(f"{self.system.title} answers {answer}")
             return True
         try:
@@ -127,7 +124,7 @@ class Running:
 
     def _load(self, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
         if self.system.protocol == HTTP:
-            return _wrk(self.system.address, in_flight, seconds)
+            return _wrk(self.system, in_flight, seconds)
         return _load(self.system, in_flight, seconds, *options)
 
     def _all(self) -> Iterator[psutil.Process]:
@@ -185,10 +182,13 @@ def _load(system: System, in_flight: int, seconds: float, *options: str) -> tupl
     return result["calls_a_second"], latency["p50"], latency["p99"], result["calls"], failed
 
 
-def _wrk(url: str, in_flight: int, seconds: float) -> tuple[float, float, float, int, int]:
+def _wrk(system: System, in_flight: int, seconds: float) -> tuple[float, float, float, int, int]:
     threads = str(min(2, in_flight))
     command = ["wrk", "-t", threads, "-c", str(in_flight), "-d", f"{max(1, round(seconds))}s", "--latency"]
-    done = subprocess.run([*command, "-s", str(_WRK_SCRIPT), url], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "BENCH_BODY": system.body}
+    done = subprocess.run(
+        [*command, "-s", str(_WRK_SCRIPT), system.address], env=environment, capture_output=True, text=True, check=False
+    )
     found = re.search(r"RESULT (\{.*\})", done.stdout)
     if found is None:
         raise BenchError(f"wrk: {done.stdout}{done.stderr}")

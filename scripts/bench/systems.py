@@ -1,8 +1,8 @@
 """What is compared: how each system is started, where it is reached, and by what it is put under load."""
 
+import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,10 @@ PEER_PORT = 14500
 
 ZERORPC = "zerorpc"
 HTTP = "http"
+
+FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+SPECIES = "setosa"
+"""What every system is asked, and what its answer must hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,7 @@ class System:
         protocol: `ZERORPC` or `HTTP`.
         address: where the load goes: a ZeroMQ endpoint, or a URL.
         procedure: what is called, where that has a name.
+        body: of a request to an HTTP server.
         workers: how many the broker must know before it begins.
         family: systems of one family are settings of one product, of which the best counts at each load.
     """
@@ -47,6 +52,7 @@ class System:
     protocol: str = ZERORPC
     address: str = f"tcp://127.0.0.1:{FRONTEND}"
     procedure: str = "iris_model_predict"
+    body: str = json.dumps(FLOWER)
     workers: int = 0
     family: str = ""
 
@@ -116,43 +122,42 @@ def of_echo() -> list[System]:
 def of_peers() -> list[System]:
     """Other model servers, each with two workers and the settings that were tried."""
     made: list[System] = []
+    command: tuple[str, ...]
     for batch in (1, 16, 64):
-        made.append(
-            _peer(
-                "mosec",
-                f"mosec-{batch}",
-                f"batch {batch}",
-                lambda python: (python, str(PEERS / "mosec_server.py"), "--port", str(PEER_PORT)),
-                "/inference",
-                {"BENCH_BATCH": str(batch)},
-            )
-        )
+        command = ("python", str(PEERS / "mosec_server.py"), "--port", str(PEER_PORT))
+        made.append(_peer("mosec", batch, command, "/inference"))
     for batch in (1, 64):
-        made.append(
-            _peer(
-                "litserve",
-                f"litserve-{batch}",
-                f"batch {batch}",
-                lambda python: (python, str(PEERS / "litserve_server.py")),
-                "/predict",
-                {"BENCH_BATCH": str(batch), "BENCH_PORT": str(PEER_PORT)},
-            )
-        )
-    uvicorn = ("-m", "uvicorn", "fastapi_server:app", "--workers", "2", "--port", str(PEER_PORT), "--no-access-log")
-    made.append(_peer("fastapi", "fastapi", "uvicorn", lambda python: (python, *uvicorn), "/predict", {}))
+        made.append(_peer("litserve", batch, ("python", str(PEERS / "litserve_server.py")), "/predict"))
+    for batch in (1, 64):
+        command = ("bentoml", "serve", "bentoml_server:IrisService", "--working-dir", str(PEERS))
+        command += ("--host", "127.0.0.1", "--port", str(PEER_PORT))
+        made.append(_peer("bentoml", batch, command, "/predict", json.dumps({"rows": [FLOWER]})))
+    for batch in (1, 64):
+        made.append(_peer("ray", batch, ("python", str(PEERS / "ray_server.py")), "/predict"))
+    tensor = {"name": "measurements", "shape": [1, 4], "datatype": "FP64", "data": list(FLOWER.values())}
+    for batch in (1, 64):
+        command = ("mlserver", "start", str(PEERS / "mlserver"))
+        made.append(_peer("mlserver", batch, command, "/v2/models/iris/infer", json.dumps({"inputs": [tensor]})))
+    uvicorn = ("python", "-m", "uvicorn", "fastapi_server:app", "--workers", "2", "--port", str(PEER_PORT))
+    made.append(_peer("fastapi", 1, (*uvicorn, "--no-access-log"), "/predict"))
     return made
 
 
-def _peer(
-    family: str,
-    key: str,
-    settings: str,
-    command: Callable[[str], tuple[str, ...]],
-    path: str,
-    environment: dict[str, str],
-) -> System:
-    python = str(PEER_VENVS / family / "bin" / "python")
-    scripts = f"{PEER_VENVS / family / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    process = Process(command(python), {**environment, "PYTHONPATH": str(PEERS), "PATH": scripts})
+def _peer(family: str, batch: int, command: tuple[str, ...], path: str, body: str = json.dumps(FLOWER)) -> System:
+    """One setting of a server, with its program from its own virtual environment."""
+    scripts = PEER_VENVS / family / "bin"
+    environment = {
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(PEERS),
+        "BENCH_BATCH": str(batch),
+        "BENCH_PORT": str(PEER_PORT),
+        "MLSERVER_HTTP_PORT": str(PEER_PORT),
+        "MLSERVER_GRPC_PORT": str(PEER_PORT + 1),
+        "MLSERVER_METRICS_PORT": str(PEER_PORT + 2),
+        "MLSERVER_MODEL_MAX_BATCH_SIZE": str(batch if batch > 1 else 0),
+        "MLSERVER_MODEL_MAX_BATCH_TIME": "0.001" if batch > 1 else "0",
+    }
+    process = Process((str(scripts / command[0]), *command[1:]), environment)
     url = f"http://127.0.0.1:{PEER_PORT}{path}"
-    return System(key, f"{family}, {settings}", (process,), HTTP, url, family=family)
+    title = f"{family}, batch {batch}" if family != "fastapi" else "fastapi, uvicorn"
+    return System(f"{family}-{batch}", title, (process,), HTTP, url, body=body, family=family)

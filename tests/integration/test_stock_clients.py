@@ -75,6 +75,7 @@ def test_the_command_lists_the_service(iris: Cluster) -> None:
     assert listed == {
         "get_models": "Return list of models hosted in this service.",
         "get_model_metadata": "Return metadata about a model hosted by the service.",
+        "get_service_schema": "Return an OpenRPC document that describes the service.",
         "iris_model_predict": "Predict with the Iris Model.",
         "iris_model_predict_batch": "Predict many rows with the Iris Model: a list, in their order.",
         "iris_model_predict_stream": "Stream what the Iris Model predicts, as soon as it is there.",

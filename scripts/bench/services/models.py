@@ -28,6 +28,24 @@ class Sleeper(MLModel):
         return True
 
 
+class Echo(Sleeper):
+    """Returns what it is given."""
+
+    display_name = "Echo"
+    qualified_name = "echo"
+    description = "Returns what it is given."
+
+    def predict(self, data: Any) -> Any:
+        """At once."""
+        return data
+
+
+class EchoOnly:
+    """A configuration with that model alone."""
+
+    models: ClassVar[list[dict[str, Any]]] = [{"module_name": __name__, "class_name": "Echo"}]
+
+
 class SleeperOnly:
     """A configuration with that model alone."""
 

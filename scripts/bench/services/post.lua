@@ -2,7 +2,7 @@
 -- answer only, because to look at the body as well would slow it down.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-wrk.body = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+wrk.body = os.getenv("BENCH_BODY")
 
 function done(summary, latency, requests)
     local errors = summary.errors

@@ -1,0 +1,22 @@
+"""BentoML: bentoml serve bentoml_server:IrisService, with BENCH_BATCH as the largest batch."""
+
+import os
+
+import bentoml
+from iris import Iris
+
+BATCH = int(os.environ["BENCH_BATCH"])
+
+
+@bentoml.service(workers=2)
+class IrisService:
+    """The model in BentoML's terms."""
+
+    def __init__(self) -> None:
+        self._iris = Iris()
+
+    @bentoml.api(route="/predict", batchable=BATCH > 1, max_batch_size=BATCH, max_latency_ms=10_000)  # type: ignore[untyped-decorator]
+    def predict(self, rows: list[dict[str, float]]) -> list[dict[str, str]]:
+        """Rows; a request has one, and BentoML puts those of several together where that is on."""
+        species: list[dict[str, str]] = self._iris.predict_batch(rows)
+        return species
