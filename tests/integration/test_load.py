@@ -75,7 +75,6 @@ def test_the_result_is_readable_and_drawn(made: Cluster, tmp_path: Path) -> None
     assert "<svg" in picture.read_text()
 
 
-
 def test_streams_are_read_to_their_end_and_every_item_is_compared(made: Cluster) -> None:
     rows = json.dumps(list(range(250)))
     options = ["--procedure", "echo_predict_stream", "--data", rows, "--seconds", "0.5", "--in-flight", "4"]
@@ -84,6 +83,7 @@ def test_streams_are_read_to_their_end_and_every_item_is_compared(made: Cluster)
     assert seen["calls"] > 4
     done = load(made.frontend, *options, "--expect", json.dumps([0] * 250), "--json")
     assert set(json.loads(done.stdout)["outcomes"]) == {"wrong"}
+
 
 @pytest.mark.parametrize(
     ("options", "text"),
