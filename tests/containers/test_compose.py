@@ -289,3 +289,12 @@ def test_the_example_of_settings_names_all_that_compose_knows() -> None:
     known = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^ {6}((?:BROKER|WORKER|LOG|APP)_\w+):", text, re.M))
     named = set(re.findall(r"^#(\w+)=", (REPOSITORY / ".env.example").read_text(), re.M))
     assert named == known
+
+
+def test_the_example_of_pools_gives_each_its_models() -> None:
+    files = ("-f", "docker-compose.yml", "-f", "deploy/examples/pools.compose.yml")
+    services = json.loads(docker("compose", *files, "config", "--format", "json"))["services"]
+    pools = {name: one["environment"].get("WORKER_MODELS") for name, one in services.items() if "worker" in name}
+    assert pools == {"worker": "iris_model", "worker-text": "topic_model,story_model"}
+    assert services["worker-text"]["networks"] == services["worker"]["networks"]
+    assert services["worker-text"]["deploy"]["replicas"] == 1
