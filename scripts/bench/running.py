@@ -139,8 +139,12 @@ class Running:
         taken = []
         for process in self._processes:
             parent = psutil.Process(process.pid)
-            times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
-            taken.append(sum(one.user + one.system for one in times))
+            spent_s = 0.0
+            for one in (parent, *parent.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    times = one.cpu_times()
+                    spent_s += times.user + times.system
+            taken.append(spent_s)
         return taken
 
     def _memory_mib(self) -> float:
@@ -151,7 +155,8 @@ class Running:
         return taken / 2**20
 
     def end(self) -> None:
-        """Stop all processes."""
+        """Stop all processes, and those that they have started, which may be in groups of their own."""
+        children = [one for one in self._all() if one.pid not in {process.pid for process in self._processes}]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in self._processes:
                 with suppress(ProcessLookupError):
@@ -160,6 +165,11 @@ class Running:
             for process in self._processes:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.0, until_s - time.monotonic()))
+        _, left = psutil.wait_procs(children, timeout=END_S / 2)
+        for child in left:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(left, timeout=END_S)
 
 
 _JSON = {"Content-Type": "application/json"}

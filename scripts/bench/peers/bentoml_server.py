@@ -15,7 +15,10 @@ class IrisService:
     def __init__(self) -> None:
         self._iris = Iris()
 
-    @bentoml.api(route="/predict", batchable=BATCH > 1, max_batch_size=BATCH, max_latency_ms=10_000)  # type: ignore[untyped-decorator]
+    # It wants 2 or more even where nothing is put together.
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/predict", batchable=BATCH > 1, max_batch_size=max(BATCH, 2), max_latency_ms=10_000
+    )
     def predict(self, rows: list[dict[str, float]]) -> list[dict[str, str]]:
         """Rows; a request has one, and BentoML puts those of several together where that is on."""
         species: list[dict[str, str]] = self._iris.predict_batch(rows)
