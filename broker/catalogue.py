@@ -27,19 +27,32 @@ class Procedure:
     Attributes:
         name, doc, args: as introspection shows them.
         is_stream: whether it is answered with a stream.
+        is_list: whether each call of it is a batch of its own.
         service: the model whose workers answer it; None if the broker answers it itself.
         args_head: with which byte as many arguments begin.
         outcomes: how many calls of it ended how.
         duration, queue_wait: of calls that were queued; the first until their end, the second until a worker had them.
     """
 
-    __slots__ = ("args", "args_head", "doc", "duration", "is_stream", "name", "outcomes", "queue_wait", "service")
+    __slots__ = (
+        "args",
+        "args_head",
+        "doc",
+        "duration",
+        "is_list",
+        "is_stream",
+        "name",
+        "outcomes",
+        "queue_wait",
+        "service",
+    )
 
     def __init__(self, name: str, doc: str, args: Iterable[str], service: Service | None = None) -> None:
         self.name = name
         self.describe(doc, args)
         self.service = service
         self.is_stream = service is not None and service.is_of_streams
+        self.is_list = False
         self.outcomes = from_zero(*OUTCOMES) if service is not None else Counter[str]()
         self.duration = Histogram(SECONDS)
         self.queue_wait = Histogram(SECONDS)
@@ -63,6 +76,7 @@ class Service:
         free: how many batches could start on all of them.
         unserved_since_s: since when no worker has been ready; None while one is.
         gathering_since_s: since when the calls that wait for company do so; None if none does.
+        stream_bytes: how many bytes the first events of its open streams have.
     """
 
     __slots__ = (
@@ -73,6 +87,7 @@ class Service:
         "is_of_streams",
         "model",
         "queue",
+        "stream_bytes",
         "unserved_since_s",
     )
 
@@ -84,6 +99,7 @@ class Service:
         self.free = 0
         self.unserved_since_s: float | None = now_s
         self.gathering_since_s: float | None = None
+        self.stream_bytes = 0
         self._by_room: list[dict[Hosting, None]] = []  # at [n] those with room for n batches, the last changed last
 
     def offer(self, hosting: Hosting) -> None:
@@ -119,7 +135,10 @@ class Service:
             now_s: monotonic seconds.
             kept: not this one.
         """
-        for alike in reversed(self._by_room[1:]):
+        for room in range(len(self._by_room) - 1, 0, -1):
+            alike = self._by_room[room]
+            if not alike:
+                continue
             some = [hosting for hosting in islice(reversed(alike), _ALIKE) if hosting is not kept]
             if some:
                 longest_unasked = next(iter(alike))
@@ -238,6 +257,7 @@ class Catalogue:
         services: the calls of every model that a worker registered since the broker started, by qualified name.
         streams: their streams, by qualified name.
         workers: the registered workers, by identity.
+        document: what describes the service, packed; None after a change, until somebody asks for it.
     """
 
     def __init__(self, own_procedures: Iterable[Procedure]) -> None:
@@ -246,6 +266,7 @@ class Catalogue:
         self.services: dict[str, Service] = {}
         self.streams: dict[str, Service] = {}
         self.workers: dict[bytes, Worker] = {}
+        self.document: bytes | None = None
 
     def objection(self, description: WorkerDescription) -> str | None:
         """Why that worker cannot join, for its log; None if it can."""
@@ -268,6 +289,7 @@ class Catalogue:
         """Register a worker that `objection` has nothing against."""
         worker = Worker(identity, description, now_s)
         self.workers[identity] = worker
+        self.document = None
         for model in description.models:
             for services in (self.services, self.streams):
                 service = services.get(model.qualified_name)
@@ -283,9 +305,11 @@ class Catalogue:
             known = self.procedures.get(described.name)
             if known is None:
                 service = self._of(described)[described.model]
-                self.procedures[described.name] = Procedure(described.name, described.doc, described.args, service)
+                known = Procedure(described.name, described.doc, described.args, service)
+                self.procedures[described.name] = known
             else:
                 known.describe(described.doc, described.args)
+            known.is_list = described.is_list
         return worker
 
     def drain(self, worker: Worker, now_s: float) -> None:

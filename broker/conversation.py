@@ -26,7 +26,9 @@ LEAST_PATIENCE_S = 15.0
 so many seconds have passed. Only their intervals so far tell how often it means to send them."""
 
 UNREAD_PATIENCE_S = 600.0
-"""A reader of a stream that sends no heartbeats has given it up when it has made no room for so long, in seconds."""
+BEATING_PATIENCE_S = 3600.0
+"""A reader of a stream has given it up when it has made no room for so long, in seconds; the second if it sends
+heartbeats."""
 
 _HEARTBEAT_BODY = events.heartbeat_body()
 _NEVER_S = float("inf")
@@ -39,12 +41,14 @@ class Client:
     Attributes:
         identity: ZeroMQ's own name for the connection.
         open: its conversations, by message id (as msgpack bytes, so that b"1", "1" and 1 differ).
+        stream_bytes: how many bytes the first events of its open streams have.
     """
 
-    __slots__ = ("identity", "open")
+    __slots__ = ("identity", "open", "stream_bytes")
 
     def __init__(self, identity: bytes) -> None:
         self.identity = identity
+        self.stream_bytes = 0
         self.open: dict[bytes, Conversation] = {}
 
 
@@ -65,6 +69,7 @@ class Conversation:
         deadline_s: when it has waited or run for too long; monotonic seconds. What it does now, queue or run, sets it.
         asked_until_s: how long its client wants to wait at most; monotonic seconds.
         closed: whether it has been counted; only the worker's answer may still be to come.
+        size: how many bytes that event had.
         slots: how many more stream items the client has said it can take.
         full_s: since when that is none; monotonic seconds.
         streamed: whether the client has got an item of a stream.
@@ -89,6 +94,7 @@ class Conversation:
         "number",
         "patience_s",
         "procedure",
+        "size",
         "slots",
         "streamed",
         "version",
@@ -103,6 +109,7 @@ class Conversation:
         self.version = first.version
         self.procedure = procedure
         self.event = event
+        self.size = len(event)
         self.batch: Batch | None = None
         self.arrived_s = now_s
         self.beaten_s = now_s
@@ -152,6 +159,8 @@ class Conversations:
         conversation = Conversation(number, client, first, procedure, event, now_s)
         client.open[first.message_id] = conversation
         self._open[number] = conversation
+        if procedure.is_stream:
+            self._count_stream(conversation, client, 1)
         return conversation
 
     def say(self, conversation: Conversation, event: bytes) -> None:
@@ -185,7 +194,7 @@ class Conversations:
             one
             for one in self._open.values()
             if (one.heard_s is not None and now_s - one.heard_s > one.patience_s)
-            or (one.heard_s is None and now_s - one.full_s > UNREAD_PATIENCE_S)
+            or now_s - one.full_s > (UNREAD_PATIENCE_S if one.heard_s is None else BEATING_PATIENCE_S)
         ]
 
     def overdue(self, now_s: float) -> list[Conversation]:
@@ -249,10 +258,19 @@ class Conversations:
         client = conversation.client
         assert client is not None
         conversation.client = None
+        if conversation.procedure.is_stream:
+            self._count_stream(conversation, client, -1)
         del self._open[conversation.number]
         del client.open[conversation.message_id]
         if not client.open:
             del self.clients[client.identity]
+
+    @staticmethod
+    def _count_stream(conversation: Conversation, client: Client, sign: int) -> None:
+        """A worker keeps what it was asked as long as the stream is open."""
+        assert conversation.procedure.service is not None
+        client.stream_bytes += sign * conversation.size
+        conversation.procedure.service.stream_bytes += sign * conversation.size
 
     def answer(
         self, identity: bytes, first: ClientEvent, procedure: Procedure | None, outcome: str, body: bytes

@@ -79,6 +79,10 @@ class Dispatcher:
     def busy_text(self, service: Service, client: Client | None, size: int) -> str | None:
         """Why a call of that many bytes cannot wait as well; None if it can."""
         queue, limits = service.queue, self._limits
+        if service.is_of_streams:
+            text = self._busy_with_streams(service, client, size)
+            if text is not None:
+                return text
         if service.free > 0 and not queue.calls:
             return None  # it need not wait
         name = service.model.qualified_name
@@ -91,6 +95,15 @@ class Dispatcher:
             return f"{calls} calls of {name} by this client wait already; wait for their answers"
         if size_of_client + size > limits.client_bytes:
             return f"this client's calls of {name} that wait have {size_of_client} bytes already; wait for answers"
+        return None
+
+    def _busy_with_streams(self, service: Service, client: Client | None, size: int) -> str | None:
+        """Streams that are open are bounded in bytes as calls that wait are: a worker keeps what they ask."""
+        name, limits = service.model.qualified_name, self._limits
+        if service.stream_bytes + size > limits.queue_bytes:
+            return f"the open streams of {name} have {service.stream_bytes} bytes already; call again later"
+        if client is not None and client.stream_bytes + size > limits.client_bytes:
+            return f"this client's open streams have {client.stream_bytes} bytes already; read them to their end"
         return None
 
     def enqueue(self, conversation: Conversation, service: Service, now_s: float) -> None:
@@ -155,6 +168,8 @@ class Dispatcher:
         calls: list[Conversation] = []
         size = 0
         while len(calls) < most and size < MAX_BATCH_BYTES and queue.calls > len(queue.again):
+            if calls and (calls[-1].procedure.is_list or queue.first.procedure.is_list):
+                break  # many rows already
             conversation = queue.pop()
             if conversation.deadline_s <= now_s:
                 self._expire_waiting(conversation, now_s)

@@ -9,6 +9,7 @@ from typing import Any
 
 from broker import openrpc
 from broker.catalogue import Catalogue, Procedure
+from cluster import events
 from cluster.protocol import ModelDescription
 
 SERVICE_NAME = "ModelZeroRPCService"
@@ -65,8 +66,10 @@ def _get_model_metadata(catalogue: Catalogue, qualified_name: object) -> dict[st
     return {**_summary(model), "input_schema": model.input_schema, "output_schema": model.output_schema}
 
 
-def _get_service_schema(catalogue: Catalogue) -> dict[str, Any]:
-    return openrpc.document(catalogue)
+def _get_service_schema(catalogue: Catalogue) -> events.Packed:
+    if catalogue.document is None:
+        catalogue.document = events.pack(openrpc.document(catalogue))
+    return events.Packed(catalogue.document)
 
 
 def _public(catalogue: Catalogue) -> list[Procedure]:

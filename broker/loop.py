@@ -40,7 +40,8 @@ NOTES_A_TICK = 10
 
 CLIENT_BACKLOG = 4000
 """Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark). More than
-one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment."""
+one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment. Items of
+many streams may be more; who asks for so many has to read them."""
 
 CLIENT_UNREAD_MS = 7000
 """How long a client's kernel may confirm no byte of what is sent to it, in milliseconds; then its connection is closed

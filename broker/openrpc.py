@@ -17,9 +17,11 @@ Models served over ZeroRPC. Parameters go by position. An error arrives by its n
 errors here; the codes only tell them apart. A method with `x-stream` is answered with a stream: each element of its \
 result arrives by itself, as soon as it is there."""
 
+_NO_ROW = "no; of a list or a stream, the rows before it may have been"
+
 _ERRORS = {
     "NameError": (-32601, "there is no such procedure", "no"),
-    "BadRequest": (-32602, "the arguments cannot be read, or are too many or too few", "no"),
+    "BadRequest": (-32602, "the arguments cannot be read, or are too many or too few", _NO_ROW),
     "MessageTooLarge": (1, "the call has more bytes than are accepted", "no"),
     "ServerBusy": (2, "the procedure's queue, or this client's share of it, is full", "no"),
     "NoWorkers": (3, "no worker that hosts the model has been ready for a while", "no"),
@@ -27,7 +29,7 @@ _ERRORS = {
     "DeadlineExceeded": (5, "the call waited or ran longer than allowed", "the text says so"),
     "WorkerLost": (6, "the worker died during the call", "maybe"),
     "ResultTooLarge": (7, "the result has more bytes than are sent", "yes"),
-    "MLModelSchemaValidationException": (8, "the input does not fit the model's schema", "no"),
+    "MLModelSchemaValidationException": (8, "the input does not fit the model's schema", _NO_ROW),
     "ValueError": (9, "there is no such model", "no"),
 }
 """By name: code, when, and whether the call was executed."""
@@ -101,7 +103,7 @@ def _method(procedure: Procedure) -> dict[str, Any]:
     method["tags"] = [{"name": name}]
     if procedure.is_stream:
         method["x-stream"] = True
-    if examples:
+    if examples and len(procedure.args) == 1:
         (arg,) = procedure.args
         method["examples"] = [
             {
@@ -150,7 +152,9 @@ _OWN: dict[str, tuple[dict[str, JsonSchema], JsonSchema]] = {
 def _components(name: str, schema: JsonSchema) -> dict[str, JsonSchema]:
     """A model's schema, and the definitions that it brings, as components of the document."""
     made: dict[str, JsonSchema] = {}
-    inner = {**schema.get("definitions", {}), **schema.get("$defs", {})}
+    inner: JsonSchema = {}
+    for definitions in (schema.get("definitions"), schema.get("$defs")):
+        inner |= definitions if isinstance(definitions, dict) else {}
     outer = {key: value for key, value in schema.items() if key not in ("$schema", "$id", "$defs", "definitions")}
     made[name] = _with_own_refs(outer, name)
     for key, value in inner.items():

@@ -76,6 +76,11 @@ class CallQueue:
         self.bytes -= len(conversation.event)
         return conversation
 
+    @property
+    def first(self) -> Conversation:
+        """What `pop` would take."""
+        return next(iter(self._lanes.values())).calls[0]
+
     def pop(self) -> Conversation:
         """Take the next of the others: the oldest of the client whose turn it is, which then comes after all others."""
         lanes = self._lanes

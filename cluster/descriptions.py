@@ -71,8 +71,8 @@ def _check_models(models: list[protocol.ModelDescription]) -> None:
         raise protocol.ProtocolError("READY: a model must have at least one slot")
     if any(model.max_batch_size < 1 or model.batches_ahead < 0 for model in models):
         raise protocol.ProtocolError("READY: max_batch_size should be 1 or more, batches_ahead 0 or more")
-    if any(model.max_streams < 1 for model in models):
-        raise protocol.ProtocolError("READY: max_streams should be 1 or more")
+    if any(not 1 <= model.max_streams <= protocol.MAX_STREAMS for model in models):
+        raise protocol.ProtocolError(f"READY: max_streams should be from 1 to {protocol.MAX_STREAMS}")
     if any(example.keys() != {"input", "output"} for model in models for example in model.examples):
         raise protocol.ProtocolError("READY: an example should have an input and an output")
     if any(not 0 <= model.batch_wait_ms < float("inf") for model in models):

@@ -230,6 +230,7 @@ def read_rows(payload: Buffer, args_at: int) -> Iterator[Any]:
         if unpacker.tell() != len(arguments):
             raise BadArgumentsError("something follows the arguments")
         unpacker, count = _rows(arguments)
+        del payload, arguments  # the unpacker has a copy, and whoever takes the rows may take long
         for _ in range(count):
             yield unpacker.unpack()
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
@@ -293,9 +294,18 @@ def error_body(version: int, name: str, text: str) -> bytes:
     return _pack_body(ERR, [f"{name}({text!r})"] if version < 2 else [name, text, None])
 
 
+class Packed:
+    """A value as msgpack bytes, for where the same one is sent again and again."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+
 def ok_body(value: object) -> bytes:
     """The name and arguments of an OK."""
-    return _pack_body(OK, [value])
+    return pack(OK) + b"\x91" + (value.value if isinstance(value, Packed) else pack(value))
 
 
 def heartbeat_body() -> bytes:

@@ -41,6 +41,9 @@ the interpreter lock for minutes, and stop when the process is dead, frozen or c
 SILENCE_S = 10.0
 """Seconds without any message after which a worker gives its connection up and makes a new one."""
 
+MAX_STREAMS = 10_000
+"""Most streams of a model that may be open at a worker; the broker keeps a list for each number of them."""
+
 NUMBER_BYTES = 8
 """Length of a conversation number. Opaque to the worker."""
 
@@ -92,6 +95,7 @@ class ProcedureDescription:
         model: the qualified name of the model whose room it takes.
         doc, args: its docstring, and its parameters' names.
         is_stream: whether it is answered with a stream, which may stay open for long.
+        is_list: whether a call of it has many rows, and so is a batch of its own.
     """
 
     name: str
@@ -99,6 +103,7 @@ class ProcedureDescription:
     doc: str
     args: list[str]
     is_stream: bool = False
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)

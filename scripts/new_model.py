@@ -7,6 +7,7 @@ makes models/fever_model with a class, a schema, a script that trains, and a tes
 """
 
 import argparse
+import importlib.util
 import json
 import keyword
 import re
@@ -29,6 +30,8 @@ def main() -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", name) or keyword.iskeyword(name):
         sys.exit(f"error: {name!r} is no name for a model: it should be like fever_model, in small letters")
     folder = root / "models" / name
+    if importlib.util.find_spec(name) is not None:
+        sys.exit(f"error: there is a Python module {name!r} already: choose another name")
     if folder.exists():
         sys.exit(f"error: {folder} is there already: choose another name, or remove it")
     requirements, config = root / "requirements.txt", root / "worker" / "config.py"
@@ -48,12 +51,14 @@ def main() -> None:
 
 
 def _write_package(folder: Path, name: str, class_name: str) -> None:
+    imports = ["from ml_model_abc import MLModelSchemaValidationException", f"from {name}.predict import {class_name}"]
     values = {
         "name": name,
         "class_name": class_name,
         "title": " ".join(part.capitalize() for part in name.split("_")),
         "distribution": name.replace("_", "-"),
         "folder": name,
+        "imports": "\n".join(sorted(imports)),
     }
     files = {
         "pyproject.toml": folder,

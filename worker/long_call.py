@@ -3,20 +3,22 @@
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import msgpack
 
 from cluster import events, protocol
 from cluster.events import BadArgumentsError
 from worker.job import CANCELLED, Answer, Call, Job, Registration, refusal
-from worker.metrics import OK
+from worker.metrics import ERROR, OK
 from worker.prediction import FailedError, Prediction, ResultTooLarge, check_size, ok_event
 
 TURN_S = 0.005
 """How long such a call may go on, batch after batch of the model, before others have their turns, in seconds."""
 
-Source = Callable[[Call], Iterator[list[bytes]]]
+Outputs = Generator[list[bytes], None, None]
+
+Source = Callable[[Call], Outputs]
 """Makes the packed outputs of a call, some at a time (`Prediction.of_rows`, `Prediction.of_stream`)."""
 
 _ROOM_FOR_HEADS = 64
@@ -36,7 +38,7 @@ class LongCall(Job):
         self._call = call
         self._prediction = prediction
         self._source = source
-        self._outputs: Iterator[list[bytes]] | None = None
+        self._outputs: Outputs | None = None
         self._last: Answer | None = None  # once everything has been computed
 
     @property
@@ -72,10 +74,14 @@ class LongCall(Job):
     def _give_up(self) -> None:
         if self._outputs is not None:
             self._prediction.metrics.give_up(1)
-            self._outputs.close()  # type: ignore[attr-defined]  # generators have it
+            self._outputs.close()
         self._last = CANCELLED
 
     def _fail(self, answer: Answer) -> None:
+        metrics = self._prediction.metrics
+        if self._outputs is None:
+            metrics.begin(1)
+        metrics.end({ERROR: 1})
         self._last = answer
 
     @property
@@ -101,8 +107,8 @@ class RowsCall(LongCall):
 
     def __init__(self, registration: Registration, procedure: str, prediction: Prediction, call: Call) -> None:
         super().__init__(registration, procedure, prediction, call, prediction.of_rows)
-        self._packed: list[bytes] = []
-        self._bytes = 0
+        self._count = 0
+        self._packed = bytearray()
 
     @property
     def is_over(self) -> bool:
@@ -118,15 +124,15 @@ class RowsCall(LongCall):
         return True
 
     def _keep(self, packed: list[bytes]) -> None:
-        self._packed += packed
-        self._bytes += sum(map(len, packed))
+        self._count += len(packed)
+        self._packed += b"".join(packed)
         try:
-            check_size(self._bytes + _ROOM_FOR_HEADS)
+            check_size(len(self._packed) + _ROOM_FOR_HEADS)
         except ResultTooLarge as error:
             raise FailedError(error, None) from error
 
     def _success(self) -> bytes:
-        return ok_event(msgpack.Packer().pack_array_header(len(self._packed)) + b"".join(self._packed))
+        return ok_event(msgpack.Packer().pack_array_header(self._count) + self._packed)
 
     def _where(self, place: int) -> str:
         return f"rows[{place}]: "

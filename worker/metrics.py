@@ -31,10 +31,10 @@ class ModelMetrics:
         self.batch_size = Histogram(_ROWS)
         self.in_progress = 0
 
-    def begin(self, rows: int) -> None:
-        """So many predictions begin."""
+    def begin(self, calls: int) -> None:
+        """So many calls begin to be answered."""
         with self.lock:
-            self.in_progress += rows
+            self.in_progress += calls
 
     def called(self, rows: int, seconds: float) -> None:
         """The model was called with so many rows, and took so long."""
@@ -42,13 +42,13 @@ class ModelMetrics:
             self.duration.observe(seconds, rows)
             self.batch_size.observe(rows)
 
-    def give_up(self, count: int) -> None:
-        """So many predictions will never end, because nobody waits for them."""
+    def give_up(self, calls: int) -> None:
+        """So many calls will not be answered, because nobody waits for them."""
         with self.lock:
-            self.in_progress -= count
+            self.in_progress -= calls
 
     def end(self, outcomes: Mapping[str, int]) -> None:
-        """So many predictions have ended so."""
+        """So many calls have ended so."""
         with self.lock:
             for outcome, count in outcomes.items():
                 self.outcomes[outcome] += count
@@ -81,18 +81,18 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """The families, with their values now."""
         predictions = CounterMetricFamily(
-            "zerorpc_worker_predictions", "Predictions, by how they ended.", labels=["model", "outcome"]
+            "zerorpc_worker_predictions", "Calls of a model, by how they ended.", labels=["model", "outcome"]
         )
         duration = HistogramMetricFamily(
             "zerorpc_worker_prediction_duration_seconds",
-            "Time in the model for a prediction, or for the batch that it was part of.",
+            "Time in the model for a row, or for the batch that it was part of; of a stream of its own, for an item.",
             labels=["model"],
         )
         batch_size = HistogramMetricFamily(
             "zerorpc_worker_batch_size", "Rows given to the model at once.", labels=["model"]
         )
         in_progress = GaugeMetricFamily(
-            "zerorpc_worker_predictions_in_progress", "Predictions that run now.", labels=["model"]
+            "zerorpc_worker_predictions_in_progress", "Calls that are being answered now.", labels=["model"]
         )
         model_info = GaugeMetricFamily(
             "zerorpc_worker_model_info", "Always 1; what is hosted is in the labels.", labels=["model", "version"]

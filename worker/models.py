@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import msgpack
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from schema import Schema
 
-from cluster.protocol import ModelDescription
+from cluster.protocol import MAX_STREAMS, ModelDescription
 from cluster.settings import WrongSettingError, wanted
 from worker.values import plain
 
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "ProdConfig"
 
-MAX_EXAMPLES = 5
-MAX_EXAMPLE_LENGTH = 10_000
+MAX_EXAMPLES = 3
+MAX_EXAMPLE_LENGTH = 4_000
 """Of a model, and of one of its examples with input and output, in characters."""
 
 DEFAULT_MAX_BATCH_SIZE = 64
@@ -46,7 +45,7 @@ class ModelEntry(BaseModel):
     max_batch_size: int | None = Field(None, ge=1)
     batch_wait_ms: float = Field(0.0, ge=0, allow_inf_nan=False)
     batches_ahead: int = Field(0, ge=0)
-    max_streams: int = Field(1000, ge=1)
+    max_streams: int = Field(1000, ge=1, le=MAX_STREAMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +296,16 @@ def _json_schema(schema: object, identifier: str) -> dict[str, Any]:
 def _examples(inputs: Iterable[Any], predict: Callable[[Any], Any], name: str) -> list[dict[str, Any]]:
     """What the model makes of its example inputs, as far as that can be shown as JSON."""
     examples = []
-    for given in islice(inputs, MAX_EXAMPLES):
+    for given in inputs:
+        if len(examples) == MAX_EXAMPLES:
+            break
         try:
             output = msgpack.unpackb(msgpack.packb(predict(given), default=plain), strict_map_key=False)
-            example = {"input": given, "output": output}
-            if len(json.dumps(example, allow_nan=False)) > MAX_EXAMPLE_LENGTH:
+            text = json.dumps({"input": given, "output": output}, allow_nan=False)
+            if len(text) > MAX_EXAMPLE_LENGTH:
                 raise ValueError(f"as JSON it is longer than {MAX_EXAMPLE_LENGTH} characters")
+            example = json.loads(text)  # whose keys are text
+            msgpack.packb(example)  # as READY will
         except Exception as error:
             log.warning("%s: an example is left out: %s: %s", name, type(error).__name__, error)
         else:

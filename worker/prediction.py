@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
@@ -102,7 +102,7 @@ class Prediction:
 
     # -- calls of many rows -----------------------------------------------------------------------------------------
 
-    def of_rows(self, call: Call) -> Iterator[list[bytes]]:
+    def of_rows(self, call: Call) -> Generator[list[bytes], None, None]:
         """The packed outputs of a call's rows, in order, a batch of the model at a time.
 
         Raises:
@@ -129,7 +129,7 @@ class Prediction:
                 raise failed
             done += len(batch)
 
-    def of_stream(self, call: Call) -> Iterator[list[bytes]]:
+    def of_stream(self, call: Call) -> Generator[list[bytes], None, None]:
         """The packed items of the model's own `predict_stream`, one at a time.
 
         Raises:

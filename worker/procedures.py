@@ -90,7 +90,11 @@ def _of_model(model: HostedModel, metrics: WorkerMetrics, *, expose_tracebacks: 
         Predict(ProcedureDescription(f"{name}_predict", name, f"Predict with the {title}.", ["data"]), prediction),
         PredictBatch(
             ProcedureDescription(
-                f"{name}_predict_batch", name, f"Predict many rows with the {title}: a list, in their order.", ["rows"]
+                f"{name}_predict_batch",
+                name,
+                f"Predict many rows with the {title}: a list, in their order.",
+                ["rows"],
+                is_list=True,
             ),
             prediction,
         ),

@@ -138,8 +138,12 @@ class Server:
         while True:
             while self._done:
                 self._finish(self._done.popleft())
-            while (job := self._next_job()) is not None:
-                if not self._desks[job.model.qualified_name].is_quick:
+            for desk in self._desks.values():  # one job of each, and then a look at what has come meanwhile
+                job = desk.take()
+                if job is None:
+                    continue
+                self._running.add(job)
+                if not desk.is_quick:
                     self._leadership.hand_over()
                     job.run()
                     return job
@@ -148,7 +152,7 @@ class Server:
                 if not self._leadership.come_back(term):
                     return job
                 self._finish(job)
-            self._wait()
+            self._wait(0 if any(desk.has_work for desk in self._desks.values()) else POLL_MS)
             self._receive()  # before a look at the clock: our own pause is not the broker's silence
             now_s = self.turned_s = time.monotonic()
             if self._stop_signals and self._is_over(now_s):
@@ -175,10 +179,10 @@ class Server:
     def _register_anew(self, reason: str) -> None:
         """Start again on a new socket: whatever was under way, the broker no longer waits for it from here."""
         self._registration.live = False
-        for stream in self._streams.values():
-            self._say(stream)  # it has to end, for nobody
-        self._streams = {}
         self._registration = Registration(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            self._say(stream)  # it has to end, for nobody
         self._welcome = self._may_be_known = False
         self._metrics.connected = False
         self.state = STATE_DRAINING if self._stop_signals else STATE_CONNECTING
@@ -244,8 +248,8 @@ class Server:
 
     # -- messages -----------------------------------------------------------------------------------------------
 
-    def _wait(self) -> None:
-        for source, _ in self._poller.poll(POLL_MS):
+    def _wait(self, wait_ms: int) -> None:
+        for source, _ in self._poller.poll(wait_ms):
             if source == self._waker.fileno():
                 self._waker.clear()
 
@@ -318,14 +322,6 @@ class Server:
                 self._say(self._streams[number])
 
     # -- jobs ---------------------------------------------------------------------------------------------------
-
-    def _next_job(self) -> Job | None:
-        for desk in self._desks.values():
-            job = desk.take()
-            if job is not None:
-                self._running.add(job)
-                return job
-        return None
 
     def _finish(self, job: Job) -> None:
         self._running.remove(job)

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -51,26 +52,31 @@ def main() -> None:
         systems = [known[key] for key in options.only]
     try:
         points = compare(systems, options.rounds, options.seconds)
-        curves = grow(options.rounds, options.seconds) if options.only is None else []
-    except BenchError as error:
-        sys.exit(f"error: {error}")
-    for point in points:
-        one = point.measured
-        print(
-            f"{point.title:32} {point.in_flight:4}  {one.calls_a_second:9,.0f} calls/s  p50 {one.p50_ms:8.3f} ms  "
-            f"p99 {one.p99_ms:8.3f} ms  {one.cpu_us:7.1f} us  {one.memory_mib:6.0f} MiB  {one.failed} failed"
-        )
-    if options.only is None:
-        results = {
+        for point in points:
+            one = point.measured
+            print(
+                f"{point.title:32} {point.in_flight:4}  {one.calls_a_second:9,.0f} calls/s  p50 {one.p50_ms:8.3f} ms  "
+                f"p99 {one.p99_ms:8.3f} ms  {one.cpu_us:7.1f} us  {one.memory_mib:6.0f} MiB  {one.failed} failed"
+            )
+        if options.only is not None:
+            return
+        results: dict[str, Any] = {
             "made": datetime.now(UTC).date().isoformat(),
             "machine": _machine(),
             "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
             "compare": [asdict(point) for point in points],
-            "growth": [asdict(curve) for curve in curves],
         }
-        report.RESULTS.parent.mkdir(exist_ok=True)
-        report.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        _keep(results)  # the rest takes as long again, and may fail
+        results["growth"] = [asdict(curve) for curve in grow(options.rounds, options.seconds)]
+        _keep(results)
         report.write()
+    except BenchError as error:
+        sys.exit(f"error: {error}")
+
+
+def _keep(results: dict[str, Any]) -> None:
+    report.RESULTS.parent.mkdir(exist_ok=True)
+    report.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

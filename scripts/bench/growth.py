@@ -58,7 +58,7 @@ def _with_procedures(under_test: Running, _procedures: int, seconds: float) -> M
 
 
 def _with_streams(under_test: Running, streams: int, seconds: float) -> Measured:
-    per_stream = under_test.measure(streams, seconds, "--data", json.dumps([0] * ITEMS))
+    per_stream = under_test.measure(streams, seconds)
     return replace(
         per_stream,
         calls_a_second=per_stream.calls_a_second * ITEMS,
@@ -75,6 +75,7 @@ def _with_bytes(under_test: Running, size: int, seconds: float) -> Measured:
 def grow(rounds: int, seconds: float) -> list[Curve]:
     """Measure every curve."""
     sleeping = "scripts.bench.services.models:SleeperOnly"
+    rows = ("--data", json.dumps([0] * ITEMS))
     echoing = "scripts.bench.services.models:EchoOnly"
     sizes = sum(map(len, (CLIENTS, WORKERS, PROCEDURES, BYTES, STREAMS)))
     with tqdm(total=rounds * sizes, unit="measurement") as bar:
@@ -117,7 +118,7 @@ def grow(rounds: int, seconds: float) -> list[Curve]:
             curve(
                 "streams",
                 STREAMS,
-                lambda _: cluster("", "", 2, echoing, "echo_predict_stream"),
+                lambda _: replace(cluster("", "", 2, echoing, "echo_predict_stream"), options=rows),
                 _with_streams,
                 one_for_all=True,
             ),

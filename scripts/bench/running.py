@@ -67,7 +67,8 @@ class Running:
                 self._processes.append(
                     subprocess.Popen(
                         process.command,
-                        cwd=REPOSITORY,
+                        # Some of the others leave files where they run.
+                        cwd=REPOSITORY if system.protocol != HTTP else folder,
                         env={**_environment(), **process.environment},
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -182,7 +183,7 @@ def _environment() -> dict[str, str]:
 def _load(system: System, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
     program = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address, "--procedure", system.procedure]
     how = ["--in-flight", str(in_flight), "--seconds", str(seconds), "--warm-up", "0", "--json"]
-    command = [*program, *how, *options]
+    command = [*program, *how, *system.options, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise BenchError(f"{system.title}: {done.stderr.strip()}")

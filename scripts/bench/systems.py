@@ -42,6 +42,7 @@ class System:
         address: where the load goes: a ZeroMQ endpoint, or a URL.
         procedure: what is called, where that has a name.
         body: of a request to an HTTP server.
+        options: further ones for scripts/load.py.
         workers: how many the broker must know before it begins.
         family: systems of one family are settings of one product, of which the best counts at each load.
     """
@@ -53,6 +54,7 @@ class System:
     address: str = f"tcp://127.0.0.1:{FRONTEND}"
     procedure: str = "iris_model_predict"
     body: str = json.dumps(FLOWER)
+    options: tuple[str, ...] = ()
     workers: int = 0
     family: str = ""
 

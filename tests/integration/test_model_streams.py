@@ -1,5 +1,6 @@
 """Many rows in a call, by stock clients: lists, and streams of rows and of models' own."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import zerorpc
 from sklearn.datasets import load_iris
 
 from tests.figures import Figure
-from tests.processes import Cluster, cluster, total, wait_until
+from tests.processes import Cluster, cluster, get, total, wait_until
 
 KEYS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 ROWS = [dict(zip(KEYS, row, strict=True)) for row in load_iris().data.tolist()]
@@ -147,6 +148,44 @@ def test_streams_and_calls_take_turns_at_a_model(tmp_path: Path) -> None:
         gevent.joinall(streams, raise_error=True)
 
 
+def test_a_quick_model_with_much_to_do_stays_within_reach(tmp_path: Path) -> None:
+    """Its turns are so short that the thread of the loop runs them itself."""
+    with cluster(tmp_path, "SleeperAndEcho") as made:
+        (http,) = made.worker_http.values()
+        client = made.client()
+        streams = [gevent.spawn(lambda: list(client.sleeper_predict_stream([0.004] * 500))) for _ in range(10)]
+        wait_until(lambda: rows_given(made, "sleeper") > 100, 10, "they have begun")
+        for call in (client.echo_predict, client.sleeper_predict):
+            begun_s = time.monotonic()
+            call(0)
+            assert time.monotonic() - begun_s < 0.5, "and not the 20 s that they take"
+        assert get(http, "/healthz")[0] == 200
+        gevent.killall(streams)
+        client.close()
+        wait_until(lambda: made.in_flight() == 0, 5, "none of them goes on for nobody")
+
+
+def test_a_list_takes_turns_with_all_streams_together(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly") as made:
+        client = made.client()
+        streams = [gevent.spawn(lambda: list(client.sleeper_predict_stream([0.01] * 200))) for _ in range(10)]
+        wait_until(lambda: rows_given(made, "sleeper") > 20, 10, "they have begun")
+        begun_s = time.monotonic()
+        client.sleeper_predict_batch([0.01] * 30)
+        assert time.monotonic() - begun_s < 2, "0.6 s, and not ten times as long"
+        gevent.killall(streams)
+
+
+def test_a_list_whose_caller_has_gone_is_computed_no_further(tmp_path: Path) -> None:
+    with cluster(tmp_path, "SleeperOnly") as made:
+        client = made.client(timeout=1, heartbeat=None)
+        with pytest.raises(zerorpc.TimeoutExpired):
+            client.sleeper_predict_batch([0.004] * 100_000)
+        client.close()
+        wait_until(lambda: made.in_flight() == 0, 10, "the worker has stopped")
+        assert made.outcomes("sleeper_predict_batch") == {"cancelled": 1}
+
+
 def test_a_thousand_streams_beside_each_other(tmp_path: Path) -> None:
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
         client = made.client(heartbeat=None)
@@ -155,6 +194,19 @@ def test_a_thousand_streams_beside_each_other(tmp_path: Path) -> None:
         assert made.open_calls() == 1000
         assert [list(stream) for stream in streams] == [[i + 1, i + 2] for i in range(1000)]
         assert made.open_calls() == 0
+
+
+def test_streams_of_a_broker_that_is_gone_are_closed(tmp_path: Path) -> None:
+    with cluster(tmp_path, "CounterOnly") as made:
+        client = made.client(heartbeat=None)
+        streams = [client.counter_predict_stream(size) for size in (10_000_000, 10_000_000, 1)]
+        assert [next(stream) for stream in streams] == [0, 0, 0]
+        assert client.counter_predict(None) == {"open": 2}
+        made.broker.signal(signal.SIGKILL)
+        made.start_broker()
+        made.wait_for_workers(1)
+        other = made.client()
+        wait_until(lambda: other.counter_predict(None) == {"open": 0}, 5, "the model's generators are closed")
 
 
 def test_a_model_streams_what_it_makes(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_new_model_passes_its_test_and_is_served(root: Path, tmp_path: Path) -
         assert described["examples"][0]["result"]["value"] == {"group": "left"}
 
 
+@pytest.mark.parametrize("name", ["json", "iris_model", "scripts"])
+def test_a_name_that_python_has_already_is_refused(root: Path, name: str) -> None:
+    done = new_model(root, name)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: there is a Python module {name!r} already: choose another name\n",
+    )
+
+
 @pytest.mark.parametrize("name", ["Fever", "fever-model", "9lives", "class", "_x", ""])
 def test_a_name_that_is_none_is_refused(root: Path, name: str) -> None:
     done = new_model(root, name)

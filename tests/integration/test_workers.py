@@ -170,3 +170,18 @@ def test_calls_wait_for_others_as_long_as_their_model_says_and_no_longer(tmp_pat
         results, took_s = at_once(4)
         assert results == [4, 4, 4, 4]
         assert took_s < 0.29, "a full batch waits for nobody"
+
+
+def test_a_batch_that_was_sent_ahead_waits_for_its_turn_at_the_worker(tmp_path: Path) -> None:
+    with cluster(tmp_path, "GathererAhead") as made:  # batches of 2, and one may wait
+        client = made.client()
+        first = gevent.spawn(client.gatherer_predict, 1.0)
+        wait_until(lambda: made.in_flight() == 1, 5, "the first runs")
+        others = [gevent.spawn(client.gatherer_predict, 0) for _ in range(5)]
+        wait_until(lambda: made.open_calls() == 6, 5, "all have come")
+        ahead = made.in_flight() - 1
+        assert ahead in (1, 2), "one batch, of what had come by then; the others may yet go to another worker"
+        assert total(made.http, "zerorpc_broker_queue_depth", method="gatherer_predict") == 5 - ahead
+        assert not first.ready()
+        gevent.joinall([first, *others], timeout=10, raise_error=True)
+        assert sorted(call.get() for call in others) == [1, 2, 2, 2, 2]

@@ -36,6 +36,10 @@ class PatientGatherer:
     models: Entries = [entry("Gatherer", batch_wait_ms=300, max_batch_size=4)]
 
 
+class GathererAhead:
+    models: Entries = [entry("Gatherer", max_batch_size=2, batches_ahead=1)]
+
+
 class DeadlyBatches:
     models: Entries = [entry("Deadly")]
 
@@ -114,6 +118,10 @@ class UnknownKey:
 
 class BadSlots:
     models: Entries = [entry("Echo", slots=0)]
+
+
+class OddExamples:
+    models: Entries = [entry("OddExamples")]
 
 
 class NoClassName:

@@ -176,6 +176,15 @@ class FailsToLoad(Echo):
         raise OSError("the file of weights is gone")
 
 
+class OddExamples(_TestModel):
+    """Has examples of which only the first can be shown."""
+
+    input_examples = (1, 2**70, float("nan"), "\ud800", b"bytes")
+
+    def predict(self, data: Any) -> Any:
+        return {data: 1.0}
+
+
 class Breakable(Echo):
     """Takes its process with it when it is loaded, once a file is there."""
 

@@ -54,6 +54,11 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
 
     clients = core.conversations.clients
     assert sum(len(client.open) for client in clients.values()) == len(core.conversations)
+    open_streams = [call for call in core.conversations._open.values() if call.procedure.is_stream]
+    streamed = sum(service.stream_bytes for service in core.catalogue.all_services())
+    assert (
+        streamed == sum(call.size for call in open_streams) == sum(client.stream_bytes for client in clients.values())
+    )
     late_s = EXPIRE_INTERVAL_S + 0.5
     for number, call in core.conversations._open.items():
         assert call.client is not None

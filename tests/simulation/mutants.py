@@ -35,8 +35,26 @@ MUTANTS = (
     Mutant(
         "an error waits for ever for a reader",
         "conversation.py",
-        "one.heard_s is None and now_s - one.full_s > UNREAD_PATIENCE_S",
+        "now_s - one.full_s > (UNREAD_PATIENCE_S if one.heard_s is None else BEATING_PATIENCE_S)",
         "False",
+    ),
+    Mutant(
+        "streams take the room of calls",
+        "catalogue.py",
+        "model.max_streams if service.is_of_streams else model.slots + model.batches_ahead",
+        "model.slots + model.batches_ahead",
+    ),
+    Mutant(
+        "a stream of a dead worker waits for one that has none",
+        "dispatch.py",
+        "                hosting, room = service.roomiest(now_s), 1\n",
+        "                hosting = service.next_for_one_alone(others_wait=others_wait)\n                room = hosting.capacity if hosting else 0\n",
+    ),
+    Mutant(
+        "bytes of open streams are counted for ever",
+        "conversation.py",
+        "self._count_stream(conversation, client, -1)",
+        "pass",
     ),
     Mutant(
         "a client that beats is taken for gone",

@@ -1,5 +1,6 @@
 """Calls that go to a worker together: which, when, and what becomes of them."""
 
+import time
 from typing import Any
 
 import msgpack
@@ -201,3 +202,25 @@ def test_a_call_that_must_run_alone_waits_for_no_others_than_there_are(world: Wo
         world.core.worker_message(worker, write_pairs(protocol.REPLY, [(number, event)]), world.now_s)
     world.flush()
     assert sorted(batches_of(world, W2) + batches_of(world, b"w3"), key=str) == [["new"], [3]]
+
+
+def test_to_pick_one_of_many_idle_workers_costs_no_more_than_of_few() -> None:
+    def cost_s(workers: int) -> float:
+        world = World()
+        for i in range(workers):
+            world.join(b"worker-%d" % i)
+        service = world.core.catalogue.services["m"]
+        started_s = time.process_time()
+        for _ in range(2000):
+            assert service.roomiest(world.now_s) is not None
+        return time.process_time() - started_s
+
+    assert cost_s(2000) < 5 * min(cost_s(20) for _ in range(3)), "and not 100 times as much"
+
+
+def test_a_list_is_a_batch_of_its_own(world: World) -> None:
+    world.join(W1, max_batch_size=8)
+    world.core.catalogue.procedures["m_predict"].is_list = True
+    call_all(world, 1, 2, 3)
+    world.join(W2, max_batch_size=8)
+    assert (batches_of(world, W1), batches_of(world, W2)) == ([[1]], [[2]])

@@ -1,10 +1,13 @@
 """How a worker finds, checks and loads the models of its configuration."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cluster.descriptions import read_description, write_description
 from cluster.settings import WrongSettingError
+from tests.unit.world import describe
 from worker.models import ModelManager, configured_entries
 
 
@@ -96,3 +99,10 @@ def test_a_model_that_is_not_configured_cannot_be_hosted() -> None:
         WrongSettingError, match=r"there are echo; or it is one that cannot be loaded: .*no_such_package"
     ):
         hosted("EchoAndNoModule", "other")
+
+
+def test_examples_are_what_json_and_msgpack_can_carry() -> None:
+    model = load("OddExamples").models["oddexamples"].description
+    assert model.examples == [{"input": 1, "output": {"1": 1.0}}], "the others are left out"
+    description = replace(describe("id"), models=[model], procedures=[])
+    assert read_description(write_description(description)).models == [model]

@@ -125,3 +125,30 @@ def test_what_was_asked_is_kept_no_longer_than_it_may_be_asked_again(world: Worl
     assert len(conversation.event) > 1000
     world.answer(W1, number, "STREAM", "item")
     assert conversation.event == b""
+
+
+def test_what_open_streams_ask_is_bounded_in_bytes() -> None:
+    world = World()
+    world.join(W1, max_streams=100)
+    for i, client in enumerate((A, A, B)):
+        assert world.call(client, i, STREAM, ["x" * 800]) == []
+    (reply,) = world.call(A, b"much", STREAM, ["x" * 800])
+    assert (reply.args[0], "this client's open streams have" in reply.args[1]) == ("ServerBusy", True)
+    (reply,) = world.call(b"another", b"much", STREAM, ["x" * 800])
+    assert (reply.args[0], "the open streams of m have" in reply.args[1]) == ("ServerBusy", True)
+    for work in world.work_of(W1):
+        world.answer(W1, work.number, "STREAM_DONE", None)
+    assert world.call(A, b"again", STREAM, ["x" * 800]) == []
+    (work,) = world.work_of(W1)
+    world.answer(W1, work.number, "STREAM_DONE", None)
+    world.assert_at_rest()
+
+
+def test_a_reader_with_heartbeats_is_given_up_after_an_hour_too(world: World) -> None:
+    number = begin(world, A, b"id")
+    world.answer(W1, number, "STREAM", "item")
+    for _ in range(370):
+        world.pass_time(10, step_s=5)
+        if world.core.conversations.clients:
+            beat(world, A, b"id")
+    assert len(world.core.conversations) == 0

@@ -154,6 +154,7 @@ class World:
             assert (service.queue.calls, service.queue.bytes) == (0, 0)
             assert not service.queue._lanes
             assert not service.queue.again
+            assert service.stream_bytes == 0
             name = service.model.qualified_name
             ready = [worker for worker in core.catalogue.workers.values() if worker.state == "ready"]
             described = [model for worker in ready for model in worker.description.models]
