@@ -30,6 +30,7 @@ def main() -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", name) or keyword.iskeyword(name):
         sys.exit(f"error: {name!r} is no name for a model: it should be like fever_model, in small letters")
     folder = root / "models" / name
+    sys.path.append(str(REPOSITORY))  # its own packages are none for a model
     if importlib.util.find_spec(name) is not None:
         sys.exit(f"error: there is a Python module {name!r} already: choose another name")
     if folder.exists():

@@ -295,7 +295,7 @@ def _json_schema(schema: object, identifier: str) -> dict[str, Any]:
 
 def _examples(inputs: Iterable[Any], predict: Callable[[Any], Any], name: str) -> list[dict[str, Any]]:
     """What the model makes of its example inputs, as far as that can be shown as JSON."""
-    examples = []
+    examples: list[dict[str, Any]] = []
     for given in inputs:
         if len(examples) == MAX_EXAMPLES:
             break

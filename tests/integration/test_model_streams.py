@@ -199,8 +199,8 @@ def test_a_thousand_streams_beside_each_other(tmp_path: Path) -> None:
 def test_streams_of_a_broker_that_is_gone_are_closed(tmp_path: Path) -> None:
     with cluster(tmp_path, "CounterOnly") as made:
         client = made.client(heartbeat=None)
-        streams = [client.counter_predict_stream(size) for size in (10_000_000, 10_000_000, 1)]
-        assert [next(stream) for stream in streams] == [0, 0, 0]
+        streams = [client.counter_predict_stream(10_000_000) for _ in range(2)]
+        assert [next(stream) for stream in streams] == [0, 0]
         assert client.counter_predict(None) == {"open": 2}
         made.broker.signal(signal.SIGKILL)
         made.start_broker()

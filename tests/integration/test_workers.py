@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -177,7 +178,7 @@ def test_a_batch_that_was_sent_ahead_waits_for_its_turn_at_the_worker(tmp_path: 
         client = made.client()
         first = gevent.spawn(client.gatherer_predict, 1.0)
         wait_until(lambda: made.in_flight() == 1, 5, "the first runs")
-        others = [gevent.spawn(client.gatherer_predict, 0) for _ in range(5)]
+        others: list[Any] = [gevent.spawn(client.gatherer_predict, 0) for _ in range(5)]
         wait_until(lambda: made.open_calls() == 6, 5, "all have come")
         ahead = made.in_flight() - 1
         assert ahead in (1, 2), "one batch, of what had come by then; the others may yet go to another worker"

@@ -219,8 +219,8 @@ def test_to_pick_one_of_many_idle_workers_costs_no_more_than_of_few() -> None:
 
 
 def test_a_list_is_a_batch_of_its_own(world: World) -> None:
-    world.join(W1, max_batch_size=8)
+    for worker in (W1, W2):
+        world.join(worker, max_batch_size=8)
     world.core.catalogue.procedures["m_predict"].is_list = True
     call_all(world, 1, 2, 3)
-    world.join(W2, max_batch_size=8)
     assert (batches_of(world, W1), batches_of(world, W2)) == ([[1]], [[2]])
