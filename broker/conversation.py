@@ -25,10 +25,8 @@ LEAST_PATIENCE_S = 15.0
 """A client that has sent heartbeats for a conversation has given it up when as many in a row are missing, and at least
 so many seconds have passed. Only their intervals so far tell how often it means to send them."""
 
-UNREAD_PATIENCE_S = 600.0
-BEATING_PATIENCE_S = 3600.0
-"""A reader of a stream has given it up when it has made no room for so long, in seconds; the second if it sends
-heartbeats."""
+BEATING_FACTOR = 6
+"""A reader that sends heartbeats may make no room for so many times as long as one that sends none."""
 
 _HEARTBEAT_BODY = events.heartbeat_body()
 _NEVER_S = float("inf")
@@ -132,7 +130,8 @@ class Conversations:
         clients: who has something open, by ZeroMQ's name for the connection.
     """
 
-    def __init__(self, outbox: Outbox, counters: Counters) -> None:
+    def __init__(self, outbox: Outbox, counters: Counters, *, unread_patience_s: float) -> None:
+        self._unread_patience_s = unread_patience_s
         self._outbox = outbox
         self._counters = counters
         self.clients: dict[bytes, Client] = {}
@@ -194,7 +193,7 @@ class Conversations:
             one
             for one in self._open.values()
             if (one.heard_s is not None and now_s - one.heard_s > one.patience_s)
-            or now_s - one.full_s > (UNREAD_PATIENCE_S if one.heard_s is None else BEATING_PATIENCE_S)
+            or now_s - one.full_s > self._unread_patience_s * (1 if one.heard_s is None else BEATING_FACTOR)
         ]
 
     def overdue(self, now_s: float) -> list[Conversation]:

@@ -32,6 +32,8 @@ class Limits:
         queue_timeout_s: how long a call may wait in its queue, in seconds.
         queue_calls, queue_bytes: how many calls, and bytes of events, may wait for one model.
         client_calls, client_bytes: how much of that may be one client's.
+        unread_patience_s: how long the reader of a stream may make no room, in seconds; one that sends heartbeats, some
+            times as long (`conversation.BEATING_FACTOR`).
     """
 
     no_worker_grace_s: float
@@ -40,6 +42,7 @@ class Limits:
     queue_bytes: int
     client_calls: int
     client_bytes: int
+    unread_patience_s: float = 600.0
 
 
 class Dispatcher:

@@ -43,7 +43,7 @@ class Core:
         self.counters = Counters()
         self.again_s = float("inf")
         self._outbox = Outbox()
-        self.conversations = Conversations(self._outbox, self.counters)
+        self.conversations = Conversations(self._outbox, self.counters, unread_patience_s=limits.unread_patience_s)
         self._dispatcher = Dispatcher(self.catalogue, self.conversations, self.counters, self._outbox, limits)
         self._frontend = Frontend(
             self.catalogue,

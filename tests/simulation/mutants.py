@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         "an error waits for ever for a reader",
         "conversation.py",
-        "now_s - one.full_s > (UNREAD_PATIENCE_S if one.heard_s is None else BEATING_PATIENCE_S)",
+        "now_s - one.full_s > self._unread_patience_s * (1 if one.heard_s is None else BEATING_FACTOR)",
         "False",
     ),
     Mutant(
@@ -119,13 +119,13 @@ MUTANTS = (
     Mutant(
         "a call is tried again beside others",
         "dispatch.py",
-        "if hosting is None or hosting.free < hosting.capacity:",
-        "if hosting is None or hosting.free == 0:",
+        "room = hosting.capacity if hosting is not None else 0",
+        "room = 1",
     ),
     Mutant(
         "others are given beside a call that is tried again",
         "dispatch.py",
-        "self._give([conversation], hosting, hosting.capacity, now_s)",
+        "self._give([conversation], hosting, room, now_s)",
         "self._give([conversation], hosting, 1, now_s)",
     ),
     Mutant(

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from broker import counters
-from broker.conversation import UNREAD_PATIENCE_S
 from broker.dispatch import Limits
 from broker.routing import Core
 from cluster import protocol
@@ -25,12 +24,13 @@ LIMITS = Limits(
     queue_bytes=20_000,
     client_calls=15,
     client_bytes=8_000,
+    unread_patience_s=60.0,
 )
 
 MODELS = ("red", "blue")
 CLIENT_BACKLOG = 60
 CLIENT_SILENCE_S = 8.0
-LONGEST_S = max(2 * (LIMITS.queue_timeout_s + TIMEOUT_S) + WATCHDOG_S, UNREAD_PATIENCE_S)
+LONGEST_S = 2 * (LIMITS.queue_timeout_s + TIMEOUT_S) + WATCHDOG_S
 """By when any call must have ended: it may wait, run, lose its worker, and do both again."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from broker.conversation import LEAST_PATIENCE_S, UNREAD_PATIENCE_S
+from broker.conversation import LEAST_PATIENCE_S
 from cluster import protocol
 from cluster.descriptions import write_description
 from cluster.pairs import read_pairs, write_pairs
@@ -27,7 +27,7 @@ WATCHDOG_S = TIMEOUT_S + 5.0
 MAX_STREAMS = 5
 """How many streams of a model a worker serves beside each other."""
 
-OLD_S = UNREAD_PATIENCE_S + 100.0
+OLD_S = 300.0
 """When the last traces of a call that was given up must be gone."""
 
 IMPATIENT = 0.1

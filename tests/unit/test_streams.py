@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from broker.conversation import UNREAD_PATIENCE_S
 from cluster import protocol
-from tests.unit.world import Reply, World
+from tests.unit.world import LIMITS, Reply, World
+
+UNREAD_PATIENCE_S = LIMITS.unread_patience_s
 
 A, B = b"client-a", b"client-b"
 W1, W2 = b"w1", b"w2"
