@@ -184,8 +184,9 @@ def test_every_panel_of_the_dashboard_shows_something(compose: Compose) -> None:
 
 
 def _has_values(compose: Compose, expression: str) -> bool:
+    """Some; a quantile of a procedure that nobody calls is not a number."""
     values = [float(one["value"][1]) for one in compose.query(expression)]
-    return bool(values) and not any(math.isnan(value) for value in values)
+    return any(not math.isnan(value) for value in values)
 
 
 def test_four_workers_share_the_load_and_prometheus_finds_them(compose: Compose, figure: Figure) -> None:
