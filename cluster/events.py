@@ -113,20 +113,7 @@ def read_event(payload: bytes) -> ClientEvent:
 
 def _read_any_event(payload: bytes) -> ClientEvent:
     window = memoryview(payload)[:HEADER_WINDOW_BYTES]
-    # The limits are given, or a declared length beyond the message would be believed.
-    size = len(window) or 1
-    unpacker = msgpack.Unpacker(
-        raw=False,
-        strict_map_key=False,
-        unicode_errors="surrogateescape",
-        max_buffer_size=size,
-        max_str_len=size,
-        max_bin_len=size,
-        max_array_len=size,
-        max_map_len=size,
-        max_ext_len=size,
-    )
-    unpacker.feed(window)
+    unpacker = _bounded_unpacker(window, unicode_errors="surrogateescape")
     try:
         if unpacker.read_array_header() != 3:
             raise BadFrameError("event")
@@ -164,6 +151,24 @@ def _read_any_event(payload: bytes) -> ClientEvent:
         raise BadFrameError("truncated")
     timeout_s = _timeout_s(header[TIMEOUT]) if TIMEOUT in header else None
     return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at, timeout_s)
+
+
+def _bounded_unpacker(part: memoryview, unicode_errors: str = "strict") -> msgpack.Unpacker:
+    """An unpacker of those bytes. Its limits are given, or a declared length beyond them would be believed."""
+    size = len(part) or 1
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        strict_map_key=False,
+        unicode_errors=unicode_errors,
+        max_buffer_size=size,
+        max_str_len=size,
+        max_bin_len=size,
+        max_array_len=size,
+        max_map_len=size,
+        max_ext_len=size,
+    )
+    unpacker.feed(part)
+    return unpacker
 
 
 def _timeout_s(value: object) -> float:
@@ -238,18 +243,7 @@ def read_rows(payload: Buffer, args_at: int) -> Iterator[Any]:
 
 
 def _rows(arguments: memoryview) -> tuple[msgpack.Unpacker, int]:
-    size = len(arguments) or 1
-    unpacker = msgpack.Unpacker(
-        raw=False,
-        strict_map_key=False,
-        max_buffer_size=size,
-        max_str_len=size,
-        max_bin_len=size,
-        max_array_len=size,
-        max_map_len=size,
-        max_ext_len=size,
-    )
-    unpacker.feed(arguments)
+    unpacker = _bounded_unpacker(arguments)
     count = unpacker.read_array_header()
     if count != 1:
         raise BadArgumentsError(f"1 argument is taken, {count} given")

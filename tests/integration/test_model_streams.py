@@ -114,7 +114,6 @@ def test_a_reader_that_stops_reading_stops_the_model(tmp_path: Path) -> None:
         client = made.client()
         stream = client.sleeper_predict_stream([0.001] * 100_000)
         next(stream)
-        gevent.sleep(0)
 
         def has_stopped() -> bool:
             before = rows_given(made, "sleeper")
