@@ -10,6 +10,7 @@ from broker.http import pages
 from broker.loop import Loop
 from broker.routing import Core
 from broker.settings import BrokerSettings
+from broker.state import StateFile
 from cluster import logs
 from cluster.endpoint import HttpEndpoint
 from cluster.refusal import refuse
@@ -27,8 +28,9 @@ def main() -> None:
         logs.configure()
         _allow_many_connections()
         settings = load(BrokerSettings)
-        core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits())
-        loop = Loop(core, settings)
+        state = StateFile(settings.state)
+        core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
+        loop = Loop(core, settings, state.write)
         http = HttpEndpoint("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
     except WrongSettingError as error:
         refuse(error)

@@ -4,20 +4,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from broker import counters
-from broker.catalogue import Catalogue, Worker
+from broker.catalogue import Catalogue
 from broker.conversation import Conversation, Conversations
 from broker.counters import Counters
 from broker.dispatch import Dispatcher
 from broker.outbox import Outbox
+from broker.placement import Placement
+from broker.service import Worker
 from cluster import events, protocol
-from cluster.descriptions import read_description
+from cluster.descriptions import read_description, read_model
 from cluster.events import Buffer
 from cluster.pairs import read_pairs
+from cluster.protocol import ModelDescription
 
 _EVENTS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
 """What a worker may say in a conversation."""
 
-_KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING))
+_ABOUT_MODELS = frozenset((protocol.LOADED, protocol.FAILED, protocol.UNLOADED))
+"""What a worker says of orders to load and unload."""
+
+_KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING)) | _ABOUT_MODELS
 """What a registered worker may send, beside READY."""
 
 LAST_WORKER_S = 10.0
@@ -41,12 +47,14 @@ class Backend:
         catalogue: Catalogue,
         conversations: Conversations,
         dispatcher: Dispatcher,
+        placement: Placement,
         counts: Counters,
         outbox: Outbox,
     ) -> None:
         self._catalogue = catalogue
         self._conversations = conversations
         self._dispatcher = dispatcher
+        self._placement = placement
         self._counters = counts
         self._outbox = outbox
         self._pinged_s = float("-inf")
@@ -76,7 +84,9 @@ class Backend:
                 worker.leaving_s = now_s
             self._let_go(worker, now_s)
         elif kind == protocol.BYE:
-            self._dispatcher.drop_worker(worker, counters.EXIT if worker.in_flight else None, now_s)
+            self._drop(worker, counters.EXIT if worker.in_flight else None, now_s)
+        elif kind in _ABOUT_MODELS:
+            self._about_models(worker, kind, parts, now_s)
 
     def _from_stranger(self, identity: bytes, kind: Buffer, parts: Sequence[Buffer]) -> None:
         """It has been given up, or the broker is a new one: what it still answers, nobody waits for."""
@@ -91,7 +101,12 @@ class Backend:
         worker = self._catalogue.workers.get(identity)
         if worker is not None:
             was_silent = now_s - worker.heard_s >= protocol.HEARTBEAT_TIMEOUT_S
-            self._dispatcher.drop_worker(worker, counters.HEARTBEAT if was_silent else counters.EXIT, now_s)
+            self._drop(worker, counters.HEARTBEAT if was_silent else counters.EXIT, now_s)
+
+    def _drop(self, worker: Worker, reason: str | None, now_s: float) -> None:
+        self._dispatcher.drop_worker(worker, reason, now_s)
+        self._placement.lost(worker)
+        self._placement.go_on(now_s)
 
     def ping_if_due(self, now_s: float) -> None:
         """Send every worker a sign of life: the send to a dead one fails."""
@@ -111,7 +126,7 @@ class Backend:
         assert worker.leaving_s is not None
         kept_s = LAST_WORKER_S if self._dispatcher.draining else STOPPED_TOGETHER_S
         if now_s - worker.leaving_s >= kept_s or not self._catalogue.is_needed(worker):
-            self._catalogue.drain(worker, now_s)
+            self._dispatcher.drain(worker, now_s)
             self._outbox.to_worker(worker.identity, protocol.DRAIN)  # from here on there is no more work for it
 
     def farewell(self) -> None:
@@ -130,27 +145,56 @@ class Backend:
         if worker is not None and worker.description.id == description.id:
             self._outbox.to_worker(identity, protocol.WELCOME)  # it asked again before it had read the first
             return
-        objection = self._catalogue.objection(description)
+        objection = self._catalogue.objection(description.models)
         if objection is not None:
             self._send_away(identity, worker, f"{description.id}: {objection}", now_s)
             return
         for former in [one for one in self._catalogue.workers.values() if one.description.id == description.id]:
             # Its connection broke before it had read the WELCOME.
-            self._dispatcher.drop_worker(former, counters.EVICTED, now_s)
+            self._drop(former, counters.EVICTED, now_s)
         if worker is not None:
-            self._dispatcher.drop_worker(worker, counters.EVICTED, now_s)
+            self._drop(worker, counters.EVICTED, now_s)
         worker = self._catalogue.add(identity, description, now_s)
         self._outbox.to_worker(identity, protocol.WELCOME)
+        for model in description.models:
+            if not self._placement.is_unwanted(model):
+                self._host(worker, model, now_s)
+        self._placement.joined(worker)
+        hosted = ", ".join(f"{model.qualified_name} {model.version}" for model in description.models)
+        self._outbox.note(f"worker {description.id} registered; it hosts {hosted or 'nothing'}")
+
+    def _host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
+        self._catalogue.host(worker, model, now_s)
+        self._dispatcher.rehome(self._catalogue.models[model.qualified_name])
         for hosting in worker.hostings:
             self._dispatcher.has_room(hosting.service)
-        hosted = ", ".join(model.qualified_name for model in description.models)
-        self._outbox.note(f"worker {description.id} registered; it hosts {hosted or 'nothing'}")
 
     def _send_away(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
         if worker is not None:
-            self._dispatcher.drop_worker(worker, counters.EVICTED, now_s)
+            self._drop(worker, counters.EVICTED, now_s)
         self._outbox.to_worker(identity, protocol.BYE, reason[:_MAX_REASON].encode("utf-8", "replace"))
         self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON]!a}")
+
+    # -- models that come and go --------------------------------------------------------------------------------------
+
+    def _about_models(self, worker: Worker, kind: Buffer, parts: Sequence[Buffer], now_s: float) -> None:
+        if len(parts) != (1 if kind == protocol.UNLOADED else 2):
+            self._counters.bad_frames["worker_protocol"] += 1
+            return
+        number = bytes(parts[0])
+        if kind == protocol.UNLOADED:
+            self._placement.unloaded(worker, number)
+        elif kind == protocol.FAILED:
+            self._placement.failed(worker, number, bytes(parts[1]).decode("utf-8", "replace"))
+        else:
+            try:
+                model = read_model(bytes(parts[1]))
+            except protocol.ProtocolError as error:
+                self._placement.failed(worker, number, str(error))
+            else:
+                if self._placement.loaded(worker, number, model):
+                    self._host(worker, model, now_s)
+        self._placement.go_on(now_s)
 
     # -- answers --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ from cluster import events, protocol
 from cluster.events import ClientEvent
 
 if TYPE_CHECKING:
-    from broker.catalogue import Batch, Procedure
+    from broker.procedure import Procedure, Target
+    from broker.service import Batch
 
 BEAT_INTERVAL_S = 3.0
 """Seconds between two heartbeats to the client of a conversation. Less than a stock client's 5 s, so that a passive
@@ -58,7 +59,7 @@ class Conversation:
         client: who asked; None once that one has gone and only the worker's answer is still to come.
         message_id: the client's name for it, as msgpack bytes.
         version: the client's protocol version.
-        procedure: what is called.
+        target: what is called, and of which version of its model.
         event: the client's first event as it came, kept as long as it may have to be sent again.
         batch: the calls with which it was given to a worker; None while it waits in the queue.
         arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
@@ -91,21 +92,19 @@ class Conversation:
         "message_id",
         "number",
         "patience_s",
-        "procedure",
         "size",
         "slots",
         "streamed",
+        "target",
         "version",
     )
 
-    def __init__(
-        self, number: bytes, client: Client, first: ClientEvent, procedure: Procedure, event: bytes, now_s: float
-    ):
+    def __init__(self, number: bytes, client: Client, first: ClientEvent, target: Target, event: bytes, now_s: float):
         self.number = number
         self.client: Client | None = client
         self.message_id = first.message_id
         self.version = first.version
-        self.procedure = procedure
+        self.target = target
         self.event = event
         self.size = len(event)
         self.batch: Batch | None = None
@@ -146,7 +145,7 @@ class Conversations:
         identity: bytes,
         client: Client | None,
         first: ClientEvent,
-        procedure: Procedure,
+        target: Target,
         event: bytes,
         now_s: float,
     ) -> Conversation:
@@ -155,12 +154,22 @@ class Conversations:
             client = self.clients[identity] = Client(identity)
         self._last_number += 1
         number = self._last_number.to_bytes(protocol.NUMBER_BYTES, "big")
-        conversation = Conversation(number, client, first, procedure, event, now_s)
+        conversation = Conversation(number, client, first, target, event, now_s)
         client.open[first.message_id] = conversation
         self._open[number] = conversation
-        if procedure.is_stream:
+        if target.is_stream:
             self._count_stream(conversation, client, 1)
         return conversation
+
+    def move(self, conversation: Conversation, target: Target) -> None:
+        """A conversation that waits is now for another version of its model."""
+        client = conversation.client
+        assert client is not None
+        if target.is_stream:
+            self._count_stream(conversation, client, -1)
+        conversation.target = target
+        if target.is_stream:
+            self._count_stream(conversation, client, 1)
 
     def say(self, conversation: Conversation, event: bytes) -> None:
         """Send the client an event, if it is still there."""
@@ -222,8 +231,7 @@ class Conversations:
 
     def _expect_item(self, conversation: Conversation, now_s: float) -> None:
         """A stream may take as long as it does: its time-out is from item to item, while there is room for one."""
-        assert conversation.procedure.service is not None
-        timeout_s = conversation.procedure.service.model.timeout_s
+        timeout_s = conversation.target.service.model.timeout_s
         conversation.full_s = _NEVER_S
         conversation.deadline_s = min(conversation.asked_until_s, now_s + timeout_s)
 
@@ -246,9 +254,9 @@ class Conversations:
     def close(self, conversation: Conversation, outcome: str, now_s: float) -> None:
         """Count the conversation as ended, and forget it if its client has not gone already."""
         conversation.closed = True
-        procedure = conversation.procedure
-        procedure.outcomes[outcome] += 1
-        procedure.duration.observe(now_s - conversation.arrived_s)
+        target = conversation.target
+        target.outcomes[outcome] += 1
+        target.duration.observe(now_s - conversation.arrived_s)
         if conversation.client is not None:
             self.forget(conversation)
 
@@ -257,7 +265,7 @@ class Conversations:
         client = conversation.client
         assert client is not None
         conversation.client = None
-        if conversation.procedure.is_stream:
+        if conversation.target.is_stream:
             self._count_stream(conversation, client, -1)
         del self._open[conversation.number]
         del client.open[conversation.message_id]
@@ -267,13 +275,12 @@ class Conversations:
     @staticmethod
     def _count_stream(conversation: Conversation, client: Client, sign: int) -> None:
         """A worker keeps what it was asked as long as the stream is open."""
-        assert conversation.procedure.service is not None
         client.stream_bytes += sign * conversation.size
-        conversation.procedure.service.stream_bytes += sign * conversation.size
+        conversation.target.service.stream_bytes += sign * conversation.size
 
     def answer(
         self, identity: bytes, first: ClientEvent, procedure: Procedure | None, outcome: str, body: bytes
     ) -> None:
         """Answer a first event without a conversation."""
-        (procedure.outcomes if procedure is not None else self._counters.unknown_method)[outcome] += 1
+        (procedure.refused if procedure is not None else self._counters.unknown_method)[outcome] += 1
         self._outbox.to_client(identity, events.reply(first.message_id, _NO_NUMBER, body))

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 from broker import counters
-from broker.catalogue import Catalogue, Hosting, Service, Worker
+from broker.catalogue import Catalogue
 from broker.conversation import Client, Conversation, Conversations
 from broker.counters import Counters
+from broker.model import Model
 from broker.outbox import Outbox
+from broker.procedure import Target
 from broker.queue import CallQueue
+from broker.service import Hosting, Service, Worker
 from cluster import protocol
 from cluster.pairs import write_pairs
 
@@ -109,16 +112,16 @@ class Dispatcher:
             return f"this client's open streams have {client.stream_bytes} bytes already; read them to their end"
         return None
 
-    def enqueue(self, conversation: Conversation, service: Service, now_s: float) -> None:
+    def enqueue(self, conversation: Conversation, now_s: float) -> None:
         """Let a new conversation wait for its turn."""
+        service = conversation.target.service
         conversation.deadline_s = min(conversation.asked_until_s, now_s + self._limits.queue_timeout_s)
         service.queue.append(conversation)
         self._dirty[service] = None
 
     def leave_queue(self, conversation: Conversation) -> None:
         """The conversation waits no longer."""
-        service = conversation.procedure.service
-        assert service is not None
+        service = conversation.target.service
         service.queue.remove(conversation)
         if conversation.deaths or service.queue.again:
             self._dirty[service] = None  # a worker may have been kept free for it, or for others before it
@@ -171,8 +174,10 @@ class Dispatcher:
         calls: list[Conversation] = []
         size = 0
         while len(calls) < most and size < MAX_BATCH_BYTES and queue.calls > len(queue.again):
-            if calls and (calls[-1].procedure.is_list or queue.first.procedure.is_list):
-                break  # many rows already
+            if calls:
+                target = queue.first.target
+                if target.is_list or target.work_name != calls[0].target.work_name:
+                    break  # many rows, or another procedure
             conversation = queue.pop()
             if conversation.deadline_s <= now_s:
                 self._expire_waiting(conversation, now_s)
@@ -218,19 +223,29 @@ class Dispatcher:
             in_flight[number] = conversation
             conversation.deadline_s = until_s if until_s < asked_until_s else asked_until_s
             if not conversation.deaths:
-                conversation.procedure.queue_wait.observe(now_s - conversation.arrived_s)
+                conversation.target.queue_wait.observe(now_s - conversation.arrived_s)
             pairs.append((number, conversation.event))
             if conversation.slots > 1:  # announced while it waited
                 announced.append((number, conversation.slots - 1))
-        self._outbox.to_worker(identity, *write_pairs(protocol.WORK, pairs))
+        self._outbox.to_worker(identity, *write_pairs(protocol.WORK, pairs, calls[0].target.work_name))
         for number, slots in announced:
             self._outbox.to_worker(identity, protocol.MORE, number, slots.to_bytes(4, "big"))
+
+    def drain(self, worker: Worker, now_s: float) -> None:
+        """Give a worker no more work; what it has under way stays its own."""
+        self._catalogue.drain(worker, now_s)
+        self._rehome_from(worker)
+
+    def _rehome_from(self, worker: Worker) -> None:
+        for name in {hosting.service.model.qualified_name for hosting in worker.hostings}:
+            self.rehome(self._catalogue.models[name])
 
     def drop_worker(self, worker: Worker, reason: str | None, now_s: float) -> None:
         """Forget a worker, and see to the calls that it had; `reason` is None if it left in good order."""
         if reason is not None:
             self._counters.worker_lost[reason] += 1
-        self._catalogue.remove(worker, now_s)
+        self._catalogue.drain(worker, now_s)
+        del self._catalogue.workers[worker.identity]
         lost, worker.in_flight = worker.in_flight, {}
         how = "left" if reason is None else f"was lost ({reason}) with {len(lost)} calls in flight"
         self._outbox.note(f"worker {worker.description.id} {how}")
@@ -241,12 +256,12 @@ class Dispatcher:
                 self._retry_or_fail(conversation, worker, now_s)
             else:
                 self._conversations.close(conversation, counters.CANCELLED, now_s)
+        self._rehome_from(worker)
 
     def _retry_or_fail(self, conversation: Conversation, worker: Worker, now_s: float) -> None:
         """Have a dead worker's call run once more, unless it may be what the worker died of, or must not run twice."""
         conversation.deaths += 1
-        service = conversation.procedure.service
-        assert service is not None
+        service = conversation.target.service
         if service.model.retry and conversation.deaths < _MOST_DEATHS and not conversation.streamed:
             self._counters.retries += 1
             conversation.batch = None
@@ -256,6 +271,25 @@ class Dispatcher:
         else:
             text = f"worker {worker.description.id} died during the call, which may have been executed"
             self._conversations.fail(conversation, "WorkerLost", text, counters.WORKER_LOST, now_s)
+
+    def rehome(self, model: Model) -> None:
+        """Calls that wait for a version that nobody hosts now, and name none, wait for one that somebody does."""
+        for service in (service for one in model.versions.values() for service in one.services):
+            if service.hostings or not service.queue:
+                continue
+            again, others = service.queue.take_all()
+            for conversation in reversed(again):
+                self._target(conversation, model).service.queue.put_first(conversation)
+            for conversation in others:
+                self._target(conversation, model).service.queue.append(conversation)
+            for one in model.versions.values():
+                self._dirty.update(dict.fromkeys(one.services))
+
+    def _target(self, conversation: Conversation, model: Model) -> Target:
+        other = model.target_of_waiting(conversation.target)
+        if other is not None:
+            self._conversations.move(conversation, other)
+        return conversation.target
 
     def refuse_unserved(self, now_s: float) -> None:
         """Answer the calls that have waited in vain for any worker to come."""
@@ -293,8 +327,7 @@ class Dispatcher:
     def _expire_running(self, conversation: Conversation, now_s: float) -> None:
         assert conversation.batch is not None
         identity = conversation.batch.hosting.worker.identity
-        service = conversation.procedure.service
-        assert service is not None
+        service = conversation.target.service
         if conversation.streamed and conversation.asked_until_s > now_s:
             text = f"the stream has brought nothing for {service.model.timeout_s:g} s"
         else:

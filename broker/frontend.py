@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from broker import counters, introspection
-from broker.catalogue import Catalogue, Procedure
+from broker.catalogue import Catalogue
 from broker.conversation import Client, Conversation, Conversations
 from broker.counters import Counters
 from broker.dispatch import Dispatcher
 from broker.outbox import Outbox
+from broker.procedure import Procedure, Target
 from cluster import events, protocol
 from cluster.events import ClientEvent
 
@@ -94,21 +95,28 @@ class Frontend:
         self, identity: bytes, client: Client | None, event: ClientEvent, payload: bytes, now_s: float
     ) -> None:
         procedure = self._catalogue.procedures.get(event.name) if event.name is not None else None
-        refusal = self._refusal(client, event, procedure, payload, now_s)
+        target = procedure.next_target() if procedure is not None else None
+        refusal = self._refusal(client, event, procedure, target, payload, now_s)
         if refusal is not None:
             outcome, name, text = refusal
             body = events.error_body(event.version, name, text)
             self._conversations.answer(identity, event, procedure, outcome, body)
             return
         assert procedure is not None
-        if procedure.service is None:
+        if target is None:
             self._answer_itself(identity, event, procedure, payload)
         else:
-            conversation = self._conversations.open(identity, client, event, procedure, payload, now_s)
-            self._dispatcher.enqueue(conversation, procedure.service, now_s)
+            conversation = self._conversations.open(identity, client, event, target, payload, now_s)
+            self._dispatcher.enqueue(conversation, now_s)
 
     def _refusal(
-        self, client: Client | None, event: ClientEvent, procedure: Procedure | None, payload: bytes, now_s: float
+        self,
+        client: Client | None,
+        event: ClientEvent,
+        procedure: Procedure | None,
+        target: Target | None,
+        payload: bytes,
+        now_s: float,
     ) -> tuple[str, str, str] | None:
         """Why a call is not even tried, as (outcome, name of the error, text); None if it is."""
         if len(payload) > self._max_message_bytes:
@@ -130,9 +138,9 @@ class Frontend:
         if event.timeout_s == 0:
             text = f"the header's {events.TIMEOUT} should be a positive number of seconds"
             return counters.BAD_REQUEST, "BadRequest", text
-        service = procedure.service
-        if service is None:
+        if target is None:
             return None
+        service = target.service
         if service.unserved_since_s is not None and self._dispatcher.is_unserved(service, now_s):
             return counters.NO_WORKERS, "NoWorkers", self._dispatcher.no_workers_text(service)
         busy = self._dispatcher.busy_text(service, client, len(payload))

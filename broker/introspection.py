@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from broker import openrpc
-from broker.catalogue import Catalogue, Procedure
+from broker.catalogue import Catalogue
+from broker.procedure import Procedure
 from cluster import events
 from cluster.protocol import ModelDescription
 
@@ -45,7 +46,7 @@ def answer(catalogue: Catalogue, name: str, args: list[Any]) -> object:
 
 
 def _get_models(catalogue: Catalogue) -> list[dict[str, Any]]:
-    return [_summary(service.model) for service in catalogue.services.values()]
+    return [_summary(one.description) for model in catalogue.models.values() for one in model.callable_versions]
 
 
 def _summary(model: ModelDescription) -> dict[str, Any]:
@@ -59,21 +60,26 @@ def _summary(model: ModelDescription) -> dict[str, Any]:
 
 
 def _get_model_metadata(catalogue: Catalogue, qualified_name: object) -> dict[str, Any]:
-    service = catalogue.services.get(qualified_name) if isinstance(qualified_name, str) else None
-    if service is None:
+    model = _described(catalogue, qualified_name)
+    if model is None:
         raise CallError("ValueError", "Metadata not found for this model.")
-    model = service.model
     return {**_summary(model), "input_schema": model.input_schema, "output_schema": model.output_schema}
+
+
+def _described(catalogue: Catalogue, name: object) -> ModelDescription | None:
+    """The model of that qualified name, in the version that answers its calls unless the name has one in it."""
+    if not isinstance(name, str):
+        return None
+    if name in catalogue.models and (current := catalogue.models[name].current) is not None:
+        return current.description
+    able = (one.description for model in catalogue.models.values() for one in model.callable_versions)
+    return next((description for description in able if description.pinned_name == name), None)
 
 
 def _get_service_schema(catalogue: Catalogue) -> events.Packed:
     if catalogue.document is None:
         catalogue.document = events.pack(openrpc.document(catalogue))
     return events.Packed(catalogue.document)
-
-
-def _public(catalogue: Catalogue) -> list[Procedure]:
-    return [procedure for procedure in catalogue.procedures.values() if not procedure.name.startswith("_")]
 
 
 def _procedure(catalogue: Catalogue, name: object) -> Procedure:
@@ -93,7 +99,7 @@ def _ping(_: Catalogue) -> list[str]:
 
 
 def _list(catalogue: Catalogue) -> list[str]:
-    return [procedure.name for procedure in _public(catalogue)]
+    return [procedure.name for procedure in catalogue.public()]
 
 
 def _help(catalogue: Catalogue, name: object) -> str:
@@ -108,7 +114,7 @@ def _args(catalogue: Catalogue, name: object) -> list[Any]:
 def _inspect(catalogue: Catalogue) -> dict[str, Any]:
     methods = {
         procedure.name: {"args": [{"name": arg} for arg in procedure.args], "doc": procedure.doc}
-        for procedure in _public(catalogue)
+        for procedure in catalogue.public()
     }
     return {"name": SERVICE_NAME, "methods": methods}
 

@@ -2,11 +2,14 @@
 
 import errno
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from math import ceil
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
@@ -15,12 +18,13 @@ import zmq.backend
 from broker import backlog, counters
 from broker.backlog import Backlog
 from broker.outbox import ToClient, ToWorker
+from broker.placement import Plan
 from broker.routing import Core
 from broker.settings import BrokerSettings
 from cluster import protocol
 from cluster.events import Buffer
 from cluster.pairs import LARGE_BYTES
-from cluster.settings import cannot_bind
+from cluster.settings import WrongSettingError, cannot_bind
 from cluster.waker import Waker
 
 log = logging.getLogger(__name__)
@@ -58,6 +62,9 @@ awaited with patience: a client that computes while 1,000 messages wait for it r
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""
 
+MAX_ADMIN_BYTES = 1024 * 1024
+"""A frame beyond this is not received from an administrator."""
+
 HANDSHAKE_MS = 5000
 """How long a connection may take to say that it speaks ZeroMQ, in milliseconds; then it is closed."""
 
@@ -77,20 +84,34 @@ send_frame = zmq.backend.Socket.send
 
 
 class Loop:
-    """Runs a core over two ROUTER sockets."""
+    """Runs a core over its ROUTER sockets."""
 
-    def __init__(self, core: Core, settings: BrokerSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Bind both sockets.
+    def __init__(
+        self,
+        core: Core,
+        settings: BrokerSettings,
+        keep: Callable[[Plan], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Bind the sockets.
+
+        Args:
+            core: what decides.
+            settings: addresses and times.
+            keep: keeps what a next broker has to know.
+            clock: monotonic seconds.
 
         Raises:
             WrongSettingError: if an address cannot be bound.
         """
         self._core = core
+        self._keep = keep
         self._settings = settings
         self._clock = clock
         self._context = zmq.Context()
         self._frontend = self._router("BROKER_FRONTEND", settings.frontend)
         self._backend = self._router("BROKER_BACKEND", settings.backend)
+        self._admin = self._admin_router(settings.admin) if settings.admin else None
         self._waker = Waker()
         self._questions: deque[Callable[[], None]] = deque()
         self._backlog = Backlog()
@@ -123,6 +144,24 @@ class Loop:
             raise cannot_bind(setting, endpoint, error) from error
         return router
 
+    def _admin_router(self, endpoint: str) -> zmq.Socket[bytes]:
+        router = self._context.socket(zmq.ROUTER)
+        router.router_mandatory = True
+        router.ipv6 = True
+        router.linger = FLUSH_MS
+        router.maxmsgsize = MAX_ADMIN_BYTES
+        path = endpoint.removeprefix("ipc://") if endpoint.startswith("ipc://") else None
+        try:
+            if path is not None:
+                _refuse_if_taken(endpoint, path)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            router.bind(endpoint)
+            if path is not None:
+                Path(path).chmod(0o600)  # who can connect can have the workers run any code
+        except (zmq.ZMQError, OSError) as error:
+            raise cannot_bind("BROKER_ADMIN", endpoint, error) from error
+        return router
+
     def ask(self, question: Callable[[], Answer], timeout_s: float = 2.0) -> Answer:
         """Have the loop call a function between two messages, and return what it returned. For other threads.
 
@@ -153,8 +192,9 @@ class Loop:
     def run(self) -> None:
         """Serve until `stop`."""
         poller = zmq.Poller()
-        for source in (self._backend, self._frontend, self._waker):
-            poller.register(source, zmq.POLLIN)
+        for source in (self._backend, self._frontend, self._admin, self._waker):
+            if source is not None:
+                poller.register(source, zmq.POLLIN)
         drain_until_s: float | None = None
         while self._stop_signals < 2:
             ready = dict(poller.poll(self._patience_ms()))
@@ -165,6 +205,8 @@ class Loop:
                 self._receive(self._backend, self._core.worker_message)
             if self._frontend in ready:
                 self._receive(self._frontend, self._core.client_message)
+            if self._admin is not None and self._admin in ready:
+                self._receive(self._admin, self._core.admin_message)
             now_s = self._clock()
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s
@@ -196,6 +238,8 @@ class Loop:
             return
         self._frontend.close()
         self._backend.close()
+        if self._admin is not None:
+            self._admin.close()
         self._context.term()
         self._waker.close()
 
@@ -235,6 +279,22 @@ class Loop:
                     self._core.worker_lost(to_worker[0], now_s)
             self._send_to_clients(to_clients, now_s)
             to_clients, to_workers = self._core.take_sends(now_s)
+        plan = self._core.take_plan()
+        if plan is not None:
+            self._keep(plan)  # before the answers to those who wanted it so
+        for identity, event in self._core.take_admin_sends():
+            self._send_to_admin(identity, event)
+
+    def _send_to_admin(self, identity: bytes, event: bytes) -> None:
+        assert self._admin is not None
+        try:
+            send_frame(self._admin, identity, NOBLOCK_MORE)
+        except zmq.ZMQError as error:
+            _why(error)
+            self._core.admin_lost(identity)
+            return
+        send_frame(self._admin, _DELIMITER, NOBLOCK_MORE)
+        send_frame(self._admin, event, NOBLOCK)
 
     def _send_to_clients(self, to_clients: list[ToClient], now_s: float) -> None:
         router = self._frontend
@@ -288,6 +348,15 @@ class Loop:
             log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(+reasons))
             self._logged_bad_frames = reasons.total()
             self._logged_bad_frames_s = now_s
+
+
+def _refuse_if_taken(endpoint: str, path: str) -> None:
+    """ZeroMQ would take the path from another process that listens there, without a word."""
+    with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionError, FileNotFoundError):
+        probe.connect(path)
+        raise WrongSettingError(
+            f"BROKER_ADMIN={endpoint!r} is taken: another process listens there; stop it or choose another path"
+        )
 
 
 def _why(error: zmq.ZMQError) -> str:

@@ -1,6 +1,6 @@
 """The broker's Prometheus metrics, made from the routing core's counts when they are asked for."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -8,9 +8,12 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from broker.counters import UNKNOWN_METHOD
+from broker.counters import ERROR, OK, SECONDS, UNKNOWN_METHOD, from_zero
+from broker.procedure import Target
 from broker.routing import Core
+from broker.service import Service
 from cluster import __version__
+from cluster.histogram import Histogram
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +47,7 @@ class _CoreCollector(Collector):
 
 def families(core: Core) -> list[Metric]:
     """Every metric of the broker, with its values now."""
-    return [*_by_method(core), *_by_worker(core), *_of_the_whole(core)]
+    return [*_by_method(core), *_by_version(core), *_by_worker(core), *_of_the_whole(core)]
 
 
 def _by_method(core: Core) -> list[Metric]:
@@ -58,17 +61,57 @@ def _by_method(core: Core) -> list[Metric]:
         "zerorpc_broker_queue_wait_seconds", "From a call's arrival to the worker.", labels=["method"]
     )
     queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait for room.", labels=["method"])
-    waiting = Counter(one.procedure for service in core.catalogue.all_services() for one in service.queue)
-    for procedure in core.catalogue.procedures.values():
-        for outcome, count in procedure.outcomes.items():
+    waiting = Counter(one.target.procedure for service in core.catalogue.all_services() for one in service.queue)
+    for procedure in core.catalogue.counted():
+        for outcome, count in procedure.outcomes().items():
             requests.add_metric([procedure.name, outcome], count)
-        if procedure.service is not None:
-            duration.add_metric([procedure.name], procedure.duration.cumulative(), procedure.duration.sum)
-            queue_wait.add_metric([procedure.name], procedure.queue_wait.cumulative(), procedure.queue_wait.sum)
+        if procedure.model is not None:
+            targets = procedure.targets.values()
+            _add(duration, [procedure.name], [target.duration for target in targets])
+            _add(queue_wait, [procedure.name], [target.queue_wait for target in targets])
             queue_depth.add_metric([procedure.name], waiting[procedure])
     for outcome, count in core.counters.unknown_method.items():
         requests.add_metric([UNKNOWN_METHOD, outcome], count)
     return [requests, duration, queue_wait, queue_depth]
+
+
+def _by_version(core: Core) -> list[Metric]:
+    requests = CounterMetricFamily(
+        "zerorpc_broker_version_requests",
+        "Requests that went to a version of a model, by how they ended.",
+        labels=["model", "version", "outcome"],
+    )
+    duration = HistogramMetricFamily(
+        "zerorpc_broker_version_request_duration_seconds",
+        "From a call's arrival to its last event, by the version of the model that it went to.",
+        labels=["model", "version"],
+    )
+    workers = GaugeMetricFamily(
+        "zerorpc_broker_version_workers", "Ready workers that host a version of a model.", labels=["model", "version"]
+    )
+    targets: defaultdict[Service, list[Target]] = defaultdict(list)
+    for procedure in core.catalogue.counted():
+        for service, target in procedure.targets.items():
+            targets[service].append(target)
+    for name, model in core.catalogue.models.items():
+        for one in model.versions.values():
+            labels = [name, str(one.version)]
+            theirs = [target for service in one.services for target in targets[service]]
+            outcomes = from_zero(OK, ERROR)
+            for target in theirs:
+                outcomes.update(target.outcomes)
+            for outcome, count in outcomes.items():
+                requests.add_metric([*labels, outcome], count)
+            _add(duration, labels, [target.duration for target in theirs])
+            workers.add_metric(labels, len(one.calls.hostings))
+    return [requests, duration, workers]
+
+
+def _add(family: HistogramMetricFamily, labels: list[str], histograms: Iterable[Histogram]) -> None:
+    total = Histogram(SECONDS)
+    for histogram in histograms:
+        total.add(histogram)
+    family.add_metric(labels, total.cumulative(), total.sum)
 
 
 def _by_worker(core: Core) -> list[Metric]:
@@ -91,8 +134,10 @@ def _by_worker(core: Core) -> list[Metric]:
 
 def _by_model(core: Core) -> Metric:
     ready = GaugeMetricFamily("zerorpc_broker_model_workers", "Ready workers that host a model.", labels=["model"])
-    for name, service in core.catalogue.services.items():
-        ready.add_metric([name], len(service.hostings))
+    for name, model in core.catalogue.models.items():
+        if model.callable_versions:
+            hosts = {hosting.worker for one in model.callable_versions for hosting in one.calls.hostings}
+            ready.add_metric([name], len(hosts))
     return ready
 
 

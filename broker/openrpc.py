@@ -4,11 +4,13 @@ https://spec.open-rpc.org. ZeroRPC is no JSON-RPC, so three things are said in t
 have names, a stream's items come one by one, and parameters go by position.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from broker.catalogue import Catalogue, Procedure
+from broker.catalogue import Catalogue
+from broker.procedure import Procedure
 from cluster import __version__
+from cluster.protocol import ModelKey
 
 JsonSchema = dict[str, Any]
 
@@ -61,11 +63,14 @@ _REFS = ("#/$defs/", "#/definitions/")
 def document(catalogue: Catalogue) -> dict[str, Any]:
     """Every public procedure with its parameters, result, errors and examples."""
     schemas: dict[str, JsonSchema] = {"model": _object(_SUMMARY), "model_metadata": _object(_METADATA)}
-    for service in catalogue.services.values():
-        name = service.model.qualified_name
-        schemas |= _components(f"{name}_input", service.model.input_schema)
-        schemas |= _components(f"{name}_output", service.model.output_schema)
-    methods = [_method(procedure) for name, procedure in catalogue.procedures.items() if not name.startswith("_")]
+    names: dict[ModelKey, str] = {}
+    for name, family in catalogue.models.items():
+        for one in family.callable_versions:
+            model = one.description
+            names[model.key] = name if one is family.current else model.pinned_name
+            schemas |= _components(f"{names[model.key]}_input", model.input_schema)
+            schemas |= _components(f"{names[model.key]}_output", model.output_schema)
+    methods = [_method(procedure, catalogue, names) for procedure in catalogue.public()]
     errors = {
         name: {"code": code, "message": name, "data": {"when": when, "executed": executed}}
         for name, (code, when, executed) in _ERRORS.items()
@@ -78,14 +83,17 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def _method(procedure: Procedure) -> dict[str, Any]:
-    if procedure.service is None:
+def _method(procedure: Procedure, catalogue: Catalogue, names: Mapping[ModelKey, str]) -> dict[str, Any]:
+    if procedure.model is None:
         params, result = _OWN[procedure.name]
         errors: Iterable[str] = (*_OF_EVERY_PROCEDURE, *(["ValueError"] if params else []))
         return _described(procedure, params, result, errors)
-    model = procedure.service.model
-    name = model.qualified_name
-    what = procedure.name.removeprefix(name)
+    family = catalogue.models[procedure.model]
+    hosted = family.current if procedure.version is None else family.versions[procedure.version]
+    assert hosted is not None
+    model = hosted.description
+    what = procedure.name.removeprefix(procedure.model if procedure.version is None else model.pinned_name)
+    name = names[model.key]
     row, output = _ref(f"{name}_input"), _ref(f"{name}_output")
     param: JsonSchema = {}
     result = {}
@@ -100,7 +108,7 @@ def _method(procedure: Procedure) -> dict[str, Any]:
     elif procedure.is_stream:
         param, result = row, _array({})
     method = _described(procedure, dict.fromkeys(procedure.args, param), result, _OF_MODELS)
-    method["tags"] = [{"name": name}]
+    method["tags"] = [{"name": model.qualified_name}]
     if procedure.is_stream:
         method["x-stream"] = True
     if examples and len(procedure.args) == 1:

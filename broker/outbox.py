@@ -13,7 +13,12 @@ class Outbox:
     def __init__(self) -> None:
         self._to_clients: list[ToClient] = []
         self._to_workers: list[ToWorker] = []
+        self._to_admins: list[ToClient] = []
         self._notes: list[str] = []
+
+    def to_admin(self, identity: bytes, event: bytes) -> None:
+        """An event for an administrator."""
+        self._to_admins.append((identity, event))
 
     def to_client(self, identity: bytes, event: bytes) -> None:
         """An event for a client."""
@@ -31,6 +36,11 @@ class Outbox:
         """The messages to clients and to workers."""
         taken = self._to_clients, self._to_workers
         self._to_clients, self._to_workers = [], []
+        return taken
+
+    def take_admins(self) -> list[ToClient]:
+        """The messages to administrators."""
+        taken, self._to_admins = self._to_admins, []
         return taken
 
     def take_notes(self) -> list[str]:

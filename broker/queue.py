@@ -76,6 +76,11 @@ class CallQueue:
         self.bytes -= len(conversation.event)
         return conversation
 
+    def take_all(self) -> tuple[list[Conversation], list[Conversation]]:
+        """Take out those whose worker died, the oldest first, and all others, in the order of `pop`."""
+        again = [self.pop_again() for _ in range(len(self.again))]
+        return again, [self.pop() for _ in range(self.calls)]
+
     @property
     def first(self) -> Conversation:
         """What `pop` would take."""

@@ -7,11 +7,14 @@ The way of a call: `frontend` reads its head and either answers at once (errors,
 (`conversation`) and queues it with its service. `dispatch` gives it to the worker with the most room. From then on the
 conversation belongs to that worker: `backend` passes its events on to the client until OK, ERR or STREAM_DONE. Whatever
 is to be sent meets in the `outbox`.
+
+Models come and go by way of `admin`, where it is asked for, and `placement`, which has workers carry it out.
 """
 
 from collections.abc import Sequence
 
 from broker import introspection
+from broker.admin import Admin
 from broker.backend import Backend
 from broker.catalogue import Catalogue
 from broker.conversation import Conversations
@@ -19,6 +22,7 @@ from broker.counters import Counters
 from broker.dispatch import Dispatcher, Limits
 from broker.frontend import Frontend
 from broker.outbox import Outbox, ToClient, ToWorker
+from broker.placement import Placement, Plan
 from cluster.events import Buffer
 
 
@@ -32,12 +36,13 @@ class Core:
         again_s: when to take sends again at the latest, in monotonic seconds.
     """
 
-    def __init__(self, *, max_message_bytes: int, limits: Limits) -> None:
+    def __init__(self, *, max_message_bytes: int, limits: Limits, plan: Plan | None = None) -> None:
         """Build an empty broker.
 
         Args:
             max_message_bytes: events of clients beyond this are answered `MessageTooLarge`.
             limits: how much may wait, and how long.
+            plan: which models are hosted beside those that the workers' configurations name, from a former broker.
         """
         self.catalogue = Catalogue(introspection.own_procedures())
         self.counters = Counters()
@@ -53,7 +58,11 @@ class Core:
             self._outbox,
             max_message_bytes=max_message_bytes,
         )
-        self._backend = Backend(self.catalogue, self.conversations, self._dispatcher, self.counters, self._outbox)
+        self._placement = Placement(self.catalogue, self._dispatcher, self._outbox, plan or Plan())
+        self._backend = Backend(
+            self.catalogue, self.conversations, self._dispatcher, self._placement, self.counters, self._outbox
+        )
+        self._admin = Admin(self._placement, self._outbox)
 
     @property
     def draining(self) -> bool:
@@ -67,6 +76,14 @@ class Core:
     def worker_message(self, identity: bytes, frames: Sequence[Buffer], now_s: float) -> None:
         """A message from the backend, without the identity that came first in it."""
         self._backend.message(identity, frames, now_s)
+
+    def admin_message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
+        """A message from the administrators' address, without the identity that came first in it."""
+        self._admin.message(identity, frames, now_s)
+
+    def admin_lost(self, identity: bytes) -> None:
+        """A send to the administrator failed."""
+        self._admin.client_lost(identity)
 
     def client_lost(self, identity: bytes, reason: str, now_s: float) -> None:
         """A send to the client failed.
@@ -90,6 +107,8 @@ class Core:
         self._frontend.drop_given_up_if_due(now_s)
         self._dispatcher.refuse_unserved(now_s)
         self._dispatcher.expire_if_due(now_s)
+        self._placement.go_on(now_s)
+        self._admin.beat_if_due(now_s)
 
     def drain(self) -> None:
         """Refuse new calls from now on; those that are open go on."""
@@ -106,6 +125,14 @@ class Core:
         """
         self.again_s = self._dispatcher.give_out(now_s)
         return self._outbox.take()
+
+    def take_admin_sends(self) -> list[ToClient]:
+        """What is to be sent to administrators; each is handed out once."""
+        return self._outbox.take_admins()
+
+    def take_plan(self) -> Plan | None:
+        """What a next broker has to know, if that has changed since it was last taken. To be kept before any answer."""
+        return self._placement.take_plan()
 
     def take_notes(self) -> list[str]:
         """What a person should read in the log, a line each; each is handed out once."""

@@ -1,10 +1,18 @@
 """The broker's settings."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker.dispatch import Limits
-from cluster.settings import Endpoint, HostPort
+from cluster.settings import Endpoint, HostPort, local_endpoint
+
+RUN = Path(__file__).resolve().parents[1] / "run"
+"""Where a broker that is told nothing else has its administrators' address."""
+
+AdminEndpoint = Annotated[str, AfterValidator(local_endpoint)]
 
 
 class BrokerSettings(BaseSettings):
@@ -15,6 +23,13 @@ class BrokerSettings(BaseSettings):
     frontend: Endpoint = Field("tcp://127.0.0.1:4242", description="where clients connect")
     backend: Endpoint = Field("tcp://127.0.0.1:4243", description="where workers connect")
     http: HostPort = Field("127.0.0.1:8420", description="metrics, health and discovery")
+    admin: AdminEndpoint = Field(
+        f"ipc://{RUN}/broker-admin.sock",
+        description="where scripts/models.py finds the broker: ipc://path or tcp://127.0.0.1:port; none if empty",
+    )
+    state: str = Field(
+        "", description="file that keeps which models were loaded and routed; if none, a new broker has forgotten it"
+    )
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="largest event of a client, in bytes")
     no_worker_grace_s: float = Field(
         10.0, ge=0, description="how long a call waits for a worker where none is ready, in seconds"

@@ -8,8 +8,9 @@ from broker.catalogue import Catalogue
 
 def missing(catalogue: Catalogue, expected_models: Collection[str]) -> list[str]:
     """The models that should have a ready worker and have none; without expectations, all that were ever registered."""
-    ready = {name for name, service in catalogue.services.items() if service.hostings}
-    return sorted(set(expected_models or catalogue.services) - ready)
+    callable_now = {name: model.callable_versions for name, model in catalogue.models.items()}
+    ready = {name for name, versions in callable_now.items() if any(one.calls.hostings for one in versions)}
+    return sorted(set(expected_models or (name for name, versions in callable_now.items() if versions)) - ready)
 
 
 def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
@@ -20,7 +21,7 @@ def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
             "host": worker.description.host,
             "pid": worker.description.pid,
             "state": worker.state,
-            "models": sorted(model.qualified_name for model in worker.description.models),
+            "models": sorted({hosting.service.model.qualified_name for hosting in worker.hostings}),
             "in_flight": len(worker.in_flight),
             "uptime_s": round(now_s - worker.registered_s, 3),
             "metrics_address": worker.description.metrics_address,

@@ -25,6 +25,11 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self.sum += value * times
 
+    def add(self, other: "Histogram") -> None:
+        """Count what another one with the same buckets has counted."""
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+        self.sum += other.sum
+
     def cumulative(self) -> list[tuple[str, float]]:
         """(upper bound, count of all values up to it), the last bound being "+Inf"."""
         bounds = [str(float(bound)) for bound in self._bounds] + ["+Inf"]

@@ -19,10 +19,11 @@ LARGE_BYTES = 16 * 1024
 _ROW = struct.Struct(f">{NUMBER_BYTES}sI")
 
 
-def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """The frames of a message of that kind with those (conversation number, event): kind, table, events."""
+def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]], *between: bytes) -> list[bytes]:
+    """The frames of a message with those (conversation number, event): kind, what stands between, table, events."""
     rows: list[bytes] = []
-    frames = [kind, b""]
+    table_at = 1 + len(between)
+    frames = [kind, *between, b""]
     small: list[bytes] = []
     for number, event in pairs:
         size = len(event)
@@ -36,18 +37,18 @@ def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> list[bytes
         frames.append(event)
     if small:
         frames.append(b"".join(small))
-    frames[1] = b"".join(rows)
+    frames[table_at] = b"".join(rows)
     return frames
 
 
 def read_pairs(parts: Sequence[AnyBuffer]) -> list[tuple[bytes, AnyBuffer]]:
-    """Each (conversation number, event) of a message, from what follows its kind.
+    """Each (conversation number, event) of a message, from its table on.
 
     Raises:
         ProtocolError: if table and events do not fit each other.
     """
     if len(parts) < 2 or not parts[0] or len(parts[0]) % _ROW.size:
-        raise ProtocolError(f"a table of rows of {_ROW.size} bytes, and events, should follow the kind")
+        raise ProtocolError(f"a table of rows of {_ROW.size} bytes, and events, should come here")
     table, frame = parts[0], parts[1]
     following = iter(parts[2:])
     pairs: list[tuple[bytes, AnyBuffer]] = []

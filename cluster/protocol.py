@@ -4,10 +4,11 @@ A message between broker and worker is a ZeroMQ multipart message whose first fr
 and no policy here: what a kind makes the broker or the worker do is theirs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-VERSION = 2
+VERSION = 3
 """Named in READY; the broker refuses any other."""
 
 # worker -> broker
@@ -16,16 +17,21 @@ REPLY = b"\x02"  # pairs of conversation number and event
 REFUSE = b"\x03"  # pairs of conversation number and ERR event: not executed
 DRAIN = b"\x04"  # no more work, please; the broker says it back when it will send none
 BYE = b"\x05"  # gone; from the broker: (reason), go and do not come back
+LOADED = b"\x07"  # number of the order, description of the model, which can be called from now on
+FAILED = b"\x08"  # number of the order, reason: everything is as it was
+UNLOADED = b"\x09"  # number of the order
 
 # both ways
 PING = b"\x06"  # nothing but a sign of life
 
 # broker -> worker
 WELCOME = b"\x11"  # the READY was accepted
-WORK = b"\x12"  # pairs of conversation number and event
+WORK = b"\x12"  # procedure, pairs of conversation number and event
 MORE = b"\x13"  # conversation number, slots: the client can take that many more stream items
 CANCEL = b"\x14"  # conversation number: nobody waits for it any more
 RESET = b"\x15"  # the broker does not know you: register anew, with a new id, on a new socket
+LOAD = b"\x16"  # number of an order, entry: host a model as well, or anew
+UNLOAD = b"\x17"  # number of an order, qualified name, version: host it no longer
 
 PING_INTERVAL_S = 0.25
 """Seconds between two PINGs of the broker to a worker: a dead one is noticed by the send that fails."""
@@ -52,6 +58,55 @@ class ProtocolError(Exception):
     """A message that the protocol does not allow; the text is for the log of the one who sent it."""
 
 
+class Version(NamedTuple):
+    """The version of a model."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+    @classmethod
+    def read(cls, text: str) -> "Version":
+        """Read what `str` made.
+
+        Raises:
+            ValueError: if it is no such text.
+        """
+        major, dot, minor = text.partition(".")
+        if not dot or not all(part.isascii() and part.isdecimal() for part in (major, minor)):
+            raise ValueError(f"{text!r} is no version: it should be two numbers, such as 0.1")
+        return cls(int(major), int(minor))
+
+
+ModelKey = tuple[str, Version]
+"""A model's qualified name, and its version."""
+
+
+def source_of(entry: Mapping[str, Any]) -> str:
+    """Where an entry's model comes from: `module:Class`."""
+    return f"{entry.get('module_name')}:{entry.get('class_name')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedureDescription:
+    """A procedure of a model.
+
+    Attributes:
+        name: the model's qualified name, `_`, and what it does. Clients can call it so, or with the version in it.
+        doc, args: its docstring, and its parameters' names.
+        is_stream: whether it is answered with a stream, which may stay open for long.
+        is_list: whether a call of it has many rows, and so is a batch of its own.
+    """
+
+    name: str
+    doc: str
+    args: list[str]
+    is_stream: bool = False
+    is_list: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
     """A model as a worker hosts it.
@@ -67,6 +122,8 @@ class ModelDescription:
         examples: inputs that it takes, and what it made of them: maps of `input` and `output`, of JSON's values.
         retry: whether a call that was under way when its worker died may run once more.
         timeout_s: how long a call of it may run, in seconds.
+        procedures: what can be called.
+        entry: what it was loaded from, as LOAD has it; empty if it cannot be loaded anew.
     """
 
     display_name: str
@@ -84,26 +141,27 @@ class ModelDescription:
     batch_wait_ms: float = 0.0
     max_streams: int = 1000
     examples: list[dict[str, Any]] = field(default_factory=list)
+    procedures: list[ProcedureDescription] = field(default_factory=list)
+    entry: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def version(self) -> Version:
+        """Its version."""
+        return Version(self.major_version, self.minor_version)
 
-@dataclass(frozen=True, slots=True)
-class ProcedureDescription:
-    """A procedure that a worker answers.
+    @property
+    def key(self) -> ModelKey:
+        """Names it among all versions of all models."""
+        return self.qualified_name, self.version
 
-    Attributes:
-        name: of the procedure.
-        model: the qualified name of the model whose room it takes.
-        doc, args: its docstring, and its parameters' names.
-        is_stream: whether it is answered with a stream, which may stay open for long.
-        is_list: whether a call of it has many rows, and so is a batch of its own.
-    """
+    def pinned(self, procedure: str) -> str:
+        """The name of one of its procedures with the version in it: `<qualified_name>_v<major>_<minor>_<...>`."""
+        return f"{self.pinned_name}{procedure.removeprefix(self.qualified_name)}"
 
-    name: str
-    model: str
-    doc: str
-    args: list[str]
-    is_stream: bool = False
-    is_list: bool = False
+    @property
+    def pinned_name(self) -> str:
+        """Its qualified name with the version in it."""
+        return f"{self.qualified_name}_v{self.major_version}_{self.minor_version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +175,7 @@ class WorkerDescription:
         pid: of the worker's process.
         metrics_address: `host:port` where Prometheus can reach its HTTP endpoint.
         models: what it hosts.
-        procedures: what it answers.
+        loads: whether it understands LOAD and UNLOAD.
     """
 
     protocol: int
@@ -126,7 +184,7 @@ class WorkerDescription:
     pid: int
     metrics_address: str
     models: list[ModelDescription] = field(default_factory=list)
-    procedures: list[ProcedureDescription] = field(default_factory=list)
+    loads: bool = False
 
     @property
     def process(self) -> str:

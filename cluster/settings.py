@@ -32,6 +32,18 @@ def _endpoint(value: str) -> str:
     return value
 
 
+def local_endpoint(value: str) -> str:
+    """An `Endpoint` that only this machine reaches, or nothing; for a validator.
+
+    Raises:
+        ValueError: if it is no such endpoint.
+    """
+    host = (_TCP_ENDPOINT.fullmatch(value) or {"host": ""})["host"]
+    if value and not (value.startswith("ipc://") or host in ("127.0.0.1", "[::1]", "localhost")):
+        raise ValueError("ipc:///path, or tcp://127.0.0.1:port: who reaches it can run code on the workers")
+    return _endpoint(value) if value else value
+
+
 def _host_port(value: str) -> str:
     if not _checked_port(_HOST_PORT.fullmatch(value)):
         raise ValueError("host:port with a port from 1 to 65535")

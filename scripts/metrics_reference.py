@@ -15,7 +15,9 @@ from worker.metrics import WorkerMetrics
 _ANY_LIMITS = Limits(
     no_worker_grace_s=1, queue_timeout_s=1, queue_calls=1, queue_bytes=1, client_calls=1, client_bytes=1
 )
-_MODEL = ModelDescription("Model", "model", "A model.", 1, 0, {}, {})
+_MODEL = ModelDescription(
+    "Model", "model", "A model.", 1, 0, {}, {}, procedures=[ProcedureDescription("model_predict", "", ["x"])]
+)
 _WORKER = WorkerDescription(
     protocol.VERSION,
     "id",
@@ -23,7 +25,6 @@ _WORKER = WorkerDescription(
     1,
     "host:8421",
     [_MODEL],
-    [ProcedureDescription("model_predict", "model", "", ["x"])],
 )
 
 

@@ -48,6 +48,8 @@ class Plan:
         """What supervisord, and through it every process, gets to see."""
         host, _, port = self.worker.http.rpartition(":")  # an IPv6 address keeps its brackets
         return {
+            "BROKER_ADMIN": f"ipc://{RUN}/broker-admin.sock",
+            "BROKER_STATE": f"{RUN}/broker-state.json",
             **os.environ,
             "CLUSTER_RUN": str(RUN),
             "CLUSTER_PYTHON": sys.executable,

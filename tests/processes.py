@@ -92,8 +92,9 @@ def total(address: str, name: str, **labels: str) -> float:
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment, without settings of the cluster."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
+    """This process's environment without settings of the cluster, and for a broker that no administrator reaches."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
+    return {**kept, "BROKER_ADMIN": ""}
 
 
 class Process:
@@ -201,6 +202,7 @@ class Cluster:
         self.frontend = f"tcp://{host}:{free_port()}"
         self.backend = f"tcp://{host}:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
+        self.admin = f"tcp://127.0.0.1:{free_port()}"
         self.processes: list[Process] = []
         self.worker_http: dict[int, str] = {}
         self._clients: list[zerorpc.Client] = []
@@ -212,6 +214,7 @@ class Cluster:
             "BROKER_FRONTEND": self.frontend,
             "BROKER_BACKEND": self.backend,
             "BROKER_HTTP": self.http,
+            "BROKER_ADMIN": self.admin,
             **settings,
         }
         self.broker = self._start("broker", environment, output=output)

@@ -12,7 +12,6 @@ from cluster.settings import WrongSettingError, load
 from worker.http import pages
 from worker.metrics import WorkerMetrics
 from worker.models import ModelManager, configured_entries
-from worker.procedures import Procedures
 from worker.server import STATE_LOADING, RefusedError, Server
 from worker.settings import WorkerSettings
 
@@ -34,9 +33,7 @@ def main() -> None:
     _stop_on_signals(server)
     http.start()
     try:
-        manager.load()
-        procedures = Procedures(manager.models.values(), metrics, expose_tracebacks=settings.expose_tracebacks)
-        server.serve(manager.models, procedures)
+        server.serve(manager.load())
     except WrongSettingError as error:
         refuse(error)
     except RefusedError as error:

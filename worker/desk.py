@@ -20,7 +20,7 @@ class Desk:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.is_quick = False
-        self._running = 0
+        self._running: set[Job] = set()
         self._calls: deque[Job] = deque()
         self._streams: deque[Job] = deque()
         self._was_stream = False
@@ -28,7 +28,7 @@ class Desk:
     @property
     def has_work(self) -> bool:
         """Whether a job could run now."""
-        return self._running < self.slots and bool(self._calls or self._streams)
+        return len(self._running) < self.slots and bool(self._calls or self._streams)
 
     def put(self, job: Job) -> None:
         """Let a job wait for its turn."""
@@ -42,14 +42,13 @@ class Desk:
         first, second = (self._calls, self._streams) if self._was_stream else (self._streams, self._calls)
         waiting = first or second
         self._was_stream = waiting is self._streams
-        self._running += 1
         job = waiting.popleft()
         job.started_s = None
+        self._running.add(job)
         return job
 
     def done(self, job: Job) -> None:
         """A job has run."""
-        job.is_queued = False
-        self._running -= 1
+        self._running.discard(job)
         # Where several may run at one time, they do so in other threads than the loop's.
         self.is_quick = job.took_s < QUICK_S and self.slots == 1

@@ -21,6 +21,8 @@ class Leadership:
         self.over = threading.Event()
         self._lock = threading.Lock()
         self._vacant = threading.Semaphore(0)
+        self._lead: Callable[[int], None] = lambda term: None
+        self._threads = 0
         self._term = 0  # grows with each change of the leader
         self._away_since_s: float | None = None
 
@@ -31,16 +33,21 @@ class Leadership:
             threads: how many: one more than may be away in a model at one time.
             lead: what the leader does, given its term; it returns when it has handed over or lost the lead.
         """
-
-        def follow() -> None:
-            while True:
-                self._vacant.acquire()
-                lead(self._term)
-
-        for i in range(threads):
-            # Daemons: a predict that never returns must not keep the process from ending.
-            threading.Thread(target=follow, name=f"loop-{i}", daemon=True).start()
+        self._lead = lead
+        self.grow_to(threads)
         self._vacant.release()
+
+    def grow_to(self, threads: int) -> None:
+        """Have at least so many threads."""
+        while self._threads < threads:
+            # Daemons: a predict that never returns must not keep the process from ending.
+            threading.Thread(target=self._follow, name=f"loop-{self._threads}", daemon=True).start()
+            self._threads += 1
+
+    def _follow(self) -> None:
+        while True:
+            self._vacant.acquire()
+            self._lead(self._term)
 
     def hand_over(self) -> None:
         """Let another lead. For the leader, who must touch nothing of the loop from here on."""

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from cluster.histogram import Histogram
-from cluster.protocol import ModelDescription
+from cluster.protocol import ModelDescription, ModelKey
 
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -21,7 +21,7 @@ OUTCOMES = (OK, INVALID_INPUT, ERROR)
 
 
 class ModelMetrics:
-    """What is counted about one model. A model with several slots counts in several threads."""
+    """What is counted about one version of a model. One with several slots counts in several threads."""
 
     def __init__(self, model: ModelDescription) -> None:
         self.model = model
@@ -30,6 +30,15 @@ class ModelMetrics:
         self.duration = Histogram(_SECONDS)
         self.batch_size = Histogram(_ROWS)
         self.in_progress = 0
+
+    def add(self, other: "ModelMetrics") -> None:
+        """Count what was counted of another version of the model."""
+        with other.lock:
+            for outcome, count in other.outcomes.items():
+                self.outcomes[outcome] += count
+            self.duration.add(other.duration)
+            self.batch_size.add(other.batch_size)
+            self.in_progress += other.in_progress
 
     def begin(self, calls: int) -> None:
         """So many calls begin to be answered."""
@@ -65,7 +74,8 @@ class WorkerMetrics(Collector):
 
     def __init__(self) -> None:
         self.connected = False
-        self._models: list[ModelMetrics] = []
+        self._models: dict[ModelKey, ModelMetrics] = {}
+        self._hosted: set[ModelKey] = set()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -73,10 +83,18 @@ class WorkerMetrics(Collector):
         self.registry.register(self)
 
     def of_model(self, model: ModelDescription) -> ModelMetrics:
-        """The metrics of one model, which is shown as hosted from now on."""
-        made = ModelMetrics(model)
-        self._models.append(made)
+        """The metrics of one version of a model, which is shown as hosted from now on."""
+        made = self._models.get(model.key)
+        if made is None:
+            # A new dictionary, because a scrape may be reading the old one.
+            made = ModelMetrics(model)
+            self._models = {**self._models, model.key: made}
+        self._hosted = {*self._hosted, model.key}
         return made
+
+    def forget(self, key: ModelKey) -> None:
+        """A model is hosted no longer; what was counted stays."""
+        self._hosted = self._hosted - {key}
 
     def collect(self) -> Iterable[Metric]:
         """The families, with their values now."""
@@ -97,15 +115,17 @@ class WorkerMetrics(Collector):
         model_info = GaugeMetricFamily(
             "zerorpc_worker_model_info", "Always 1; what is hosted is in the labels.", labels=["model", "version"]
         )
-        for one in self._models:
-            name = one.model.qualified_name
-            with one.lock:
-                for outcome, count in one.outcomes.items():
-                    predictions.add_metric([name, outcome], count)
-                duration.add_metric([name], one.duration.cumulative(), one.duration.sum)
-                batch_size.add_metric([name], one.batch_size.cumulative(), one.batch_size.sum)
-                in_progress.add_metric([name], one.in_progress)
-            model_info.add_metric([name, f"{one.model.major_version}.{one.model.minor_version}"], 1)
+        totals: dict[str, ModelMetrics] = {}
+        for one in self._models.values():
+            totals.setdefault(one.model.qualified_name, ModelMetrics(one.model)).add(one)
+        for name, total in totals.items():
+            for outcome, count in total.outcomes.items():
+                predictions.add_metric([name, outcome], count)
+            duration.add_metric([name], total.duration.cumulative(), total.duration.sum)
+            batch_size.add_metric([name], total.batch_size.cumulative(), total.batch_size.sum)
+            in_progress.add_metric([name], total.in_progress)
+        for name, version in sorted(self._hosted):
+            model_info.add_metric([name, str(version)], 1)
         connected = GaugeMetricFamily(
             "zerorpc_worker_connected", "1 while registered with the broker, else 0.", int(self.connected)
         )

@@ -1,4 +1,4 @@
-"""Finds, checks and loads the models that the configuration names. Knows no socket and no procedure."""
+"""Finds, checks and loads models: those that the configuration names, and others on order. Knows no socket."""
 
 import importlib
 import inspect
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from schema import Schema
 
-from cluster.protocol import MAX_STREAMS, ModelDescription
+from cluster.protocol import MAX_STREAMS, ModelDescription, ModelKey, ProcedureDescription
 from cluster.settings import WrongSettingError, wanted
 from worker.values import plain
 
@@ -66,7 +66,7 @@ class HostedModel:
 
 
 class ModelManager:
-    """The models of one worker process, in the order of the configuration."""
+    """The configured models of one worker process."""
 
     def __init__(self, entries: Iterable[ModelEntry], only: Collection[str] = ()) -> None:
         """Import the classes; `load` makes the models.
@@ -79,7 +79,6 @@ class ModelManager:
             WrongSettingError: if a module or class is missing, or is no model. Where only some models are wanted, the
                 packages of others need not be installed.
         """
-        self.models: dict[str, HostedModel] = {}
         self._found: list[tuple[ModelEntry, type[Any]]] = []
         names: list[str] = []
         missing: list[WrongSettingError] = []
@@ -103,25 +102,74 @@ class ModelManager:
                     f"there are {', '.join(names) or 'none'}{others}"
                 )
 
-    def load(self) -> None:
-        """Make every model. This may take as long as the models take to load.
+    def load(self) -> list[HostedModel]:
+        """Make every model, in the order of the configuration. This may take as long as the models take to load.
 
         Raises:
-            WrongSettingError: if a model's metadata cannot be served, or two have one qualified name.
+            WrongSettingError: if a model's metadata cannot be served, or two have one qualified name and one version.
             Exception: whatever a model's constructor raises.
         """
-        owners: dict[str, ModelEntry] = {}
+        made: list[HostedModel] = []
+        owners: dict[ModelKey, ModelEntry] = {}
         for entry, model_class in self._found:
             hosted = _host(entry, model_class())
-            name = hosted.description.qualified_name
-            if name in owners:
+            name, version = key = hosted.description.key
+            if key in owners:
                 raise WrongSettingError(
                     f"{_where(entry)}: the qualified name {name!r} is already that of another entry, "
-                    f"{_where(owners[name])}; every model needs its own: drop one entry or rename one model"
+                    f"{_where(owners[key])}, of the same version {version}; drop one entry, rename one model, or give "
+                    "it a version of its own"
                 )
-            owners[name] = entry
-            self.models[name] = hosted
-            log.info("loaded %s (%s)", name, _where(entry))
+            owners[key] = entry
+            made.append(hosted)
+            log.info("loaded %s %s (%s)", name, version, _where(entry))
+        return made
+
+
+def load_anew(entry: ModelEntry) -> HostedModel:
+    """Make a model from its code as it is on disk now, whatever was imported before.
+
+    The modules of the package that its module is in are imported anew; models that are hosted already keep those that
+    they came from. If it fails, everything imported is as it was.
+
+    Raises:
+        WrongSettingError: if a module or class is missing or is no model, or its metadata cannot be served.
+        Exception: whatever the model's constructor raises.
+    """
+    package = entry.module_name.rpartition(".")[0] or entry.module_name
+    if package.partition(".")[0] in _NEVER_ANEW:
+        return _host(entry, _find_class(entry)())
+    stale = {name: module for name, module in sys.modules.items() if f"{name}.".startswith(f"{package}.")}
+    for name in stale:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    try:
+        return _host(entry, _find_class(entry)())
+    except BaseException:
+        for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+            del sys.modules[name]
+        sys.modules.update(stale)
+        for name, module in stale.items():
+            parent, _, child = name.rpartition(".")
+            if parent in sys.modules:
+                setattr(sys.modules[parent], child, module)
+        raise
+
+
+_NEVER_ANEW = frozenset({"worker", "cluster", "ml_model_abc", "ml_base"})
+"""Packages of which there must be one only: what a model is, is known by a class of theirs."""
+
+
+def read_entry(raw: object) -> ModelEntry:
+    """Check an entry that did not come from the configuration.
+
+    Raises:
+        WrongSettingError: if it is none.
+    """
+    try:
+        return ModelEntry.model_validate(raw)
+    except ValidationError as error:
+        raise WrongSettingError(f"the entry{_entry_error(error.errors()[0])}") from error
 
 
 def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEntry]:
@@ -232,6 +280,9 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
     if max_batch_size is None:
         max_batch_size = 1 if predict_batch is None else DEFAULT_MAX_BATCH_SIZE
     predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
+    predict_stream = getattr(model, "predict_stream", None)
+    if not callable(predict_stream):
+        predict_stream = None
     input_schema = _json_schema(model.input_schema, f"{name}_input")
     description = ModelDescription(
         display_name=str(model.display_name),
@@ -249,9 +300,29 @@ def _host(entry: ModelEntry, model: Any) -> HostedModel:
         batches_ahead=entry.batches_ahead,
         max_streams=entry.max_streams,
         examples=_examples(getattr(model, "input_examples", None) or input_schema.get("examples", ()), predict, name),
+        procedures=_procedures(name, str(model.display_name), "rows" if predict_stream is None else "data"),
+        entry=entry.model_dump(exclude_unset=True),
     )
-    predict_stream = getattr(model, "predict_stream", None)
-    return HostedModel(description, predict, predict_batch, predict_stream if callable(predict_stream) else None)
+    return HostedModel(description, predict, predict_batch, predict_stream)
+
+
+def _procedures(name: str, title: str, streamed: str) -> list[ProcedureDescription]:
+    """What can be called of a model; `streamed` names what its stream is made of."""
+    return [
+        ProcedureDescription(f"{name}_predict", f"Predict with the {title}.", ["data"]),
+        ProcedureDescription(
+            f"{name}_predict_batch",
+            f"Predict many rows with the {title}: a list, in their order.",
+            ["rows"],
+            is_list=True,
+        ),
+        ProcedureDescription(
+            f"{name}_predict_stream",
+            f"Stream what the {title} predicts, as soon as it is there.",
+            [streamed],
+            is_stream=True,
+        ),
+    ]
 
 
 def _predict_batch(model: Any) -> Callable[[list[Any]], list[Any]] | None:

@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import zmq
 import zmq.backend
@@ -18,15 +18,15 @@ import zmq.backend
 from cluster import events, protocol
 from cluster.descriptions import write_description
 from cluster.pairs import LARGE_BYTES, read_pairs, write_pairs
-from cluster.protocol import WorkerDescription
+from cluster.protocol import Version, WorkerDescription, source_of
 from cluster.waker import Waker
-from worker.desk import Desk
+from worker.hosted import Hosted
 from worker.job import Call, Job, Registration
 from worker.leadership import PATIENCE_S, Leadership
+from worker.loader import Loader
 from worker.long_call import Stream
 from worker.metrics import WorkerMetrics
 from worker.models import HostedModel
-from worker.procedures import Procedure, Procedures
 from worker.settings import WorkerSettings
 from worker.watchdog import Watchdog
 
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 250
 """Longest wait for a message, in milliseconds, so that what is due by time comes in time."""
+
+LOADING_S = 600.0
+"""How long a model that is being loaded may hold the interpreter's lock, in seconds, before the process is ended."""
 
 READY_INTERVAL_S = 0.5
 """Seconds between two READYs while none has been accepted."""
@@ -69,9 +72,9 @@ class Server:
         self._done: deque[Job] = deque()  # that others than the leader have run
         self._stop_signals = 0
         self._drain_until_s: float | None = None
-        self._models: Mapping[str, HostedModel] = {}
-        self._procedures: Procedures | None = None
-        self._desks: dict[str, Desk] = {}
+        self._hosted = Hosted(metrics, expose_tracebacks=settings.expose_tracebacks)
+        self._loader = Loader(self._waker.wake)
+        self._watchdog = Watchdog()
         self._registration = Registration("")
         self._welcome = False  # the broker has accepted the READY
         self._may_be_known = False  # the broker has got a READY, and may send work
@@ -91,29 +94,27 @@ class Server:
         """Drain, then stop; called again: stop at once. For signal handlers: it only notes, the loop acts."""
         self._stop_signals += 1
 
-    def serve(self, models: Mapping[str, HostedModel], procedures: Procedures) -> None:
+    def serve(self, models: Iterable[HostedModel]) -> None:
         """Serve until `stop`. For the main thread, which only watches, so that signals always find it awake.
 
         Args:
-            models: what is hosted, by qualified name.
-            procedures: what is answered.
+            models: what is hosted at first.
 
         Raises:
             RefusedError: if the broker sends this worker away.
         """
         self.turned_s = time.monotonic()
-        self._models = models
-        self._procedures = procedures
-        self._desks = {name: Desk(model.description.slots) for name, model in models.items()}
-        watchdog = Watchdog(max(model.description.timeout_s for model in models.values()))
+        for model in models:
+            self._hosted.add(model)
         self._register_anew("starting")
         self._do_what_is_due(self.turned_s)
-        self._leadership.start(1 + sum(desk.slots for desk in self._desks.values()), self._lead)
+        self._leadership.start(1 + self._hosted.slots, self._lead)
         while not self._leadership.over.wait(PATIENCE_S if self._running else POLL_MS / 1000):
             now_s = time.monotonic()
             self._leadership.relieve(now_s)
-            watchdog.look(tuple(self._running), now_s)
-        watchdog.close()
+            longest_s = max(self._hosted.longest_timeout_s, LOADING_S if self._loader.unfinished else 0.0)
+            self._watchdog.look(tuple(self._running), longest_s, now_s)
+        self._watchdog.close()
         if self._failure is not None:
             raise self._failure
         self._try_send([protocol.BYE])
@@ -138,7 +139,9 @@ class Server:
         while True:
             while self._done:
                 self._finish(self._done.popleft())
-            for desk in self._desks.values():  # one job of each, and then a look at what has come meanwhile
+            if self._loader.unfinished:
+                self._take_loaded()
+            for desk in tuple(self._hosted.desks.values()):  # one job of each, then a look at what has come meanwhile
                 job = desk.take()
                 if job is None:
                     continue
@@ -152,7 +155,7 @@ class Server:
                 if not self._leadership.come_back(term):
                     return job
                 self._finish(job)
-            self._wait(0 if any(desk.has_work for desk in self._desks.values()) else POLL_MS)
+            self._wait(0 if any(desk.has_work for desk in self._hosted.desks.values()) else POLL_MS)
             self._receive()  # before a look at the clock: our own pause is not the broker's silence
             now_s = self.turned_s = time.monotonic()
             if self._stop_signals and self._is_over(now_s):
@@ -220,15 +223,14 @@ class Server:
             self._try_send([protocol.PING])
 
     def _description(self) -> WorkerDescription:
-        assert self._procedures is not None
         return WorkerDescription(
             protocol=protocol.VERSION,
             id=self._registration.id,
             host=socket.gethostname(),
             pid=os.getpid(),
             metrics_address=self._settings.advertised_address(),
-            models=[model.description for model in self._models.values()],
-            procedures=self._procedures.descriptions,
+            models=self._hosted.descriptions,
+            loads=True,
         )
 
     def _try_send(self, frames: list[bytes]) -> bool:
@@ -271,11 +273,17 @@ class Server:
 
     def _handle(self, kind: bytes, parts: list[bytes]) -> None:
         if kind == protocol.WORK:
-            self._take(parts)
+            self._take(parts[0], parts[1:])
         elif kind == protocol.MORE:
             self._make_room(*parts)
         elif kind == protocol.CANCEL:
             self._cancel(parts)
+        elif kind == protocol.LOAD:
+            number, entry = parts
+            self._watchdog.arm(max(self._hosted.longest_timeout_s, LOADING_S))
+            self._loader.load(self._registration, number, entry)
+        elif kind == protocol.UNLOAD:
+            self._unload(*parts)
         elif kind == protocol.WELCOME:
             if not self._welcome:
                 log.info("registered as %s", self._registration.id)
@@ -290,24 +298,20 @@ class Server:
             reason = parts[0].decode("utf-8", "replace") if parts else "it gave no reason"
             raise RefusedError(f"the broker at {self._settings.broker} refuses this worker: {reason}")
 
-    def _take(self, parts: list[bytes]) -> None:
-        assert self._procedures is not None
-        by_procedure: dict[Procedure, list[Call]] = {}
-        for number, payload in read_pairs(parts):
-            self._registration.owed.add(number)
-            event = events.read_event(payload)
-            procedure = self._procedures.find(event)
-            if procedure is None:  # the broker sends only what READY named
-                error = events.worker_error("NameError", "not a procedure of this worker")
-                self._forget([number])
-                self._try_send(write_pairs(protocol.REFUSE, [(number, error)]))
-            else:
-                by_procedure.setdefault(procedure, []).append(Call(number, event, payload))
-        for procedure, calls in by_procedure.items():
-            for job in procedure.jobs(self._registration, calls):
-                if isinstance(job, Stream):
-                    self._streams[job.calls[0].number] = job
-                self._desks[job.model.qualified_name].put(job)
+    def _take(self, work_name: bytes, parts: list[bytes]) -> None:
+        calls = [Call(number, events.read_event(payload), payload) for number, payload in read_pairs(parts)]
+        numbers = [call.number for call in calls]
+        self._registration.owed.update(numbers)
+        procedure = self._hosted.find(work_name)
+        if procedure is None:  # the broker sends only what READY and LOADED named
+            error = events.worker_error("NameError", "not a procedure of this worker")
+            self._forget(numbers)
+            self._try_send(write_pairs(protocol.REFUSE, [(number, error) for number in numbers]))
+            return
+        for job in procedure.jobs(self._registration, calls):
+            if isinstance(job, Stream):
+                self._streams[job.calls[0].number] = job
+            self._hosted.desks[job.model.key].put(job)
 
     def _make_room(self, number: bytes, slots: bytes) -> None:
         stream = self._streams.get(number)
@@ -325,7 +329,10 @@ class Server:
 
     def _finish(self, job: Job) -> None:
         self._running.remove(job)
-        self._desks[job.model.qualified_name].done(job)
+        job.is_queued = False
+        desk = self._hosted.desks.get(job.model.key)
+        if desk is not None:  # or nobody waits for what is left of a model that was unloaded
+            desk.done(job)
         self._say(job)
 
     def _say(self, job: Job) -> None:
@@ -334,8 +341,9 @@ class Server:
             return
         if job.registration is self._registration:
             self._send_answers(job)
-        if job.wants_to_run:
-            self._desks[job.model.qualified_name].put(job)
+        desk = self._hosted.desks.get(job.model.key)
+        if job.wants_to_run and desk is not None:
+            desk.put(job)
 
     def _send_answers(self, job: Job) -> None:
         answers = job.take_answers()
@@ -351,6 +359,39 @@ class Server:
         self._registration.cancelled.difference_update(numbers)
         for number in numbers:
             self._streams.pop(number, None)
+
+    # -- models that come and go -------------------------------------------------------------------------------
+
+    def _take_loaded(self) -> None:
+        while (one := self._loader.take()) is not None:
+            if one.registration is not self._registration:
+                log.warning("a model was loaded for a broker that has forgotten this worker, and is dropped")
+                continue
+            error = one.error or self._objection(one.model)
+            if one.model is None or error:
+                log.warning("a model was not loaded: %s", error)
+                self._try_send([protocol.FAILED, one.number, error.encode("utf-8", "replace")])
+                continue
+            description = one.model.description
+            self._hosted.add(one.model)
+            self._leadership.grow_to(1 + self._hosted.slots)
+            log.info("loaded %s %s", *description.key)
+            self._try_send([protocol.LOADED, one.number, write_description(description)])
+
+    def _objection(self, model: HostedModel | None) -> str:
+        """Why a model that could be loaded cannot be hosted: another has its name; empty if it can."""
+        there = self._hosted.get(model.description.key) if model is not None else None
+        if model is None or there is None or source_of(there.entry) == source_of(model.description.entry):
+            return ""
+        return (
+            f"the qualified name {there.qualified_name!r} and the version {there.version} are those of "
+            f"{source_of(there.entry)} already: rename the model, or give it a version of its own"
+        )
+
+    def _unload(self, number: bytes, name: bytes, version: bytes) -> None:
+        self._hosted.remove((name.decode(), Version.read(version.decode())))
+        log.info("unloaded %s %s", name.decode(), version.decode())
+        self._try_send([protocol.UNLOADED, number])
 
     # -- stopping -----------------------------------------------------------------------------------------------
 

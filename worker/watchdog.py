@@ -30,20 +30,21 @@ _REARM_INTERVAL_S = 1.0
 class Watchdog:
     """Watches the running calls of one process."""
 
-    def __init__(self, longest_timeout_s: float) -> None:
-        """Build; nothing is watched before the first `look`.
-
-        Args:
-            longest_timeout_s: of all models.
-        """
-        self._patience_s = longest_timeout_s + GRACE_S
+    def __init__(self) -> None:
+        """Build; nothing is watched before the first `look`."""
         self._armed_s = float("-inf")
 
-    def look(self, running: Iterable[Job], now_s: float) -> None:
-        """Look at what runs; to be called again and again by a thread that runs no model."""
+    def look(self, running: Iterable[Job], longest_timeout_s: float, now_s: float) -> None:
+        """Look at what runs; to be called again and again by a thread that runs no model.
+
+        Args:
+            running: the jobs that run.
+            longest_timeout_s: of all models, in seconds.
+            now_s: monotonic seconds.
+        """
         if now_s - self._armed_s >= _REARM_INTERVAL_S:
             self._armed_s = now_s
-            faulthandler.dump_traceback_later(self._patience_s, exit=True)
+            self.arm(longest_timeout_s)
         for job in running:
             started_s = job.started_s
             if started_s is not None and now_s - started_s > job.model.timeout_s + GRACE_S:
@@ -52,6 +53,11 @@ class Watchdog:
                 signal.alarm(LAST_WORDS_S)  # ends the process, should nobody read what follows
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(STUCK_EXIT_CODE)
+
+    @staticmethod
+    def arm(longest_timeout_s: float) -> None:
+        """From now on no Python at all may go without a look for so long, in seconds."""
+        faulthandler.dump_traceback_later(longest_timeout_s + GRACE_S, exit=True)
 
     def close(self) -> None:
         """Watch no longer."""

@@ -77,7 +77,7 @@ def grow(rounds: int, seconds: float) -> list[Curve]:
     sleeping = "scripts.bench.services.models:SleeperOnly"
     rows = ("--data", json.dumps([0] * ITEMS))
     echoing = "scripts.bench.services.models:EchoOnly"
-    sizes = sum(map(len, (CLIENTS, WORKERS, PROCEDURES, BYTES, STREAMS)))
+    sizes = sum(map(len, (CLIENTS, CLIENTS, WORKERS, PROCEDURES, BYTES, STREAMS)))
     with tqdm(total=rounds * sizes, unit="measurement") as bar:
 
         def curve(
@@ -112,6 +112,7 @@ def grow(rounds: int, seconds: float) -> list[Curve]:
 
         return [
             curve("clients", CLIENTS, lambda _: _echo(), _with_clients, one_for_all=True),
+            curve("clients of zmq.proxy", CLIENTS, lambda _: of_echo()[0], _with_clients, one_for_all=True),
             curve("workers", WORKERS, lambda n: cluster("", "", n, sleeping, "sleeper_predict"), _with_workers),
             curve("procedures", PROCEDURES, _with_models, _with_procedures),
             curve("bytes", BYTES, lambda _: _echo("--back"), _with_bytes, one_for_all=True),

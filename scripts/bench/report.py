@@ -21,6 +21,7 @@ RESULTS = FOLDER / "results.json"
 
 _GROWTH = {
     "clients": ("connected clients", "broker CPU for a call (µs)"),
+    "clients of zmq.proxy": ("connected clients of `zmq.proxy`", "its CPU for a call (µs)"),
     "workers": ("workers", "calls a second"),
     "procedures": ("procedures", "broker CPU for a call (µs)"),
     "bytes": ("bytes there and back", "broker CPU for a call (µs)"),
@@ -120,7 +121,8 @@ def grown(results: Results) -> str:
     for curve in results.all["growth"]:
         what, _ = _GROWTH[curve["name"]]
         each = "item" if curve["name"] == "streams" else "call"
-        lines = [f"| {what} | {each}s/s | broker CPU µs a{'n' if each == 'item' else ''} {each} |", "|---|---|---|"]
+        whose = "its" if "proxy" in curve["name"] else "broker"
+        lines = [f"| {what} | {each}s/s | {whose} CPU µs a{'n' if each == 'item' else ''} {each} |", "|---|---|---|"]
         for size, calls, cpu in zip(curve["sizes"], curve["calls_a_second"], curve["broker_cpu_us"], strict=True):
             lines.append(f"| {size:,} | {calls:,.0f} | {cpu:,.0f} |")
         parts.append("\n".join(lines))
@@ -149,7 +151,7 @@ def draw(results: Results) -> None:
     for axes in grid.flat[len(results.all["growth"]) :]:
         axes.set_axis_off()
     for axes, curve in zip(grid.flat, results.all["growth"], strict=False):
-        what, measured = _GROWTH[curve["name"]]
+        what, measured = (text.replace("`", "") for text in _GROWTH[curve["name"]])
         values = curve["calls_a_second" if curve["name"] == "workers" else "broker_cpu_us"]
         axes.plot(curve["sizes"], values, "o-")
         axes.set_xscale("log")

@@ -67,6 +67,7 @@ def cluster(key: str, title: str, workers: int, config: str = "", procedure: str
             "BROKER_FRONTEND": f"tcp://127.0.0.1:{FRONTEND}",
             "BROKER_BACKEND": f"tcp://127.0.0.1:{BACKEND}",
             "BROKER_HTTP": f"127.0.0.1:{BROKER_HTTP}",
+            "BROKER_ADMIN": "",
         },
     )
     settings = {"APP_SETTINGS": config} if config else {}

@@ -169,6 +169,13 @@ class SlowToLoad(Echo):
         time.sleep(float(os.environ["SLOW_TO_LOAD_S"]))
 
 
+class NamesakeOfConstant(Echo):
+    """Has the name and version of another model."""
+
+    qualified_name = "constant"
+    minor_version = 1
+
+
 class FailsToLoad(Echo):
     """Does not load."""
 

@@ -20,6 +20,7 @@ WELCOME, WORK, MORE, CANCEL, RESET = b"\x11", b"\x12", b"\x13", b"\x14", b"\x15"
 
 
 def describe(worker_id: str) -> bytes:
+    procedure = {"name": "counter_count", "doc": "Count.", "args": ["n"]}
     model = {
         "display_name": "Counter",
         "qualified_name": "counter",
@@ -29,16 +30,15 @@ def describe(worker_id: str) -> bytes:
         "input_schema": {},
         "output_schema": {},
         "slots": 10,
+        "procedures": [procedure],
     }
-    procedure = {"name": "counter_count", "model": "counter", "doc": "Count.", "args": ["n"]}
     description = {
-        "protocol": 2,
+        "protocol": 3,
         "id": worker_id,
         "host": "localhost",
         "pid": 0,
         "metrics_address": "127.0.0.1:1",
         "models": [model],
-        "procedures": [procedure],
     }
     packed: bytes = msgpack.packb(description)
     return packed
@@ -93,7 +93,7 @@ def serve(backend: str, worker_id: str) -> bool:
         elif kind in (RESET, BYE):
             break
         elif kind == WORK:
-            table, events = parts  # all in one frame: no call here is so large that it gets its own
+            _procedure, table, events = parts  # events in one frame: no call here is so large that it gets its own
             at = 0
             for number, size in ROW.iter_unpack(table):
                 streams[number] = Stream(msgpack.unpackb(events[at : at + size])[2][0])

@@ -1,8 +1,8 @@
 """What must hold of a routing core between any two messages, seen from the core alone."""
 
-from broker.catalogue import Service
 from broker.dispatch import EXPIRE_INTERVAL_S, Limits
 from broker.routing import Core
+from broker.service import Service
 
 
 def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
@@ -35,8 +35,8 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     for identity, worker in core.catalogue.workers.items():
         assert worker.identity == identity
         for hosting in worker.hostings:
-            name, is_of_streams = hosting.service.model.qualified_name, hosting.service.is_of_streams
-            model = next(model for model in worker.description.models if model.qualified_name == name)
+            key, is_of_streams = hosting.service.model.key, hosting.service.is_of_streams
+            model = next(model for model in worker.description.models if model.key == key)
             largest = 1 if is_of_streams else model.max_batch_size
             batches = {call.batch for call in worker.in_flight.values() if call.batch and call.batch.hosting is hosting}
             taken = sum(batch.room for batch in batches)
@@ -54,7 +54,7 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
 
     clients = core.conversations.clients
     assert sum(len(client.open) for client in clients.values()) == len(core.conversations)
-    open_streams = [call for call in core.conversations._open.values() if call.procedure.is_stream]
+    open_streams = [call for call in core.conversations._open.values() if call.target.is_stream]
     streamed = sum(service.stream_bytes for service in core.catalogue.all_services())
     assert (
         streamed == sum(call.size for call in open_streams) == sum(client.stream_bytes for client in clients.values())
@@ -88,7 +88,7 @@ def has_needless_wait(service: Service) -> bool:
 
 def counted(core: Core) -> int:
     """How many calls have ended, by the core's own books."""
-    outcomes = sum(sum(procedure.outcomes.values()) for procedure in core.catalogue.procedures.values())
+    outcomes = sum(sum(procedure.outcomes().values()) for procedure in core.catalogue.counted())
     return outcomes + int(core.counters.unknown_method.total())
 
 

@@ -351,7 +351,7 @@ class Worker:
         elif kind == protocol.DRAIN:
             stay.drain_agreed = self.is_draining
         elif kind == protocol.WORK:
-            batch = read_pairs(parts)
+            batch = read_pairs(parts[1:])
             assert len(batch) <= self._batch
             for number, event in batch:
                 self._begin(number, bytes(event))

@@ -305,7 +305,7 @@ class Simulation:
             return
         kind = frames[0]
         if kind == protocol.WORK:
-            batch = read_pairs(frames[1:])
+            batch = read_pairs(frames[2:])
             assert len(batch) <= peer.max_batch_size
             for number, event in batch:
                 self._work(peer, number, bytes(event))
@@ -366,7 +366,7 @@ class Simulation:
             one = conversation.open[msgpack.packb(call.message_id)]
             is_told_late = one.deadline_s <= self._ticked_s - late_s
             assert one.failure is not None or not is_told_late, "overdue and not told"
-        counted = sum(sum(procedure.outcomes.values()) for procedure in core.catalogue.procedures.values())
+        counted = sum(sum(procedure.outcomes().values()) for procedure in core.catalogue.counted())
         counted += core.counters.unknown_method.total()
         orphans = sum(
             conversation.client is None and not conversation.closed

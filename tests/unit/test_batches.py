@@ -209,7 +209,7 @@ def test_to_pick_one_of_many_idle_workers_costs_no_more_than_of_few() -> None:
         world = World()
         for i in range(workers):
             world.join(b"worker-%d" % i)
-        service = world.core.catalogue.services["m"]
+        service = world.service("m")
         started_s = time.process_time()
         for _ in range(2000):
             assert service.roomiest(world.now_s) is not None
@@ -221,6 +221,8 @@ def test_to_pick_one_of_many_idle_workers_costs_no_more_than_of_few() -> None:
 def test_a_list_is_a_batch_of_its_own(world: World) -> None:
     for worker in (W1, W2):
         world.join(worker, max_batch_size=8)
-    world.core.catalogue.procedures["m_predict"].is_list = True
+    target = world.core.catalogue.procedures["m_predict"].target
+    assert target is not None
+    target.is_list = True
     call_all(world, 1, 2, 3)
     assert (batches_of(world, W1), batches_of(world, W2)) == ([[1]], [[2]])

@@ -184,5 +184,5 @@ def test_no_bytes_of_anyone_make_the_core_raise(steps: list[tuple[str, bytes, by
             world.core.worker_lost(who, world.now_s)
         world.pass_time(0.25)
         given_work += [work.number for work in world.work_of(b"w1")]
-        service = world.core.catalogue.services["m"]
+        service = world.service("m")
         assert 0 <= service.free <= 2 * len(service.hostings)

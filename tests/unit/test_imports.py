@@ -13,6 +13,7 @@ PURE_STANDARD_LIBRARY = {
     "collections",
     "contextlib",
     "dataclasses",
+    "fnmatch",
     "itertools",
     "json",
     "struct",

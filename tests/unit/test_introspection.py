@@ -54,7 +54,8 @@ def test_a_model_stays_known_when_its_workers_have_gone(world: World) -> None:
 def test_the_service_describes_itself_in_the_forms_of_zerorpc(world: World) -> None:
     models = ("red", "blue", "green")
     names = ["get_models", "get_model_metadata", "get_service_schema"]
-    names += [f"{model}_{what}" for model in models for what in ("predict", "predict_stream")]
+    kinds = ("predict", "predict_stream", "v1_2_predict", "v1_2_predict_stream")
+    names += [f"{model}_{kind}" for model in models for kind in kinds]
     assert ask(world, "_zerorpc_name") == "ModelZeroRPCService"
     assert ask(world, "_zerorpc_ping") == ["pong", "ModelZeroRPCService"]
     assert ask(world, "_zerorpc_list") == names

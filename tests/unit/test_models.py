@@ -8,13 +8,12 @@ import pytest
 from cluster.descriptions import read_description, write_description
 from cluster.settings import WrongSettingError
 from tests.unit.world import describe
-from worker.models import ModelManager, configured_entries
+from worker.models import HostedModel, ModelManager, configured_entries
 
 
-def load(config: str) -> ModelManager:
+def load(config: str) -> dict[str, HostedModel]:
     manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}))
-    manager.load()
-    return manager
+    return {model.description.qualified_name: model for model in manager.load()}
 
 
 @pytest.mark.parametrize("name", ["Config", "ProdConfig", "BetaConfig", "TestConfig", "DevConfig", None])
@@ -30,7 +29,7 @@ def test_every_configuration_hosts_the_iris_model(name: str | None) -> None:
         ("NoClass", r"the module has no class 'Nothing': correct class_name"),
         ("NotAModel", r"models\.NoModel: it is no MLModel: derive it from"),
         ("IsAbstract", r"models\.Abstract: it is abstract: it should define .*predict"),
-        ("SameName", r"the qualified name 'echo' is already that of another entry, .* rename one model"),
+        ("SameName", r"the qualified name 'echo' is already that of another entry, .* rename one model, or give"),
         ("BadName", r"'not a name' should be an identifier"),
         ("UnknownKey", r"configs\.UnknownKey\.models\[0\]: 'slot' is no setting of a model; there are .*slots"),
         ("BadSlots", r"models\[0\]: slots=0 is wrong: it should be 1 or more"),
@@ -52,7 +51,7 @@ def test_an_unknown_configuration_is_refused_with_those_there_are() -> None:
 
 
 def test_a_model_of_ml_base_is_hosted_unchanged() -> None:
-    model = load("MlBase").models["colour_model"]
+    model = load("MlBase")["colour_model"]
     assert (model.description.major_version, model.description.minor_version) == (2, 7)
     assert model.description.input_schema["properties"]["petal_length"]["type"] == "number"
     assert model.predict({"petal_length": 2.0, "petal_width": 1.5}) == {"colour": "red", "area": 3.0}
@@ -60,14 +59,14 @@ def test_a_model_of_ml_base_is_hosted_unchanged() -> None:
 
 @pytest.mark.parametrize("data", [{"petal_length": 2.0}, {"petal_length": "x", "petal_width": 1.0}, None, 5])
 def test_bad_input_to_a_model_of_ml_base_is_a_schema_error(data: Any) -> None:
-    model = load("MlBase").models["colour_model"]
+    model = load("MlBase")["colour_model"]
     with pytest.raises(Exception, match=r"^Failed to validate input data: ") as raised:
         model.predict(data)
     assert type(raised.value).__name__ == "MLModelSchemaValidationException"
 
 
 def test_a_model_without_schemas_accepts_everything() -> None:
-    description = load("EchoOnly").models["echo"].description
+    description = load("EchoOnly")["echo"].description
     assert (description.input_schema, description.output_schema) == ({}, {})
 
 
@@ -78,8 +77,7 @@ def test_what_a_constructor_raises_is_not_taken_for_a_wrong_setting() -> None:
 
 def hosted(config: str, *only: str) -> list[str]:
     manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}), only)
-    manager.load()
-    return list(manager.models)
+    return [model.description.qualified_name for model in manager.load()]
 
 
 def test_a_worker_hosts_the_models_that_it_is_told_of_those_configured() -> None:
@@ -102,7 +100,7 @@ def test_a_model_that_is_not_configured_cannot_be_hosted() -> None:
 
 
 def test_examples_are_what_json_and_msgpack_can_carry() -> None:
-    model = load("OddExamples").models["oddexamples"].description
+    model = load("OddExamples")["oddexamples"].description
     assert model.examples == [{"input": 1, "output": {"1": 1.0}}], "the others are left out"
-    description = replace(describe("id"), models=[model], procedures=[])
+    description = replace(describe("id"), models=[model])
     assert read_description(write_description(description)).models == [model]

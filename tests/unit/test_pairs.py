@@ -22,10 +22,11 @@ def test_what_is_written_is_read(written: list[tuple[bytes, bytes]]) -> None:
 
 def test_small_events_share_a_frame_and_a_large_one_is_not_copied() -> None:
     large = bytes(LARGE_BYTES)
-    frames = write_pairs(protocol.WORK, [(NUMBER, b"a"), (NUMBER, b"b"), (NUMBER, large), (NUMBER, b"c")])
-    assert frames[2:] == [b"ab", large, b"c"]
-    assert frames[3] is large
-    assert read_pairs(frames[1:])[2][1] is large
+    frames = write_pairs(protocol.WORK, [(NUMBER, b"a"), (NUMBER, b"b"), (NUMBER, large), (NUMBER, b"c")], b"echo")
+    assert frames[:2] == [protocol.WORK, b"echo"]
+    assert frames[3:] == [b"ab", large, b"c"]
+    assert frames[4] is large
+    assert read_pairs(frames[2:])[2][1] is large
 
 
 @pytest.mark.parametrize(

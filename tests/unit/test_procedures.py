@@ -7,21 +7,22 @@ import pytest
 
 from cluster import events, protocol
 from worker import prediction
+from worker.hosted import Hosted
 from worker.job import Call, Job, Registration
 from worker.long_call import Stream
 from worker.metrics import WorkerMetrics
 from worker.models import ModelManager, configured_entries
-from worker.procedures import Procedures
 
 
 class Bench:
     def __init__(self, config: str, *, expose_tracebacks: bool = False) -> None:
         manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}))
-        manager.load()
-        self.models = manager.models
+        self.models = {model.description.qualified_name: model for model in manager.load()}
         self.metrics = WorkerMetrics()
         self.registration = Registration("id")
-        self.procedures = Procedures(manager.models.values(), self.metrics, expose_tracebacks=expose_tracebacks)
+        self.hosted = Hosted(self.metrics, expose_tracebacks=expose_tracebacks)
+        for model in self.models.values():
+            self.hosted.add(model)
 
     def call_bytes(self, name: str, args: bytes) -> tuple[bytes, str, Any]:
         (answer,) = self.call_batch(name, [args])
@@ -38,7 +39,9 @@ class Bench:
         for number, args in enumerate(batch):
             payload = b"\x93" + msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb(name) + args
             calls.append(Call(b"%08d" % number, events.read_event(payload), payload))
-        procedure = self.procedures.find(calls[0].event)
+        described = [(model, procedure.name) for model in self.hosted.descriptions for procedure in model.procedures]
+        (work_name,) = [model.pinned(one) for model, one in described if one == name]
+        procedure = self.hosted.find(work_name.encode())
         assert procedure is not None
         return procedure.jobs(self.registration, calls)
 
@@ -96,7 +99,8 @@ class Bench:
 
 
 def test_a_procedure_describes_itself() -> None:
-    described = {one.name: one for one in Bench("EchoOnly").procedures.descriptions}
+    (model,) = Bench("EchoOnly").hosted.descriptions
+    described = {one.name: one for one in model.procedures}
     assert list(described) == ["echo_predict", "echo_predict_batch", "echo_predict_stream"]
     assert (described["echo_predict"].doc, described["echo_predict"].args) == ("Predict with the Echo.", ["data"])
     assert described["echo_predict_batch"].args == described["echo_predict_stream"].args == ["rows"]
@@ -379,7 +383,8 @@ def test_a_stream_whose_reader_has_gone_says_so_at_once_and_no_more() -> None:
 
 def test_a_model_makes_streams_of_its_own() -> None:
     bench = Bench("CounterOnly")
-    (description,) = [one for one in bench.procedures.descriptions if one.is_stream]
+    (model,) = bench.hosted.descriptions
+    (description,) = [one for one in model.procedures if one.is_stream]
     assert description.args == ["data"]
     assert bench.all_of(bench.stream("counter_predict_stream", 3)) == [
         (protocol.REPLY, "STREAM", 0),

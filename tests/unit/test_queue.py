@@ -91,7 +91,7 @@ def test_what_a_client_took_back_makes_room(world: World) -> None:
     for i in range(LIMITS.client_calls):
         world.call(A, i)
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
-    service = world.core.catalogue.services["m"]
+    service = world.service("m")
     assert (service.queue.calls, service.queue.bytes) == (0, 0)
     assert world.call(A, b"new") == []
 
@@ -132,7 +132,7 @@ def test_a_callers_time_counts_on_while_its_call_runs(world: World) -> None:
     assert reply.args[0] == "DeadlineExceeded"
     assert "it may yet" in reply.args[1]
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
-    assert world.core.catalogue.services["m"].free == 0, "the worker is still at it"
+    assert world.service("m").free == 0, "the worker is still at it"
     assert world.answer(W1, work.number) == []
     assert world.core.counters.late_replies == 1
     assert world.outcomes() == {counters.DEADLINE: 1}

@@ -75,7 +75,7 @@ def test_a_worker_gets_no_more_than_it_has_room_for(world: World) -> None:
     for i in range(3):
         world.call(A, i)
     (work,) = world.work_of(W1)
-    assert len(world.core.catalogue.services["m"].queue) == 2
+    assert len(world.service("m").queue) == 2
     world.answer(W1, work.number)
     (second,) = world.work_of(W1)
     assert second.event[0]["message_id"] == 1, "the one that waited longest is next"
@@ -420,7 +420,9 @@ def test_the_calls_of_a_dead_worker_run_elsewhere_in_turn_with_others(world: Wor
         assert again.event == [{"message_id": message_id, "v": 3}, "m_predict", ["x"]]
         assert [reply.name for reply in world.answer(b"w3", again.number)] == ["OK"]
     assert world.outcomes() == {counters.OK: 3}
-    assert world.core.catalogue.procedures["m_predict"].queue_wait.cumulative()[-1] == ("+Inf", 3.0)
+    target = world.core.catalogue.procedures["m_predict"].target
+    assert target is not None
+    assert target.queue_wait.cumulative()[-1] == ("+Inf", 3.0)
     world.assert_at_rest()
 
 
@@ -530,7 +532,7 @@ def test_a_forgotten_worker_is_told_to_register_anew() -> None:
 def test_a_ready_said_twice_registers_once(world: World) -> None:
     world.join(W1)
     assert len(world.core.catalogue.workers) == 1
-    assert world.core.catalogue.services["m"].free == 1
+    assert world.service("m").free == 1
 
 
 def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: World) -> None:
@@ -546,6 +548,12 @@ def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: Wo
 def test_every_worker_is_pinged_so_that_a_dead_one_is_noticed(world: World) -> None:
     world.pass_time(1.0, step_s=0.05)
     assert world.kinds_to(W1).count(protocol.PING) >= 4
+
+
+def with_procedure(name: str) -> protocol.WorkerDescription:
+    description = describe("w", "m")
+    description.models[0].procedures[0] = protocol.ProcedureDescription(name, "", [])
+    return description
 
 
 @pytest.mark.parametrize(
@@ -564,7 +572,7 @@ def test_every_worker_is_pinged_so_that_a_dead_one_is_noticed(world: World) -> N
         (msgpack.packb({**asdict(describe("w")), "id": "a\nb"}), "the id should be"),
         (msgpack.packb(asdict(describe("w", "same", "same"))), "one qualified name"),
         (msgpack.packb(asdict(describe("w", slots=0))), "at least one slot"),
-        (msgpack.packb(asdict(describe("w", "unknown", "x")) | {"models": []}), "not among its models"),
+        (write_description(with_procedure("other_predict")), "should begin with 'm_'"),
         (b"\x81" + b"x" * (5 << 20), "at most"),
     ],
 )
@@ -579,8 +587,8 @@ def test_a_ready_that_cannot_be_read_is_refused_with_a_reason(body: bytes, says:
 
 def test_a_worker_cannot_take_the_name_of_another_models_procedure(world: World) -> None:
     description = describe("w2", "other")
-    description.procedures[0] = protocol.ProcedureDescription("m_predict", "other", "", ["data"])
-    objection = world.core.catalogue.objection(description)
+    description.models[0].procedures[0] = protocol.ProcedureDescription("m_predict", "", ["data"])
+    objection = world.core.catalogue.objection(description.models)
     assert objection is not None
     assert "m_predict" in objection
 
@@ -613,7 +621,7 @@ def test_what_a_vanished_client_had_running_is_cancelled_and_its_room_comes_back
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
     world.flush()
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
-    assert world.core.catalogue.services["m"].free == 0, "the worker is still at it"
+    assert world.service("m").free == 0, "the worker is still at it"
     assert world.outcomes() == {}, "it may be executed or not"
     assert world.answer(W1, work.number) == []
     assert world.outcomes() == {counters.OK: 1}, "as the worker counts it"
@@ -660,7 +668,7 @@ def test_the_books_balance() -> None:
         world.call(A, i, name, args)
         sent += 1
     world.answer(W1, world.work_of(W1)[0].number)
-    counted = sum(sum(p.outcomes.values()) for p in world.core.catalogue.procedures.values())
+    counted = sum(sum(p.outcomes().values()) for p in world.core.catalogue.counted())
     assert counted + world.core.counters.unknown_method.total() == sent
 
 
@@ -673,8 +681,8 @@ def test_a_worker_that_registers_again_unreadably_is_sent_away_and_gets_no_more_
 
 
 def test_a_worker_that_is_refused_displaces_nobody(world: World) -> None:
-    description = describe("w1", "other")
-    description.procedures[0] = protocol.ProcedureDescription("get_models", "other", "", [])
+    description = describe("w1", "get")
+    description.models[0].procedures[0] = protocol.ProcedureDescription("get_models", "", [])
     world.from_worker(W2, protocol.READY, write_description(description))
     assert world.kinds_to(W2) == [protocol.BYE]
     assert [worker.identity for worker in world.core.catalogue.workers.values()] == [W1]

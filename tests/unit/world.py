@@ -1,6 +1,6 @@
 """A routing core with hand-made clients and workers around it: no socket, no clock, no sleep."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
@@ -8,12 +8,14 @@ import msgpack
 from broker.dispatch import Limits
 from broker.outbox import ToWorker
 from broker.routing import Core
+from broker.service import Service
 from cluster import protocol
 from cluster.descriptions import write_description
 from cluster.pairs import read_pairs, write_pairs
-from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
+from cluster.protocol import ModelDescription, ProcedureDescription, Version, WorkerDescription
 
 GRACE_S = 10.0
+VERSION = Version(1, 2)
 MAX_MESSAGE_BYTES = 100_000
 LIMITS = Limits(
     no_worker_grace_s=GRACE_S,
@@ -35,14 +37,26 @@ def describe(
         pid=1,
         metrics_address="127.0.0.1:8421",
         models=[
-            ModelDescription(name.title(), name, f"The {name} model.", 1, 2, {}, {}, slots, retry, timeout_s, **batches)
-            for name in models or ("m",)
+            describe_model(name, slots=slots, retry=retry, timeout_s=timeout_s, **batches) for name in models or ("m",)
         ],
+        loads=True,
+    )
+
+
+def describe_model(name: str, version: Version = VERSION, **settings: Any) -> ModelDescription:
+    return ModelDescription(
+        display_name=name.title(),
+        qualified_name=name,
+        description=f"The {name} model.",
+        major_version=version.major,
+        minor_version=version.minor,
+        input_schema={},
+        output_schema={},
         procedures=[
-            ProcedureDescription(f"{name}_{what}", name, f"Predict with {name}.", ["data"], is_stream=is_stream)
-            for name in models or ("m",)
+            ProcedureDescription(f"{name}_{what}", f"Predict with {name}.", ["data"], is_stream=is_stream)
             for what, is_stream in (("predict", False), ("predict_stream", True))
         ],
+        **{"timeout_s": 5000.0, **settings},
     )
 
 
@@ -92,7 +106,13 @@ class World:
     # -- workers
 
     def join(self, identity: bytes, *models: str, **settings: Any) -> None:
-        body = write_description(describe(identity.decode(), *models, **settings))
+        self.join_as(identity, describe(identity.decode(), *models, **settings))
+
+    def join_with(self, identity: bytes, *models: ModelDescription) -> None:
+        self.join_as(identity, replace(describe(identity.decode()), models=list(models)))
+
+    def join_as(self, identity: bytes, description: WorkerDescription) -> None:
+        body = write_description(description)
         self.core.worker_message(identity, [protocol.READY, body], self.now_s)
         self.flush()
         assert (identity, [protocol.WELCOME]) in self.to_workers
@@ -114,11 +134,31 @@ class World:
         taken: list[Work] = []
         for send in [send for send in self.to_workers if send[0] == identity and send[1][0] == protocol.WORK]:
             self.to_workers.remove(send)
-            taken += [Work(number, bytes(event)) for number, event in read_pairs(send[1][1:])]
+            taken += [Work(number, bytes(event)) for number, event in read_pairs(send[1][2:])]
         return taken
 
     def kinds_to(self, identity: bytes) -> list[bytes]:
         return [frames[0] for to, frames in self.to_workers if to == identity]
+
+    def orders_of(self, identity: bytes, kind: bytes) -> list[list[bytes]]:
+        """What orders of a kind a worker got since this was last asked; the rest of the sends stays."""
+        taken = [send for send in self.to_workers if send[0] == identity and send[1][0] == kind]
+        for send in taken:
+            self.to_workers.remove(send)
+        return [frames[1:] for _, frames in taken]
+
+    # -- administrators
+
+    def ask(self, name: str, *args: Any, message_id: bytes = b"id") -> list[Reply]:
+        """Ask something at the administrators' address; the answers that come at once."""
+        event = msgpack.packb([{"message_id": message_id, "v": 3}, name, args])
+        self.core.admin_message(b"admin", [b"", event], self.now_s)
+        self.flush()
+        return self.admin_replies()
+
+    def admin_replies(self) -> list[Reply]:
+        sends = self.core.take_admin_sends()
+        return [Reply(to, *msgpack.unpackb(payload, strict_map_key=False)) for to, payload in sends]
 
     # -- time
 
@@ -155,14 +195,17 @@ class World:
             assert not service.queue._lanes
             assert not service.queue.again
             assert service.stream_bytes == 0
-            name = service.model.qualified_name
             ready = [worker for worker in core.catalogue.workers.values() if worker.state == "ready"]
-            described = [model for worker in ready for model in worker.description.models]
-            hosted = [model for model in described if model.qualified_name == name]
-            rooms = [one.max_streams if service.is_of_streams else one.slots + one.batches_ahead for one in hosted]
-            assert service.free == sum(rooms)
+            hostings = [one for worker in ready for one in worker.hostings if one.service is service]
+            assert service.free == sum(one.capacity for one in hostings)
+            assert all(one.free == one.capacity for one in hostings)
         for worker in core.catalogue.workers.values():
             assert not worker.in_flight
 
     def outcomes(self, name: str = "m_predict") -> dict[str, int]:
-        return {outcome: count for outcome, count in self.core.catalogue.procedures[name].outcomes.items() if count}
+        return {outcome: count for outcome, count in self.core.catalogue.procedures[name].outcomes().items() if count}
+
+    def service(self, name: str = "m") -> Service:
+        """The calls of a model that has one version."""
+        (hosted,) = self.core.catalogue.models[name].versions.values()
+        return hosted.calls

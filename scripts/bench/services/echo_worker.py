@@ -46,11 +46,9 @@ def description(models: int) -> bytes:
             "input_schema": {},
             "output_schema": {},
             "max_batch_size": 64,
+            "procedures": [{"name": f"{name}_predict", "doc": "Answer at once.", "args": ["data"]}],
         }
         for name in names
-    ]
-    procedures = [
-        {"name": f"{name}_predict", "model": name, "doc": "Answer at once.", "args": ["data"]} for name in names
     ]
     packed: bytes = msgpack.packb(
         {
@@ -60,7 +58,6 @@ def description(models: int) -> bytes:
             "pid": os.getpid(),
             "metrics_address": "127.0.0.1:1",
             "models": described,
-            "procedures": procedures,
         }
     )
     return packed
@@ -74,7 +71,7 @@ def behind_broker(dealer: zmq.Socket[bytes], models: int, back: bool) -> None:
         if dealer.poll(100):
             kind, *parts = dealer.recv_multipart()
             if kind == protocol.WORK:
-                calls = read_pairs(parts)
+                calls = read_pairs(parts[1:])
                 answers = [
                     (number, EVENT if not back else OK + event[read_event(event).args_at :]) for number, event in calls
                 ]

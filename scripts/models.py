@@ -1,0 +1,146 @@
+"""Loads, unloads and routes models while the cluster runs. Asks the broker at its administrators' address.
+
+scripts/models.py list
+scripts/models.py load iris_model.iris_predict:IrisModel --set slots=2 --workers '127.0.0.1:8421'
+scripts/models.py reload iris_model
+scripts/models.py route iris_model 0.1=90 0.2=10
+scripts/models.py route iris_model 0.2
+scripts/models.py route iris_model
+scripts/models.py unload iris_model 0.1
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from calling import result_of
+
+RUN = Path(os.environ.get("CLUSTER_RUN") or Path(__file__).resolve().parents[1] / "run").absolute()
+DEFAULT_ADDRESS = os.environ.get("BROKER_ADMIN") or f"ipc://{RUN}/broker-admin.sock"
+LOADING_TIMEOUT_S = 3600.0
+
+
+def main() -> None:
+    """Ask, and print what was done."""
+    options = _parser().parse_args()
+    print(options.do(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--address", default=DEFAULT_ADDRESS, help="the broker's BROKER_ADMIN (default: %(default)s)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, do: Callable[[argparse.Namespace], str], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        made.set_defaults(do=do)
+        return made
+
+    command("list", _list, "what is hosted, by whom, and which share of calls it gets")
+    load = command("load", _load, "load a model: install its package first; what is hosted already is loaded anew")
+    load.add_argument("model", metavar="MODULE:CLASS", help="where it comes from", type=_source)
+    load.add_argument(
+        "--set", metavar="NAME=VALUE", nargs="+", default=[], type=_setting, help="settings, as in worker/config.py"
+    )
+    load.add_argument(
+        "--workers",
+        metavar="PATTERN",
+        nargs="+",
+        default=[],
+        help="ids, hosts or metrics addresses of workers, with * for any text (default: all)",
+    )
+    for name, do, text in (
+        ("unload", _unload, "let a model's calls end, and host it no longer"),
+        ("reload", _reload, "load a model anew, from its code and files as they are now"),
+    ):
+        one = command(name, do, text)
+        one.add_argument("name", metavar="NAME", help="the model's qualified name")
+        one.add_argument(
+            "version", metavar="VERSION", nargs="?", default="", help="such as 0.1, where there are several"
+        )
+    route = command("route", _route, "deal calls that name no version out to versions")
+    route.add_argument("name", metavar="NAME", help="the model's qualified name")
+    route.add_argument(
+        "weights",
+        metavar="VERSION[=WEIGHT]",
+        nargs="*",
+        type=_weight,
+        help="one alone becomes the default version; with none, all calls go to that",
+    )
+    return parser
+
+
+def _source(text: str) -> tuple[str, str]:
+    module_name, colon, class_name = text.partition(":")
+    if not (module_name and colon and class_name):
+        raise argparse.ArgumentTypeError(f"{text!r} should be module:Class, such as iris_model.iris_predict:IrisModel")
+    return module_name, class_name
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} should be name=value, such as slots=2")
+    try:
+        return name, json.loads(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {value!r} should be a number, true or false") from error
+
+
+def _weight(text: str) -> tuple[str, int]:
+    version, equals, weight = text.partition("=")
+    if equals and not weight.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} should be version=weight, such as 0.2=10")
+    return version, int(weight) if equals else 1
+
+
+def _ask(options: argparse.Namespace, procedure: str, *args: object) -> Any:
+    return result_of(options.address, LOADING_TIMEOUT_S, lambda client: client(procedure, *args))
+
+
+def _list(options: argparse.Namespace) -> str:
+    return _table(_ask(options, "list_models"))
+
+
+def _load(options: argparse.Namespace) -> str:
+    module_name, class_name = options.model
+    entry = {"module_name": module_name, "class_name": class_name, **dict(options.set)}
+    return _loaded(_ask(options, "load_model", entry, options.workers))
+
+
+def _reload(options: argparse.Namespace) -> str:
+    return _loaded(_ask(options, "reload_model", options.name, options.version))
+
+
+def _loaded(done: dict[str, Any]) -> str:
+    return f"{done['model']} {done['version']} was loaded on {', '.join(done['workers'])}"
+
+
+def _unload(options: argparse.Namespace) -> str:
+    done = _ask(options, "unload_model", options.name, options.version)
+    return f"{done['model']} {done['version']} was unloaded"
+
+
+def _route(options: argparse.Namespace) -> str:
+    return _table(_ask(options, "route_model", options.name, dict(options.weights)))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = ("model", "version", "state", "calls", "workers", "from")
+    lines = [head]
+    notes = []
+    for row in rows:
+        lines.append(
+            (row["model"], row["version"], row["state"], f"{row['share']:g} %", str(len(row["workers"])), row["from"])
+        )
+        notes += [f"{row['model']} {row['version']}: {trouble}" for trouble in row["troubles"]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*table, *notes])
+
+
+if __name__ == "__main__":
+    main()
