@@ -178,8 +178,9 @@ class Catalogue:
             self._take_back(hosting, now_s)
 
     def withdraw(self, hosting: Hosting, now_s: float) -> None:
-        """A worker hosts the calls or streams of a version of a model no longer."""
-        hosting.worker.hostings.remove(hosting)
+        """A worker hosts the calls or streams of a version of a model no longer; again, nothing happens."""
+        if hosting in hosting.worker.hostings:
+            hosting.worker.hostings.remove(hosting)
         if hosting in hosting.service.hostings:
             self._take_back(hosting, now_s)
 

@@ -249,7 +249,9 @@ class Placement:
     # -- what workers say -----------------------------------------------------------------------------------------
 
     def is_unwanted(self, model: ModelDescription) -> bool:
-        """Whether a model was unloaded, whatever a worker's configuration says."""
+        """Whether a model was unloaded, whatever a worker's configuration says; not while it still has calls."""
+        if isinstance(self._change, _Unloading) and self._change.key == model.key:
+            return False
         return (model.qualified_name, str(model.version)) in self._plan.unloaded
 
     def joined(self, worker: Worker) -> None:
@@ -257,6 +259,11 @@ class Placement:
         if not worker.description.loads:
             return
         hosted = {model.key for model in worker.description.models}
+        for key in hosted:
+            if isinstance(self._change, _Unloading) and self._change.key == key:
+                # It helps to end the calls that are left; none begins because of it.
+                self._catalogue.close(key)
+                self._change.hostings += [one for one in self._pairs(key) if one.worker is worker]
         for model in worker.description.models:
             if self.is_unwanted(model):
                 self._order_unload(worker, model.key)
@@ -415,16 +422,15 @@ class Placement:
         key = unloading.key
         hosted = self._catalogue.find(key)
         assert hosted is not None
-        if unloading.hostings:
-            waits = not hosted.is_callable and any(service.queue for service in hosted.services)
-            if waits or any(hosting.free < hosting.capacity for hosting in unloading.hostings):
-                return
-            for hosting in unloading.hostings:
-                self._catalogue.withdraw(hosting, now_s)
-            for worker in {hosting.worker: None for hosting in unloading.hostings}:
-                if worker.identity in self._catalogue.workers:
-                    unloading.waiting[self._order_unload(worker, key)] = worker
-            unloading.hostings = []
+        unloading.hostings = [one for one in unloading.hostings if self._is_there(one.worker)]
+        waits = not hosted.is_callable and any(service.queue for service in hosted.services)
+        if waits or any(hosting.free < hosting.capacity for hosting in unloading.hostings):
+            return
+        for hosting in unloading.hostings:
+            self._catalogue.withdraw(hosting, now_s)
+        for worker in {hosting.worker: None for hosting in unloading.hostings}:
+            unloading.waiting[self._order_unload(worker, key)] = worker
+        unloading.hostings = []
         if unloading.waiting:
             return
         self._change = None
@@ -471,6 +477,9 @@ class Placement:
             raise CallError("Draining", "the broker is shutting down")
         if self._change is not None:
             raise CallError("Busy", f"{self._change.what}; wait for that, and try again")
+
+    def _is_there(self, worker: Worker) -> bool:
+        return self._catalogue.workers.get(worker.identity) is worker
 
     def _able(self) -> list[Worker]:
         return [one for one in self._catalogue.workers.values() if one.description.loads and one.state == "ready"]

@@ -40,7 +40,7 @@ MUTANTS = (
     ),
     Mutant(
         "streams take the room of calls",
-        "catalogue.py",
+        "service.py",
         "model.max_streams if service.is_of_streams else model.slots + model.batches_ahead",
         "model.slots + model.batches_ahead",
     ),
@@ -53,7 +53,7 @@ MUTANTS = (
     Mutant(
         "bytes of open streams are counted for ever",
         "conversation.py",
-        "self._count_stream(conversation, client, -1)",
+        "if conversation.target.is_stream:",
         "pass",
     ),
     Mutant(
@@ -83,18 +83,18 @@ MUTANTS = (
     Mutant(
         "a draining worker is offered on",
         "catalogue.py",
-        "            service.withdraw(hosting)\n",
+        "        service.withdraw(hosting)\n",
         "",
     ),
     Mutant(
         "a drained worker's room stays counted",
-        "catalogue.py",
+        "service.py",
         "        self.free -= hosting.free\n",
         "",
     ),
     Mutant(
         "a draining worker's answers make room",
-        "catalogue.py",
+        "service.py",
         "        if hosting in self.hostings:\n",
         "        if True:\n",
     ),
@@ -186,7 +186,7 @@ MUTANTS = (
     Mutant(
         "a dead worker stays",
         "dispatch.py",
-        "        self._catalogue.remove(worker, now_s)\n",
+        "        del self._catalogue.workers[worker.identity]\n",
         "",
     ),
     Mutant(
@@ -252,8 +252,8 @@ MUTANTS = (
     Mutant(
         "an end is counted twice",
         "conversation.py",
-        "procedure.outcomes[outcome] += 1",
-        "procedure.outcomes[outcome] += 2",
+        "target.outcomes[outcome] += 1",
+        "target.outcomes[outcome] += 2",
     ),
     Mutant(
         "a failure does not wait for room",

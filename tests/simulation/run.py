@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 
 from tests.simulation.network import Network
-from tests.simulation.simulation import Simulation
+from tests.simulation.simulation import VERSIONS, Simulation
 
 SECONDS_A_STEP = 0.125
 """How much time passes in the second world for each step of the first: both take about as long to compute."""
@@ -28,7 +28,12 @@ def run(seed: int, steps: int) -> Simulation:
 
     def call() -> None:
         timeout_s = chance.choice([None, None, 0.5, 5.0])
-        simulation.call(client(), chance.randrange(2), timeout_s, is_stream=chance.random() < 0.3)
+        version = chance.choice([None, None, None, *VERSIONS])
+        simulation.call(client(), chance.randrange(2), timeout_s, is_stream=chance.random() < 0.3, version=version)
+
+    def join() -> None:
+        versions = chance.choice([VERSIONS[:1], VERSIONS[1:], VERSIONS])
+        simulation.join(chance.randrange(1, 4), chance.randrange(3), chance.randrange(1, 5), versions)
 
     actions: list[tuple[int, Callable[[], None]]] = [
         (30, call),
@@ -41,7 +46,11 @@ def run(seed: int, steps: int) -> Simulation:
         (2, lambda: simulation.thaw_worker(which())),
         (1, lambda: simulation.drain_worker(which())),
         (2, lambda: simulation.lose_client(client())),
-        (5, lambda: simulation.join(chance.randrange(1, 4), chance.randrange(3), chance.randrange(1, 5))),
+        (5, join),
+        (1, lambda: simulation.route(chance.randrange(2), (chance.randrange(3), chance.randrange(3)))),
+        (1, lambda: simulation.load(chance.randrange(2), chance.randrange(2))),
+        (1, lambda: simulation.unload(chance.randrange(2), chance.randrange(2))),
+        (5, lambda: simulation.carry_out(which(), can_load=chance.random() < 0.7)),
         (10, lambda: simulation.wait(chance.choice([0.1, 0.5, 2.0, 12.0]))),
     ]
     actions.append((5, lambda: simulation.hold_up(chance.choice([0.1, 0.4, 1.0]))))

@@ -4,7 +4,8 @@ The actions take small numbers, so that hypothesis can shrink them and a seeded 
 client, worker and message loop would remember is remembered here, beside the core, and compared with it.
 """
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
@@ -14,8 +15,9 @@ from broker.dispatch import EXPIRE_INTERVAL_S
 from cluster import protocol
 from cluster.descriptions import write_description
 from cluster.pairs import read_pairs, write_pairs
+from cluster.protocol import ModelKey, Version
 from tests.simulation.invariants import has_needless_wait
-from tests.unit.world import LIMITS, Reply, World, describe
+from tests.unit.world import LIMITS, Reply, World, describe, describe_model
 
 TIMEOUT_S = 20.0
 """How long a call may run in these worlds."""
@@ -30,6 +32,7 @@ SLOWEST_READER_S = 40.0
 """How long a reader may take to make room, in seconds."""
 
 MODELS = ("red", "blue")
+VERSIONS = (Version(1, 2), Version(1, 3))
 CLIENTS = tuple(b"client-%d" % i for i in range(4))
 ANSWERS = ("OK", "ERR", "STREAM", "STREAM_DONE")
 LAST = ("OK", "ERR", "STREAM_DONE")
@@ -74,6 +77,8 @@ class Peer:
     draining: bool = False
     drain_agreed: bool = False
     jobs: dict[bytes, Job] = field(default_factory=dict)
+    hosted: set[ModelKey] = field(default_factory=set)
+    orders: list[list[bytes]] = field(default_factory=list)  # to load and to unload, not carried out yet
 
 
 class Simulation:
@@ -86,38 +91,56 @@ class Simulation:
         self.clients = {client: client for client in CLIENTS}  # a client that was lost comes back under a new identity
         self._made = 0
         self._joined = 0
+        self._asked = 0
         self._reconnected = 0
         self._sent_by_clients = 0
         self._ticked_s = 0.0
 
     # -- what can happen ------------------------------------------------------------------------------------------
 
-    def join(self, slots: int, which: int, batch: int = 1) -> None:
+    def join(self, slots: int, which: int, batch: int = 1, versions: tuple[Version, ...] = VERSIONS[:1]) -> None:
         """A worker registers, for batches of so many calls; of large ones it takes one more than it can run."""
         self._joined += 1
         identity = b"worker-%d" % self._joined
         models = MODELS if which == 2 else (MODELS[which],)
         ahead = 1 if batch > 2 else 0
-        self.peers[identity] = Peer(identity, slots + ahead, batch)
-        description = describe(
-            identity.decode(),
-            *models,
-            slots=slots,
-            timeout_s=TIMEOUT_S,
-            max_batch_size=batch,
-            batches_ahead=ahead,
-            max_streams=MAX_STREAMS,
-        )
-        body = write_description(description)
+        peer = self.peers[identity] = Peer(identity, slots + ahead, batch)
+        described = [self._model(peer, (name, version)) for name in models for version in versions]
+        peer.hosted = {model.key for model in described}
+        body = write_description(replace(describe(identity.decode()), models=described))
         self.world.core.worker_message(identity, [protocol.READY, body], self.world.now_s)
         self._settle()
         assert identity in self._registered()
 
-    def call(self, client: int, model: int, timeout_s: float | None, *, is_stream: bool = False) -> None:
-        """A client makes a call, or asks for a stream."""
+    @staticmethod
+    def _model(peer: Peer, key: ModelKey) -> protocol.ModelDescription:
+        name, version = key
+        ahead = 1 if peer.max_batch_size > 2 else 0
+        return describe_model(
+            name,
+            version,
+            slots=peer.capacity - ahead,
+            timeout_s=TIMEOUT_S,
+            max_batch_size=peer.max_batch_size,
+            batches_ahead=ahead,
+            max_streams=MAX_STREAMS,
+            entry={"module_name": name, "class_name": str(version)},
+        )
+
+    def call(
+        self,
+        client: int,
+        model: int,
+        timeout_s: float | None,
+        *,
+        is_stream: bool = False,
+        version: Version | None = None,
+    ) -> None:
+        """A client makes a call, or asks for a stream, of some version or whichever."""
         identity = self.clients[CLIENTS[client]]
         self._made += 1
-        procedure = f"{MODELS[model]}_predict{'_stream' if is_stream else ''}"
+        name = MODELS[model] if version is None else f"{MODELS[model]}_v{version.major}_{version.minor}"
+        procedure = f"{name}_predict{'_stream' if is_stream else ''}"
         header: dict[str, Any] = {"message_id": self._made, "v": 3}
         if timeout_s is not None:
             header["timeout_s"] = timeout_s
@@ -125,6 +148,41 @@ class Simulation:
         self.calls[identity, self._made] = Call(identity, self._made, self.world.now_s, until_s)
         self._from_client(identity, msgpack.packb([header, procedure, ["x"]]))
         self._sent_by_clients += 1
+        self._settle()
+
+    def route(self, model: int, weights: tuple[int, int]) -> None:
+        """An administrator deals calls that name no version out; a version that is not there is an error."""
+        chosen = {str(version): weight for version, weight in zip(VERSIONS, weights, strict=True) if weight}
+        self._ask("route_model", MODELS[model], chosen)
+
+    def load(self, model: int, version: int) -> None:
+        """An administrator has a version loaded everywhere, or anew."""
+        entry = {"module_name": MODELS[model], "class_name": str(VERSIONS[version])}
+        self._ask("load_model", entry, [])
+
+    def unload(self, model: int, version: int) -> None:
+        """An administrator has a version unloaded."""
+        self._ask("unload_model", MODELS[model], str(VERSIONS[version]))
+
+    def carry_out(self, which: int, *, can_load: bool) -> None:
+        """A worker does the oldest of what it was ordered to; a model may fail to load."""
+        peers = self._reachable_with_orders()
+        if not peers:
+            return
+        peer = peers[which % len(peers)]
+        kind, number, *rest = peer.orders.pop(0)
+        if kind == protocol.UNLOAD:
+            name, version = (part.decode() for part in rest)
+            peer.hosted.discard((name, Version.read(version)))
+            answer = [protocol.UNLOADED, number]
+        elif can_load:
+            entry = msgpack.unpackb(rest[0])
+            key = entry["module_name"], Version.read(entry["class_name"])
+            peer.hosted.add(key)
+            answer = [protocol.LOADED, number, write_description(self._model(peer, key))]
+        else:
+            answer = [protocol.FAILED, number, b"no weights"]
+        self.world.core.worker_message(peer.identity, answer, self.world.now_s)
         self._settle()
 
     def more(self, which: int, slots: int) -> None:
@@ -232,7 +290,10 @@ class Simulation:
         """No more faults, and workers with room for everything: all is answered, and nothing is left anywhere."""
         self.wait(1.0)  # in which the broker notices who has gone
         self.join(4, 2)
-        for _ in range(200):
+        for _ in range(400):
+            for peer in self._reachable():
+                while peer.orders:
+                    self.carry_out(self._reachable_with_orders().index(peer), can_load=True)
             jobs = [job for peer in self._reachable() for job in peer.jobs.values() if not job.ended]
             for job in [job for job in jobs if job.slots > 0 or job.cancelled]:
                 job.slots -= 1
@@ -240,10 +301,13 @@ class Simulation:
                 self._settle()
             for call in [call for call in self.calls.values() if not call.ended]:
                 self._make_room(call, 1)
-            if not jobs and all(call.ended for call in self.calls.values()):
+            is_quiet = not any(peer.orders for peer in self._reachable())
+            if not jobs and is_quiet and all(call.ended for call in self.calls.values()):
                 break
             self.wait(0.5)
         assert all(call.ended for call in self.calls.values()), [call for call in self.calls.values() if not call.ended]
+        self.wait(1.0)
+        assert self.world.core._placement._change is None, "a change does not end"
         self.world.assert_at_rest()
 
     # -- how it happens -------------------------------------------------------------------------------------------
@@ -263,6 +327,11 @@ class Simulation:
 
     def _from_client(self, identity: bytes, payload: bytes) -> None:
         self.world.core.client_message(identity, [b"", payload], self.world.now_s)
+
+    def _ask(self, name: str, *args: object) -> None:
+        self._asked += 1
+        self.world.ask(name, *args, message_id=b"admin-%d" % self._asked)
+        self._settle()
 
     def _reply(self, job: Job, name: str) -> None:
         job.ended = job.ended or name in LAST
@@ -308,19 +377,30 @@ class Simulation:
             batch = read_pairs(frames[2:])
             assert len(batch) <= peer.max_batch_size
             for number, event in batch:
-                self._work(peer, number, bytes(event))
+                self._work(peer, number, frames[1].decode(), bytes(event))
         elif kind == protocol.MORE:
             job = peer.jobs[frames[1]]  # a KeyError here: about a conversation that this worker does not own
             job.slots += int.from_bytes(frames[2], "big")
         elif kind == protocol.CANCEL:
             peer.jobs[frames[1]].cancelled = True  # a KeyError here: as above
+        elif kind == protocol.UNLOAD:
+            pinned = f"{frames[2].decode()}_v{frames[3].decode().replace('.', '_')}_"
+            assert not any(job.procedure.startswith(pinned) and not job.ended for job in peer.jobs.values()), (
+                "a model is unloaded while it has calls"
+            )
+            peer.orders.append(frames)
+        elif kind == protocol.LOAD:
+            peer.orders.append(frames)
         elif kind == protocol.DRAIN:
             assert peer.draining
             peer.drain_agreed = True
 
-    def _work(self, peer: Peer, number: bytes, event: bytes) -> None:
+    def _work(self, peer: Peer, number: bytes, procedure: str, event: bytes) -> None:
         assert not peer.drain_agreed, "work for a worker that drains"
-        header, procedure, _ = msgpack.unpackb(event)
+        hosted = [f"{name}_v{version.major}_{version.minor}_" for name, version in peer.hosted]
+        assert any(procedure.startswith(pinned) for pinned in hosted), "work for a model that is not hosted"
+        header, called, _ = msgpack.unpackb(event)
+        assert called in (procedure, re.sub(r"_v\d+_\d+", "", procedure)), "another procedure than was called"
         owners = [call for call in self.calls.values() if call.message_id == header["message_id"] and not call.ended]
         assert len(owners) == 1, "work for a call that nobody waits for"
         assert owners[0].deadline_s > self.world.now_s, "an expired call is executed"
@@ -377,6 +457,9 @@ class Simulation:
 
     def _registered(self) -> dict[bytes, Any]:
         return dict(self.world.core.catalogue.workers)
+
+    def _reachable_with_orders(self) -> list[Peer]:
+        return [peer for peer in self._reachable() if peer.orders]
 
     def _reachable(self) -> list[Peer]:
         return [peer for peer in self.peers.values() if peer.reachable]

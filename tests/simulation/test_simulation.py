@@ -5,11 +5,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from cluster.protocol import Version
 from tests.simulation.run import run, run_network
-from tests.simulation.simulation import Simulation
+from tests.simulation.simulation import VERSIONS, Simulation
 
 WHICH = st.integers(0, 5)
 CLIENT = st.integers(0, 3)
+MODEL = st.integers(0, 1)
+SOME_VERSIONS = st.sampled_from([VERSIONS[:1], VERSIONS[1:], VERSIONS])
 
 
 class World(RuleBasedStateMachine):
@@ -18,18 +21,37 @@ class World(RuleBasedStateMachine):
         self.simulation = Simulation()
         self.simulation.join(1, 2)
 
-    @rule(slots=st.integers(1, 3), which=st.integers(0, 2), batch=st.integers(1, 4))
-    def join(self, slots: int, which: int, batch: int) -> None:
-        self.simulation.join(slots, which, batch)
+    @rule(slots=st.integers(1, 3), which=st.integers(0, 2), batch=st.integers(1, 4), versions=SOME_VERSIONS)
+    def join(self, slots: int, which: int, batch: int, versions: tuple[Version, ...]) -> None:
+        self.simulation.join(slots, which, batch, versions)
+
+    @rule(model=MODEL, weights=st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    def route(self, model: int, weights: tuple[int, int]) -> None:
+        self.simulation.route(model, weights)
+
+    @rule(model=MODEL, version=MODEL)
+    def load(self, model: int, version: int) -> None:
+        self.simulation.load(model, version)
+
+    @rule(model=MODEL, version=MODEL)
+    def unload(self, model: int, version: int) -> None:
+        self.simulation.unload(model, version)
+
+    @rule(which=WHICH, can_load=st.booleans())
+    def carry_out(self, which: int, *, can_load: bool) -> None:
+        self.simulation.carry_out(which, can_load=can_load)
 
     @rule(
         client=CLIENT,
-        model=st.integers(0, 1),
+        model=MODEL,
         timeout_s=st.none() | st.sampled_from([0.5, 3.0, 30.0]),
         is_stream=st.booleans(),
+        version=st.none() | st.sampled_from(VERSIONS),
     )
-    def call(self, client: int, model: int, timeout_s: float | None, *, is_stream: bool) -> None:
-        self.simulation.call(client, model, timeout_s, is_stream=is_stream)
+    def call(
+        self, client: int, model: int, timeout_s: float | None, *, is_stream: bool, version: Version | None
+    ) -> None:
+        self.simulation.call(client, model, timeout_s, is_stream=is_stream, version=version)
 
     @rule(which=WHICH, slots=st.integers(0, 3))
     def more(self, which: int, slots: int) -> None:
