@@ -352,6 +352,11 @@ class Loop:
 
 def _refuse_if_taken(endpoint: str, path: str) -> None:
     """ZeroMQ would take the path from another process that listens there, without a word."""
+    if len(path.encode()) > zmq.IPC_PATH_MAX_LEN:
+        raise WrongSettingError(
+            f"BROKER_ADMIN={endpoint!r} is too long: the path of a socket may have {zmq.IPC_PATH_MAX_LEN} bytes; "
+            "choose a shorter path, such as ipc:///tmp/broker-admin.sock"
+        )
     with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionError, FileNotFoundError):
         probe.connect(path)
         raise WrongSettingError(

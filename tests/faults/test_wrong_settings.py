@@ -55,6 +55,11 @@ def end_of(module: str, settings: dict[str, str], folder: Path) -> str:
         ("broker", {"BROKER_FRONTEND": "tcp://203.0.113.7:4242"}, ["BROKER_FRONTEND", "address of this machine"]),
         ("broker", {"BROKER_TYPO": "1"}, ["BROKER_TYPO", "did you mean"]),
         ("broker", {"LOG_FORMAT": "xml"}, ["LOG_FORMAT", "'xml'", "text or json"]),
+        ("broker", {"BROKER_ADMIN": "tcp://0.0.0.0:4244"}, ["BROKER_ADMIN", "127.0.0.1", "can run code"]),
+        ("broker", {"BROKER_ADMIN": f"ipc:///tmp/{'x' * 120}"}, ["BROKER_ADMIN", "a shorter path"]),
+        ("broker", {"BROKER_ADMIN": "ipc:///proc/nowhere/admin"}, ["BROKER_ADMIN", "cannot be bound"]),
+        ("broker", {"BROKER_STATE": "/no/such/folder/state.json"}, ["BROKER_STATE", "a folder that is there"]),
+        ("broker", {"BROKER_STATE": "/etc/hostname"}, ["BROKER_STATE='/etc/hostname' cannot be read", "remove it"]),
         ("worker", {"WORKER_HTTP": "8421"}, ["WORKER_HTTP", "'8421'", "host:port"]),
         ("worker", {"WORKER_BROKER": "127.0.0.1:4243"}, ["WORKER_BROKER", "tcp://host:port"]),
         ("worker", {"APP_SETTINGS": "Nonsense"}, ["APP_SETTINGS", "'Nonsense'", "ProdConfig"]),
@@ -63,7 +68,11 @@ def end_of(module: str, settings: dict[str, str], folder: Path) -> str:
         ("worker", {"APP_SETTINGS": "tests.services.configs:NoClass"}, ["'Nothing'", "class_name"]),
         ("worker", {"WORKER_MODELS": "iris"}, ["WORKER_MODELS='iris'", "no model 'iris'", "iris_model"]),
         ("worker", {"APP_SETTINGS": "tests.services.configs:NotAModel"}, ["is no MLModel"]),
-        ("worker", {"APP_SETTINGS": "tests.services.configs:SameName"}, ["'echo'", "every model needs its own"]),
+        (
+            "worker",
+            {"APP_SETTINGS": "tests.services.configs:SameName"},
+            ["'echo'", "of the same version 1.0", "rename one model"],
+        ),
     ],
 )
 def test_a_wrong_setting_ends_the_process(

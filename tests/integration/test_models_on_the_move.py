@@ -2,8 +2,11 @@
 
 import json
 import re
+import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 import zerorpc
 
 from tests import npm
-from tests.processes import REPOSITORY, START_S, Cluster, cluster, samples, wait_until
+from tests.processes import REPOSITORY, START_S, Cluster, Process, cluster, samples, wait_until
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 SETOSA, NEXT_SETOSA = {"species": "setosa"}, {"species": "setosa", "by": "0.2"}
@@ -222,6 +225,36 @@ def test_code_that_has_changed_is_loaded_anew_and_a_new_version_stands_beside(tm
         assert "'constant' and the version 1.1 are those of constant_package.constant:Constant already" in error
     finally:
         made.close()
+
+
+def test_only_its_user_reaches_a_broker_and_only_one_broker_has_an_address(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket must be
+        made.admin = f"ipc://{short}/admin.sock"
+        try:
+            first = made.start_broker()
+            assert stat.S_IMODE(Path(short, "admin.sock").stat().st_mode) == 0o600
+            assert "no model" not in models(made, "list")
+            second = Cluster(tmp_path / "second")
+            second.folder.mkdir()
+            other = Process(
+                "broker",
+                {
+                    "BROKER_FRONTEND": second.frontend,
+                    "BROKER_BACKEND": second.backend,
+                    "BROKER_HTTP": second.http,
+                    "BROKER_ADMIN": made.admin,
+                },
+                second.folder / "log",
+            )
+            assert other.wait(20) == 2
+            assert f"BROKER_ADMIN={made.admin!r} is taken" in other.output()
+            first.signal(signal.SIGKILL)
+            first.wait(10)
+            made.start_broker()
+            assert models(made, "list").startswith("model ")
+        finally:
+            made.close()
 
 
 def test_a_stream_that_runs_holds_an_unload_up_until_it_ends(iris: Cluster) -> None:

@@ -40,6 +40,9 @@ def test_every_setting_has_its_default() -> None:
         ("BROKER_MAX_MESSAGE_BYTES", "1", "1024 or more"),
         ("BROKER_NO_WORKER_GRACE_S", "soon", "number"),
         ("BROKER_DRAIN_TIMEOUT_S", "-1", "0 or more"),
+        ("BROKER_ADMIN", "tcp://0.0.0.0:4244", "tcp://127.0.0.1:port: who reaches it can run code"),
+        ("BROKER_ADMIN", "tcp://127.0.0.1", "tcp://127.0.0.1:port"),
+        ("BROKER_ADMIN", "ipc://", "a ZeroMQ endpoint"),
         ("WORKER_BROKER", "tcp://", "tcp://host:port"),
         ("WORKER_METRICS_ADDRESS", "here", "host:port"),
         ("WORKER_EXPOSE_TRACEBACKS", "perhaps", "true or false"),
@@ -68,6 +71,11 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(monkeypatch: pytest
 def test_what_a_container_platform_adds_is_no_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:4242")
     load(BrokerSettings)
+
+
+def test_nobody_need_be_able_to_administer_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_ADMIN", "")
+    assert load(BrokerSettings).admin == ""
 
 
 def test_every_setting_is_in_the_readme() -> None:
