@@ -16,7 +16,7 @@ from worker.hosted import Hosted
 from worker.job import Registration
 from worker.loader import Loader, Loading
 from worker.metrics import WorkerMetrics
-from worker.models import ModelEntry, load_anew, read_entry
+from worker.models import load_anew, read_entry
 
 CODE = """\
 from ml_model_abc import MLModel
@@ -45,7 +45,7 @@ class Package:
         self._folder = folder
         folder.mkdir()
         (folder / "__init__.py").touch()
-        self.entry = ModelEntry(module_name=f"{self.name}.model", class_name="Constant")
+        self.entry = read_entry({"module_name": f"{self.name}.model", "class_name": "Constant"})
 
     def write(self, value: int, version: tuple[int, int] = (1, 0), init: str = "pass") -> None:
         (self._folder / "values.py").write_text(f"VALUE = {value}\n")
