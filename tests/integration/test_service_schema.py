@@ -88,7 +88,11 @@ def test_its_examples_are_what_the_service_answers(service: Cluster, document: d
             answer = client(one["name"], *[param["value"] for param in example["params"]])
             assert (list(answer) if one.get("x-stream") else answer) == example["result"]["value"]
             tried.append(one["name"])
-    assert tried == ["iris_model_predict"] * 2 + ["iris_model_predict_batch", "iris_model_predict_stream"]
+    assert tried == [
+        f"{name}_{what}"
+        for name in ("iris_model", "iris_model_v0_1")
+        for what in ("predict", "predict", "predict_batch", "predict_stream")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,10 @@ def test_the_replies_of_the_broker_itself_are_as_it_says(service: Cluster, docum
 
 def test_streams_are_marked(document: dict[str, Any]) -> None:
     streams = {one["name"] for one in document["methods"] if one.get("x-stream")}
-    assert streams == {f"{name}_predict_stream" for name in ("iris_model", "colour_model", "echo", "counter")}
+    versions = {"iris_model": "v0_1", "colour_model": "v2_7", "echo": "v1_0", "counter": "v1_0"}
+    assert streams == {
+        f"{called}_predict_stream" for name, version in versions.items() for called in (name, f"{name}_{version}")
+    }
     assert method(document, "counter_predict_stream")["params"][0]["name"] == "data"
 
 

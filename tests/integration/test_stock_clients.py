@@ -79,6 +79,9 @@ def test_the_command_lists_the_service(iris: Cluster) -> None:
         "iris_model_predict": "Predict with the Iris Model.",
         "iris_model_predict_batch": "Predict many rows with the Iris Model: a list, in their order.",
         "iris_model_predict_stream": "Stream what the Iris Model predicts, as soon as it is there.",
+        "iris_model_v0_1_predict": "Predict with the Iris Model. Version 0.1.",
+        "iris_model_v0_1_predict_batch": "Predict many rows with the Iris Model: a list, in their order. Version 0.1.",
+        "iris_model_v0_1_predict_stream": "Stream what the Iris Model predicts, as soon as it is there. Version 0.1.",
     }
 
 
