@@ -25,7 +25,11 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
 
     def readyz() -> Response:
         draining, seen, missing = loop.ask(
-            lambda: (core.draining, bool(core.catalogue.models), status.missing(core.catalogue, expected_models))
+            lambda: (
+                core.draining,
+                bool(core.catalogue.models or core.catalogue.workers),
+                status.missing(core.catalogue, expected_models),
+            )
         )
         if draining:
             return text("the broker is draining", HTTPStatus.SERVICE_UNAVAILABLE)

@@ -299,3 +299,19 @@ def test_the_example_of_pools_gives_each_its_models() -> None:
     assert pools == {"worker": "iris_model", "worker-text": "topic_model,story_model"}
     assert services["worker-text"]["networks"] == services["worker"]["networks"]
     assert services["worker-text"]["deploy"]["replicas"] == 1
+
+
+def test_what_was_loaded_and_unloaded_outlives_the_containers(compose: Compose) -> None:
+    def models(*arguments: str) -> str:
+        return compose("exec", "-T", "broker", "python", "scripts/models.py", *arguments)
+
+    assert models("list").splitlines()[1].split()[:3] == ["iris_model", "0.1", "ready"]
+    assert models("unload", "iris_model") == "iris_model 0.1 was unloaded\n"
+    with pytest.raises(zerorpc.RemoteError, match="is no procedure of this service"):
+        predict(compose)
+    compose("up", "--detach", "--wait", "--force-recreate", "broker", "worker")
+    compose.wait_for_workers(2)
+    with pytest.raises(zerorpc.RemoteError, match="is no procedure of this service"):
+        predict(compose)
+    assert models("load", "iris_model.iris_predict:IrisModel").startswith("iris_model 0.1 was loaded on ")
+    assert predict(compose) == {"species": "setosa"}
