@@ -40,6 +40,7 @@ class Admin:
             "unload_model": self._unload_model,
             "reload_model": self._reload_model,
             "route_model": self._route_model,
+            "cancel_load": self._cancel_load,
         }
         builtins = [one for one in introspection.own_procedures() if one.name.startswith("_")]
         mine = [Procedure(name, doc, args) for name, (doc, args) in _DESCRIBED.items()]
@@ -110,6 +111,9 @@ class Admin:
             raise CallError(
                 "ValueError", "the entry should be a map, as a configuration has it: module_name, class_name"
             )
+        for key, value in entry.items():
+            if not isinstance(value, str | bool | int | float | None):
+                raise CallError("ValueError", f"the entry's {key!r} should be a text, a number, or true or false")
         for key in ("module_name", "class_name"):
             if not isinstance(entry.get(key), str):
                 raise CallError("ValueError", f"the entry lacks {key!r}, which should be a text")
@@ -122,6 +126,9 @@ class Admin:
 
     def _reload_model(self, answer: Callable[[object], None], name: object, version: object) -> None:
         self._placement.reload(self._placement.find(*_texts(name=name, version=version)), answer)
+
+    def _cancel_load(self, answer: Callable[[object], None]) -> None:
+        answer(self._placement.cancel())
 
     def _route_model(self, answer: Callable[[object], None], name: object, weights: object) -> None:
         (name,) = _texts(name=name)
@@ -171,5 +178,6 @@ _DESCRIBED: dict[str, tuple[str, list[str]]] = {
     ),
     "unload_model": ("Let a model's calls end, then have no worker host it.", ["name", "version"]),
     "reload_model": ("Load a model anew on every worker that hosts it.", ["name", "version"]),
+    "cancel_load": ("Wait no longer for a model that is being loaded, and unload it where it is new.", []),
     "route_model": ("Deal calls that name no version out to versions, by weights.", ["name", "weights"]),
 }

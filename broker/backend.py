@@ -105,7 +105,7 @@ class Backend:
 
     def _drop(self, worker: Worker, reason: str | None, now_s: float) -> None:
         self._dispatcher.drop_worker(worker, reason, now_s)
-        self._placement.lost(worker)
+        self._placement.lost(worker, reason)
         self._placement.go_on(now_s)
 
     def ping_if_due(self, now_s: float) -> None:
@@ -157,15 +157,16 @@ class Backend:
         worker = self._catalogue.add(identity, description, now_s)
         self._outbox.to_worker(identity, protocol.WELCOME)
         for model in description.models:
-            if not self._placement.is_unwanted(model):
+            if not self._placement.is_unwanted(model.key):
                 self._host(worker, model, now_s)
         self._placement.joined(worker)
-        hosted = ", ".join(f"{model.qualified_name} {model.version}" for model in description.models)
+        calls = [hosting.service.model for hosting in worker.hostings if not hosting.service.is_of_streams]
+        hosted = ", ".join(f"{model.qualified_name} {model.version}" for model in calls)
         self._outbox.note(f"worker {description.id} registered; it hosts {hosted or 'nothing'}")
 
     def _host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
         self._catalogue.host(worker, model, now_s)
-        self._dispatcher.rehome(self._catalogue.models[model.qualified_name])
+        self._dispatcher.rehome(self._catalogue.families[model.qualified_name])
         for hosting in worker.hostings:
             self._dispatcher.has_room(hosting.service)
 

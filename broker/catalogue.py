@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from broker.counters import UNKNOWN_METHOD
-from broker.model import HostedVersion, Model, Route
+from broker.family import HostedVersion, ModelFamily, Route
 from broker.procedure import Procedure, Target
 from broker.service import Batch, Hosting, Service, Worker
 from cluster.protocol import ModelDescription, ModelKey, ProcedureDescription, Version, WorkerDescription
@@ -27,7 +27,7 @@ class Catalogue:
     Attributes:
         procedures: everything that can be called, by name.
         routes: what was decided about calls that name no version, by the model's qualified name.
-        models: every model that a worker has hosted since the broker started, by qualified name.
+        families: every model that a worker has hosted since the broker started, by qualified name.
         workers: the registered workers, by identity.
         document: what describes the service, packed; None after a change, until somebody asks for it.
     """
@@ -36,29 +36,32 @@ class Catalogue:
         self.procedures = {procedure.name: procedure for procedure in own_procedures}
         self._own_names = frozenset(self.procedures)
         self._counted = dict(self.procedures)  # and those that can be called no longer
-        self.models: dict[str, Model] = {}
+        self.families: dict[str, ModelFamily] = {}
         self.routes: dict[str, Route] = {}
         self.workers: dict[bytes, Worker] = {}
         self.document: bytes | None = None
 
     def objection(self, models: Sequence[ModelDescription]) -> str | None:
         """Why a worker cannot host these, for its log; None if it can."""
-        theirs: dict[str, tuple[object, ...]] = {}
+        owners: dict[str, tuple[str, Version | None, bool]] = {
+            one.name: (one.model, one.version, one.is_stream) for one in self._counted.values() if one.model is not None
+        }
         for model in models:
             for procedure in model.procedures:
                 for name, version in _names(model, procedure):
                     if name in self._own_names or name.startswith("_") or name == UNKNOWN_METHOD:
                         return f"the procedure name {name!r} is the broker's own: rename the model"
-                    known = self._counted.get(name)
-                    owner = (known.model, known.version, known.is_stream) if known is not None else theirs.get(name)
-                    theirs[name] = model.qualified_name, version, procedure.is_stream
-                    if owner is not None and owner != theirs[name]:
-                        return f"the procedure name {name!r} is another model's already: rename the model"
+                    mine = model.qualified_name, version, procedure.is_stream
+                    owner = owners.setdefault(name, mine)
+                    if owner[0] != mine[0]:
+                        return f"the procedure name {name!r} is already that of model {owner[0]!r}: rename the model"
+                    if owner != mine:
+                        return f"the procedure {name!r} of another worker answers in another way: rename it"
         return None
 
     def public(self) -> list[Procedure]:
         """What can be called but ZeroRPC's own: the broker's, then each model's, those that name no version first."""
-        places = {name: place for place, name in enumerate(self.models)}
+        places = {name: place for place, name in enumerate(self.families)}
 
         def place(procedure: Procedure) -> tuple[int, tuple[int, ...]]:
             return places[procedure.model] if procedure.model is not None else -1, procedure.version or ()
@@ -69,57 +72,65 @@ class Catalogue:
         """Every procedure about which something was counted, whether it can still be called or not."""
         return self._counted.values()
 
-    def versions(self) -> Iterator[HostedVersion]:
-        """Every version of every model that may be called, or has calls left."""
-        for model in self.models.values():
-            yield from model.versions.values()
+    def all_versions(self) -> Iterator[HostedVersion]:
+        """Every version of every model that was ever hosted."""
+        for family in self.families.values():
+            yield from family.versions.values()
 
     def all_services(self) -> Iterator[Service]:
         """The services of all of them."""
-        return chain.from_iterable(one.services for one in self.versions())
+        return chain.from_iterable(one.services for one in self.all_versions())
 
     def find(self, key: ModelKey) -> HostedVersion | None:
         """A version of a model, if it was ever hosted."""
         name, version = key
-        model = self.models.get(name)
-        return model.versions.get(version) if model is not None else None
+        family = self.families.get(name)
+        return family.versions.get(version) if family is not None else None
 
     def add(self, identity: bytes, description: WorkerDescription, now_s: float) -> Worker:
         """Register a worker; `host` says what it hosts."""
         worker = self.workers[identity] = Worker(identity, description, now_s)
         return worker
 
-    def host(self, worker: Worker, described: ModelDescription, now_s: float) -> None:
+    def host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
         """A worker can be called for a model that `objection` has nothing against, from now on, or as it is now."""
-        model = self.models.get(described.qualified_name)
-        if model is None:
-            route = self.routes.get(described.qualified_name) or Route(described.version, {})
-            model = self.models[described.qualified_name] = Model(described.qualified_name, route)
-        hosted = model.versions.get(described.version)
+        name, version = model.key
+        family = self.families.get(name)
+        if family is None:
+            family = self.families[name] = ModelFamily(name)
+        if not family.callable_versions:
+            family.route = self.routes.get(name) or Route(version, {})
+        hosted = family.versions.get(version)
         if hosted is None:
-            hosted = model.versions[described.version] = HostedVersion(described, now_s)
+            hosted = family.versions[version] = HostedVersion(model, now_s)
         hosted.is_callable = True
         for service in hosted.services:
-            service.model = described
-            self._offer(worker, service, described, now_s)
-        for procedure in described.procedures:
-            for name, version in _names(described, procedure):
-                self._describe(name, procedure, model, version, hosted)
-        self.reroute(model)
+            service.model = model
+            self._offer(worker, service, model)
+        for described in model.procedures:
+            for procedure_name, pinned_to in _names(model, described):
+                self._describe(procedure_name, described, family, pinned_to, hosted)
+        self.reroute(family)
 
-    def _offer(self, worker: Worker, service: Service, described: ModelDescription, now_s: float) -> None:
-        hosting = Hosting(worker, service, described)
-        for former in [one for one in worker.hostings if one.service is service]:
-            if (former.capacity, former.max_batch_size) == (hosting.capacity, hosting.max_batch_size):
-                return  # the same room, part of which may be taken
-            self.withdraw(former, now_s)
+    @staticmethod
+    def _offer(worker: Worker, service: Service, model: ModelDescription) -> None:
+        for hosting in worker.hostings:
+            if hosting.service is service:
+                service.resize(hosting, model)
+                return
+        hosting = Hosting(worker, service, model)
         worker.hostings.append(hosting)
         if worker.state == "ready":
             service.offer(hosting)
             service.unserved_since_s = None
 
     def _describe(
-        self, name: str, described: ProcedureDescription, model: Model, version: Version | None, hosted: HostedVersion
+        self,
+        name: str,
+        described: ProcedureDescription,
+        family: ModelFamily,
+        version: Version | None,
+        hosted: HostedVersion,
     ) -> None:
         procedure = self._counted.get(name)
         if procedure is None:
@@ -127,7 +138,7 @@ class Catalogue:
                 name,
                 described.doc,
                 described.args,
-                model=model.qualified_name,
+                model=family.qualified_name,
                 version=version,
                 is_stream=described.is_stream,
             )
@@ -137,7 +148,7 @@ class Catalogue:
             target = procedure.targets[service] = Target(procedure, service, described)
         target.describe(described)
         if version is None:
-            model.procedures[name] = procedure
+            family.procedures[name] = procedure
         else:
             procedure.send_to([(target, 1)])
             self.procedures[name] = procedure
@@ -145,29 +156,28 @@ class Catalogue:
     def route(self, name: str, route: Route) -> None:
         """Decide about a model's calls that name no version."""
         self.routes[name] = route
-        self.models[name].route = route
-        self.reroute(self.models[name])
+        self.families[name].route = route
+        self.reroute(self.families[name])
 
-    def reroute(self, model: Model) -> None:
+    def reroute(self, family: ModelFamily) -> None:
         """Calls that name no version go where they belong now: after any change of who hosts what, and of the route."""
-        able = {procedure.name for procedure in model.rerouted()}
-        for name, procedure in model.procedures.items():
+        able = {procedure.name for procedure in family.rerouted()}
+        for name, procedure in family.procedures.items():
             if name in able:
                 self.procedures[name] = procedure
             else:
                 self.procedures.pop(name, None)
         self.document = None
 
-    def close(self, key: ModelKey) -> HostedVersion:
+    def close(self, key: ModelKey) -> None:
         """A version of a model can be called no longer; what waits or runs goes on."""
         name, version = key
-        model = self.models[name]
-        hosted = model.versions[version]
+        family = self.families[name]
+        hosted = family.versions[version]
         hosted.is_callable = False
         for procedure in hosted.description.procedures:
             self.procedures.pop(hosted.description.pinned(procedure.name), None)
-        self.reroute(model)
-        return hosted
+        self.reroute(family)
 
     def drain(self, worker: Worker, now_s: float) -> None:
         """Offer the worker no more work; what it has under way stays its own."""
@@ -189,7 +199,7 @@ class Catalogue:
         service.withdraw(hosting)
         if not service.hostings:
             service.unserved_since_s = now_s
-            self.reroute(self.models[service.model.qualified_name])
+            self.reroute(self.families[service.model.qualified_name])
 
     def is_needed(self, worker: Worker) -> bool:
         """Whether calls wait that only this worker, or others that want to leave as well, could answer."""

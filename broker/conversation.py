@@ -279,8 +279,8 @@ class Conversations:
         conversation.target.service.stream_bytes += sign * conversation.size
 
     def answer(
-        self, identity: bytes, first: ClientEvent, procedure: Procedure | None, outcome: str, body: bytes
+        self, identity: bytes, first: ClientEvent, called: Target | Procedure | None, outcome: str, body: bytes
     ) -> None:
-        """Answer a first event without a conversation."""
-        (procedure.refused if procedure is not None else self._counters.unknown_method)[outcome] += 1
+        """Answer a first event without a conversation; `called` counts it."""
+        (called.outcomes if called is not None else self._counters.unknown_method)[outcome] += 1
         self._outbox.to_client(identity, events.reply(first.message_id, _NO_NUMBER, body))

@@ -6,7 +6,7 @@ from broker import counters
 from broker.catalogue import Catalogue
 from broker.conversation import Client, Conversation, Conversations
 from broker.counters import Counters
-from broker.model import Model
+from broker.family import ModelFamily
 from broker.outbox import Outbox
 from broker.procedure import Target
 from broker.queue import CallQueue
@@ -238,7 +238,7 @@ class Dispatcher:
 
     def _rehome_from(self, worker: Worker) -> None:
         for name in {hosting.service.model.qualified_name for hosting in worker.hostings}:
-            self.rehome(self._catalogue.models[name])
+            self.rehome(self._catalogue.families[name])
 
     def drop_worker(self, worker: Worker, reason: str | None, now_s: float) -> None:
         """Forget a worker, and see to the calls that it had; `reason` is None if it left in good order."""
@@ -272,21 +272,21 @@ class Dispatcher:
             text = f"worker {worker.description.id} died during the call, which may have been executed"
             self._conversations.fail(conversation, "WorkerLost", text, counters.WORKER_LOST, now_s)
 
-    def rehome(self, model: Model) -> None:
+    def rehome(self, family: ModelFamily) -> None:
         """Calls that wait for a version that nobody hosts now, and name none, wait for one that somebody does."""
-        for service in (service for one in model.versions.values() for service in one.services):
+        for service in (service for one in family.versions.values() for service in one.services):
             if service.hostings or not service.queue:
                 continue
             again, others = service.queue.take_all()
             for conversation in reversed(again):
-                self._target(conversation, model).service.queue.put_first(conversation)
+                self._target(conversation, family).service.queue.put_first(conversation)
             for conversation in others:
-                self._target(conversation, model).service.queue.append(conversation)
-            for one in model.versions.values():
+                self._target(conversation, family).service.queue.append(conversation)
+            for one in family.versions.values():
                 self._dirty.update(dict.fromkeys(one.services))
 
-    def _target(self, conversation: Conversation, model: Model) -> Target:
-        other = model.target_of_waiting(conversation.target)
+    def _target(self, conversation: Conversation, family: ModelFamily) -> Target:
+        other = family.target_of_waiting(conversation.target)
         if other is not None:
             self._conversations.move(conversation, other)
         return conversation.target

@@ -100,7 +100,7 @@ class Frontend:
         if refusal is not None:
             outcome, name, text = refusal
             body = events.error_body(event.version, name, text)
-            self._conversations.answer(identity, event, procedure, outcome, body)
+            self._conversations.answer(identity, event, target or procedure, outcome, body)
             return
         assert procedure is not None
         if target is None:

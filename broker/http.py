@@ -27,8 +27,8 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
         draining, seen, missing = loop.ask(
             lambda: (
                 core.draining,
-                bool(core.catalogue.models or core.catalogue.workers),
-                status.missing(core.catalogue, expected_models),
+                bool(core.catalogue.families or core.catalogue.workers),
+                status.missing(core.catalogue, expected_models, core.placement.expected()),
             )
         )
         if draining:
@@ -40,7 +40,7 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
         return text("ready")
 
     def workers() -> Response:
-        return _json(loop.ask(lambda: status.workers(core.catalogue, time.monotonic())))
+        return _json(loop.ask(lambda: status.workers(core.catalogue, core.placement.awaited, time.monotonic())))
 
     def prometheus_targets() -> Response:
         return _json(loop.ask(lambda: status.prometheus_targets(core.catalogue)))

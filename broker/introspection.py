@@ -46,7 +46,7 @@ def answer(catalogue: Catalogue, name: str, args: list[Any]) -> object:
 
 
 def _get_models(catalogue: Catalogue) -> list[dict[str, Any]]:
-    return [_summary(one.description) for model in catalogue.models.values() for one in model.callable_versions]
+    return [_summary(one.description) for family in catalogue.families.values() for one in family.callable_versions]
 
 
 def _summary(model: ModelDescription) -> dict[str, Any]:
@@ -70,9 +70,9 @@ def _described(catalogue: Catalogue, name: object) -> ModelDescription | None:
     """The model of that qualified name, in the version that answers its calls unless the name has one in it."""
     if not isinstance(name, str):
         return None
-    if name in catalogue.models and (current := catalogue.models[name].current) is not None:
+    if name in catalogue.families and (current := catalogue.families[name].current) is not None:
         return current.description
-    able = (one.description for model in catalogue.models.values() for one in model.callable_versions)
+    able = (one.description for family in catalogue.families.values() for one in family.callable_versions)
     return next((description for description in able if description.pinned_name == name), None)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import socket
 import time
 from collections import deque
@@ -155,9 +156,11 @@ class Loop:
             if path is not None:
                 _refuse_if_taken(endpoint, path)
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            router.bind(endpoint)
-            if path is not None:
-                Path(path).chmod(0o600)  # who can connect can have the workers run any code
+            before = os.umask(0o177)  # who can connect can have the workers run any code
+            try:
+                router.bind(endpoint)
+            finally:
+                os.umask(before)
         except (zmq.ZMQError, OSError) as error:
             raise cannot_bind("BROKER_ADMIN", endpoint, error) from error
         return router
@@ -233,7 +236,7 @@ class Loop:
         self._send(self._clock())
 
     def close(self) -> None:
-        """Close both sockets, after the last messages have left; may be called twice."""
+        """Close the sockets, after the last messages have left; may be called twice."""
         if self._context.closed:
             return
         self._frontend.close()
@@ -351,12 +354,14 @@ class Loop:
 
 
 def _refuse_if_taken(endpoint: str, path: str) -> None:
-    """ZeroMQ would take the path from another process that listens there, without a word."""
+    """ZeroMQ would take the path from another process that listens there, or a file, without a word."""
     if len(path.encode()) > zmq.IPC_PATH_MAX_LEN:
         raise WrongSettingError(
             f"BROKER_ADMIN={endpoint!r} is too long: the path of a socket may have {zmq.IPC_PATH_MAX_LEN} bytes; "
             "choose a shorter path, such as ipc:///tmp/broker-admin.sock"
         )
+    if Path(path).exists() and not Path(path).is_socket():
+        raise WrongSettingError(f"BROKER_ADMIN={endpoint!r} is a file: choose a path where nothing is, or remove it")
     with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionError, FileNotFoundError):
         probe.connect(path)
         raise WrongSettingError(

@@ -63,7 +63,7 @@ def _by_method(core: Core) -> list[Metric]:
     queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait for room.", labels=["method"])
     waiting = Counter(one.target.procedure for service in core.catalogue.all_services() for one in service.queue)
     for procedure in core.catalogue.counted():
-        for outcome, count in procedure.outcomes().items():
+        for outcome, count in procedure.all_outcomes().items():
             requests.add_metric([procedure.name, outcome], count)
         if procedure.model is not None:
             targets = procedure.targets.values()
@@ -93,8 +93,8 @@ def _by_version(core: Core) -> list[Metric]:
     for procedure in core.catalogue.counted():
         for service, target in procedure.targets.items():
             targets[service].append(target)
-    for name, model in core.catalogue.models.items():
-        for one in model.versions.values():
+    for name, family in core.catalogue.families.items():
+        for one in family.versions.values():
             labels = [name, str(one.version)]
             theirs = [target for service in one.services for target in targets[service]]
             outcomes = from_zero(OK, ERROR)
@@ -134,9 +134,9 @@ def _by_worker(core: Core) -> list[Metric]:
 
 def _by_model(core: Core) -> Metric:
     ready = GaugeMetricFamily("zerorpc_broker_model_workers", "Ready workers that host a model.", labels=["model"])
-    for name, model in core.catalogue.models.items():
-        if model.callable_versions:
-            hosts = {hosting.worker for one in model.callable_versions for hosting in one.calls.hostings}
+    for name, family in core.catalogue.families.items():
+        if family.callable_versions:
+            hosts = {hosting.worker for one in family.callable_versions for hosting in one.calls.hostings}
             ready.add_metric([name], len(hosts))
     return ready
 

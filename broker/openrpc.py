@@ -15,8 +15,8 @@ from cluster.protocol import ModelKey
 JsonSchema = dict[str, Any]
 
 _DESCRIPTION = """\
-Models served over ZeroRPC. Parameters go by position. An error arrives by its name, which is the `message` of the \
-errors here; the codes only tell them apart. A method with `x-stream` is answered with a stream: each element of its \
+Models served over ZeroRPC. Parameters go by position. An error arrives by its name, which is the "message" of the \
+errors here; the codes only tell them apart. A method with "x-stream" is answered with a stream: each element of its \
 result arrives by itself, as soon as it is there."""
 
 _NO_ROW = "no; of a list or a stream, the rows before it may have been"
@@ -64,7 +64,7 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
     """Every public procedure with its parameters, result, errors and examples."""
     schemas: dict[str, JsonSchema] = {"model": _object(_SUMMARY), "model_metadata": _object(_METADATA)}
     names: dict[ModelKey, str] = {}
-    for name, family in catalogue.models.items():
+    for name, family in catalogue.families.items():
         for one in family.callable_versions:
             model = one.description
             names[model.key] = name if one is family.current else model.pinned_name
@@ -88,7 +88,7 @@ def _method(procedure: Procedure, catalogue: Catalogue, names: Mapping[ModelKey,
         params, result = _OWN[procedure.name]
         errors: Iterable[str] = (*_OF_EVERY_PROCEDURE, *(["ValueError"] if params else []))
         return _described(procedure, params, result, errors)
-    family = catalogue.models[procedure.model]
+    family = catalogue.families[procedure.model]
     hosted = family.current if procedure.version is None else family.versions[procedure.version]
     assert hosted is not None
     model = hosted.description

@@ -1,7 +1,7 @@
 """Models on the move: loading and unloading them on workers that run, and what of that outlives a process. Pure state.
 
-A change is carried out on one worker first, and only then on the others: what cannot be loaded, or ends the process
-that tries, has met one worker only. There is one change at a time.
+A model is loaded on one worker first, and only then on the others: what cannot be loaded, or ends the process that
+tries, has met one worker only. One model is loaded at a time; those that are unloaded wait for nobody but their calls.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from broker.counters import EXIT, HEARTBEAT
+from broker.family import Route
 from broker.introspection import CallError
-from broker.model import Route
 from cluster import events, protocol
 from cluster.protocol import ModelDescription, ModelKey, Version, source_of
 
@@ -27,6 +28,7 @@ MOST_DEATHS = 3
 """A model in the loading of which so many workers died, one after the other, is loaded on no further one by itself."""
 
 MAX_WEIGHT = 1_000_000
+"""Largest weight of a version in a split."""
 
 Answer = Callable[[object], None]
 """Takes the result of a change, or the `CallError` that it ended with."""
@@ -47,10 +49,15 @@ class Placed:
     model: str
     version: str
 
+    @property
+    def key(self) -> ModelKey:
+        """Names it among all versions of all models."""
+        return self.model, Version.read(self.version)
+
 
 @dataclass(slots=True)
 class Routed:
-    """Where calls that name no version go: see `broker.model.Route`."""
+    """Where calls that name no version go: see `broker.family.Route`."""
 
     default: str
     split: dict[str, int] = field(default_factory=dict)
@@ -72,28 +79,54 @@ class Plan:
 
 
 class _Loading:
-    """A model on its way to several workers, or anew on those that have it."""
+    """A model on its way to several workers, or anew on those that have it.
 
-    def __init__(self, what: str, targets: Sequence[tuple[Worker, dict[str, Any]]], answer: Answer) -> None:
+    Attributes:
+        what: for people.
+        answer: takes how it ends.
+        targets: who is still to be told, and what to load.
+        patterns: for workers that come later; None if it is loaded anew where it is.
+        waiting: who has been told, by the number of the order.
+        key: what was loaded; None before the first worker has it.
+        loaded: who has it.
+        new: who of these had not had it before.
+        failed: why others could not.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        targets: Iterable[tuple[Worker, dict[str, Any]]],
+        patterns: Sequence[str] | None,
+        answer: Answer,
+    ) -> None:
         self.what = what
         self.answer = answer
         self.targets = list(targets)
-        self.placed: Placed | None = None  # what becomes part of the plan
-        self.waiting: dict[bytes, Worker] = {}  # by the number of the order
-        self.loaded: list[tuple[Worker, ModelDescription]] = []
-        self.new: list[tuple[Worker, ModelKey]] = []  # of these, what the worker had not hosted before
+        self.patterns = patterns
+        self.waiting: dict[bytes, tuple[Worker, dict[str, Any]]] = {}
+        self.key: ModelKey | None = None
+        self.loaded: list[tuple[Worker, dict[str, Any]]] = []
+        self.new: list[Worker] = []
         self.failed: list[str] = []
 
 
 class _Unloading:
-    """A model that leaves several workers when the calls that it has are done."""
+    """A model that leaves workers when the calls that it has there are done.
 
-    def __init__(self, key: ModelKey, hostings: Iterable[Hosting], answer: Answer) -> None:
-        name, version = key
-        self.what = f"{name} {version} is being unloaded"
-        self.answer = answer
+    Attributes:
+        key: which.
+        is_whole: whether it leaves all of them, and can be called no longer.
+        hostings: of its calls and of its streams, whose workers have not been told.
+        answer: takes how it ends.
+        waiting: who has been told, by the number of the order.
+    """
+
+    def __init__(self, key: ModelKey, hostings: Iterable[Hosting], answer: Answer, *, is_whole: bool) -> None:
         self.key = key
-        self.hostings = list(hostings)  # of calls and of streams, whose workers have not been told
+        self.is_whole = is_whole
+        self.hostings = list(hostings)
+        self.answer = answer
         self.waiting: dict[bytes, Worker] = {}
 
 
@@ -105,9 +138,10 @@ class Placement:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._plan = plan
-        self._change: _Loading | _Unloading | None = None
-        self._restoring: dict[bytes, tuple[Worker, Placed]] = {}
-        self._deaths: Counter[tuple[str, str]] = Counter()  # of workers, while they loaded that model and version
+        self._loading: _Loading | None = None
+        self._unloadings: list[_Unloading] = []
+        self._restoring: dict[bytes, tuple[Worker, Placed]] = {}  # by the number of the order, the oldest first
+        self._deaths: Counter[ModelKey] = Counter()  # of workers, while they restored that
         self._troubles: dict[tuple[bytes, ModelKey], str] = {}  # by worker: why it does not host what it should
         self._last_number = 0
         self._has_changed = False
@@ -135,13 +169,12 @@ class Placement:
             CallError: if that cannot begin.
         """
         self._refuse_if_busy()
-        workers = [worker for worker in self._able() if _matches(worker, patterns)]
-        if not workers:
-            raise CallError("ValueError", f"no ready worker {self._wanted(patterns)}")
-        what = f"{source_of(entry)} is being loaded"
-        loading = _Loading(what, [(worker, entry) for worker in workers], answer)
-        loading.placed = Placed(entry, list(patterns), "", "")
-        self._begin(loading)
+        targets = [(worker, entry) for worker in self._able() if _matches(worker, patterns)]
+        if not targets:
+            there = ", ".join(worker.description.metrics_address for worker in self._able()) or "none"
+            wanted = f" matches {' or '.join(map(repr, patterns))}" if patterns else ""
+            raise CallError("ValueError", f"no ready worker that can load models{wanted}; there are {there}")
+        self._begin(_Loading(f"{source_of(entry)} is being loaded", targets, patterns, answer))
 
     def reload(self, key: ModelKey, answer: Answer) -> None:
         """Load a model anew, from its code and files as they are now, on every worker that hosts it.
@@ -158,7 +191,22 @@ class Placement:
         ]
         if not targets:
             raise CallError("ValueError", f"no ready worker hosts {name} {version} and can load it anew")
-        self._begin(_Loading(f"{name} {version} is being loaded anew", targets, answer))
+        self._begin(_Loading(f"{name} {version} is being loaded anew", targets, None, answer))
+
+    def cancel(self) -> str:
+        """Wait no longer for what is being loaded: it is unloaded where it is new. Returns what that was.
+
+        Raises:
+            CallError: if nothing is being loaded.
+        """
+        loading = self._loading
+        if loading is None:
+            raise CallError("ValueError", "nothing is being loaded")
+        for worker, _ in loading.waiting.values():
+            loading.failed.append(f"{worker.description.id}: it was not waited for; restart it if it never ends")
+        loading.waiting.clear()
+        loading.targets.clear()
+        return loading.what
 
     def unload(self, key: ModelKey, answer: Answer) -> None:
         """Let a model's calls end, and have no worker host it any more.
@@ -166,14 +214,23 @@ class Placement:
         Raises:
             CallError: if that cannot begin.
         """
-        self._refuse_if_busy()
+        self._refuse_if_draining()
         name, version = key
-        self._plan.loaded = [one for one in self._plan.loaded if (one.model, one.version) != (name, str(version))]
-        self._plan.unloaded.append((name, str(version)))
-        self._forget_route(key)
-        self._catalogue.close(key)
+        if self._loading is not None and self._loading.key in (None, key):
+            self._refuse_if_busy()
+        if self._is_leaving(key):
+            raise CallError("Busy", f"{name} {version} is being unloaded already")
+        if self._is_configured(key) and (name, str(version)) not in self._plan.unloaded:
+            self._plan.unloaded.append((name, str(version)))
+        self._plan.loaded = [one for one in self._plan.loaded if one.key != key]
+        for number in [number for number, (_, placed) in self._restoring.items() if placed.key == key]:
+            del self._restoring[number]  # when it is loaded all the same, it is sent back
         self._has_changed = True
-        self._leave(_Unloading(key, self._pairs(key), answer))
+        hostings = self._all_hostings(key)
+        if self._catalogue.find(key) is not None:
+            self._forget_route(key)
+            self._catalogue.close(key)
+        self._leave(_Unloading(key, hostings, answer, is_whole=True))
 
     def route(self, name: str, weights: Mapping[Version, int]) -> None:
         """Deal calls that name no version out by these weights; to the default version, if there are none.
@@ -183,9 +240,8 @@ class Placement:
         Raises:
             CallError: if there are no such versions.
         """
-        model = self._catalogue.models.get(name)
-        known = [one.version for one in model.callable_versions] if model is not None else []
-        if model is None or not known:
+        known = self._callable_versions(name)
+        if not known:
             raise CallError("ValueError", f"there is no model {name!r}; there are {self._names()}")
         for version in weights:
             if version not in known:
@@ -194,19 +250,19 @@ class Placement:
         split = {version: weight for version, weight in weights.items() if weight}
         if weights and not split:
             raise CallError("ValueError", "one version at least should have a weight above 0")
-        default = next(iter(split)) if len(split) == 1 else model.route.default
+        default = next(iter(split)) if len(split) == 1 else self._catalogue.families[name].route.default
         self._set_route(name, Route(default, split if len(split) > 1 else {}))
         shares = ", ".join(f"{version}={weight}" for version, weight in split.items()) or str(default)
         self._outbox.note(f"calls of {name} go to {shares}")
 
     def find(self, name: str, version: str) -> ModelKey:
-        """The key of a model that can be called; the version may be left empty where there is only one.
+        """The key of a model that can be called, or should be; the version may be empty where there is only one.
 
         Raises:
             CallError: if there is no such model, or several.
         """
-        model = self._catalogue.models.get(name)
-        known = [str(one.version) for one in model.callable_versions] if model is not None else []
+        placed = {one.key[1] for one in self._plan.loaded if one.model == name}
+        known = [str(one) for one in sorted(placed.union(self._callable_versions(name)))]
         if not known:
             raise CallError("ValueError", f"there is no model {name!r}; there are {self._names()}")
         if not version and len(known) > 1:
@@ -217,237 +273,293 @@ class Placement:
         return name, Version.read(chosen)
 
     def models(self) -> list[dict[str, Any]]:
-        """One object for each version of each model that is hosted, or should be, or still has calls."""
-        rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for name, model in self._catalogue.models.items():
-            weights = model.weights()
+        """One object for each version of each model that is hosted, should be, was unloaded, or still has calls."""
+        rows: dict[ModelKey, dict[str, Any]] = {}
+        for name, family in self._catalogue.families.items():
+            weights = family.weights()
             total = sum(weights.values())
-            for one in model.versions.values():
-                workers = [hosting.worker.description.id for hosting in self._hostings((name, one.version))]
-                if not one.is_callable and not workers:
-                    continue
-                state = "unloading" if not one.is_callable else "ready" if workers else "no worker"
-                share = 100 * weights.get(one.version, 0) / total if total else 0.0
-                rows[name, str(one.version)] = _row(
-                    name, str(one.version), one.description.entry, state, share, workers
-                )
+            for one in family.versions.values():
+                key = name, one.version
+                workers = [hosting.worker.description.id for hosting in self._hostings(key)]
+                state = "unloading" if self._is_leaving(key) else "ready" if workers else "no worker"
+                if one.is_callable or self._is_leaving(key):
+                    share = 100 * weights.get(one.version, 0) / total if total else 0.0
+                    rows[key] = _row(key, one.description.entry, state, share, workers)
         for placed in self._plan.loaded:
-            row = rows.setdefault(
-                (placed.model, placed.version),
-                _row(placed.model, placed.version, placed.entry, "no worker", 0.0, []),
-            )
+            row = rows.setdefault(placed.key, _row(placed.key, placed.entry, "no worker", 0.0, []))
             row["loaded"] = True
             row["on"] = placed.workers
-            if self._deaths[placed.model, placed.version] >= MOST_DEATHS:
+            if self._deaths[placed.key] >= MOST_DEATHS:
                 row["troubles"].append(f"{MOST_DEATHS} workers died while they loaded it: load it again to retry")
-        for (identity, (name, version)), text in self._troubles.items():
-            worker = self._catalogue.workers[identity]
-            if (name, str(version)) in rows:
-                rows[name, str(version)]["troubles"].append(f"{worker.description.id}: {text}")
+        for name, version in self._plan.unloaded:
+            key = name, Version.read(version)
+            rows.setdefault(key, _row(key, {}, "unloaded", 0.0, []))
+        for (identity, key), text in self._troubles.items():
+            if key in rows:
+                rows[key]["troubles"].append(f"{self._catalogue.workers[identity].description.id}: {text}")
         return list(rows.values())
+
+    def awaited(self, worker: Worker) -> list[str]:
+        """What a worker is still to load before it hosts all that it should: `module:Class` each."""
+        return [source_of(placed.entry) for one, placed in self._restoring.values() if one is worker]
+
+    def expected(self) -> set[str]:
+        """The qualified names of models that were loaded."""
+        return {placed.model for placed in self._plan.loaded}
 
     # -- what workers say -----------------------------------------------------------------------------------------
 
-    def is_unwanted(self, model: ModelDescription) -> bool:
+    def is_unwanted(self, key: ModelKey) -> bool:
         """Whether a model was unloaded, whatever a worker's configuration says; not while it still has calls."""
-        if isinstance(self._change, _Unloading) and self._change.key == model.key:
-            return False
-        return (model.qualified_name, str(model.version)) in self._plan.unloaded
+        name, version = key
+        is_coming = self._loading is not None and self._loading.key == key
+        return (name, str(version)) in self._plan.unloaded and not is_coming and not self._is_leaving(key)
 
     def joined(self, worker: Worker) -> None:
-        """A worker has registered: bring it up to what was changed before."""
+        """A worker has registered, and hosts what of its models is not unwanted: bring it up to the plan."""
+        described = {model.key: model for model in worker.description.models}
+        for unloading in self._unloadings:
+            if unloading.is_whole and unloading.key in described:
+                # It helps to end the calls that are left; none begins because of it.
+                self._catalogue.close(unloading.key)
+                unloading.hostings += [one for one in self._all_hostings(unloading.key) if one.worker is worker]
+        for name in {name for name, _ in described}:
+            self._keep_default(name)
         if not worker.description.loads:
             return
-        hosted = {model.key for model in worker.description.models}
-        for key in hosted:
-            if isinstance(self._change, _Unloading) and self._change.key == key:
-                # It helps to end the calls that are left; none begins because of it.
-                self._catalogue.close(key)
-                self._change.hostings += [one for one in self._pairs(key) if one.worker is worker]
-        for model in worker.description.models:
-            if self.is_unwanted(model):
-                self._order_unload(worker, model.key)
+        for key in described:
+            if self.is_unwanted(key):
+                self._order_unload(worker, key)
         for placed in self._plan.loaded:
-            if (placed.model, Version.read(placed.version)) not in hosted:
+            there = described.get(placed.key)
+            if there is None or (there.entry != placed.entry and source_of(there.entry) == source_of(placed.entry)):
                 self._restore(worker, placed)
 
     def loaded(self, worker: Worker, number: bytes, model: ModelDescription) -> bool:
         """A worker has loaded a model; whether it is to be called there."""
-        objection = self._catalogue.objection([model])
-        if objection is not None:
-            self._order_unload(worker, model.key)
+        loading = self._loading
+        objection = self._objection(worker, number, model)
+        if objection:
+            self._send_back(worker, model.key)
             self.failed(worker, number, objection)
             return False
-        change = self._change
-        if number in self._restoring:
+        if self._is_restoring(worker, number):
             _, placed = self._restoring.pop(number)
-            del self._deaths[placed.model, placed.version]
-            self._troubles.pop((worker.identity, model.key), None)
-            return True
-        if isinstance(change, _Loading) and change.waiting.pop(number, None) is worker:
+            if placed.key != model.key:
+                text = f"{source_of(placed.entry)} is version {model.version} there"
+                self._troubles[worker.identity, placed.key] = text
+            del self._deaths[placed.key]
+        elif loading is not None and self._is_loading(worker, number):
             if not any(hosting.worker is worker for hosting in self._hostings(model.key)):
-                change.new.append((worker, model.key))
-            change.loaded.append((worker, model))
-            if self.is_unwanted(model):
-                self._plan.unloaded = [
-                    one for one in self._plan.unloaded if one != (model.qualified_name, str(model.version))
-                ]
-                self._has_changed = True
-            return True
-        self._order_unload(worker, model.key)  # nobody waits for it any more
-        return False
+                loading.new.append(worker)
+            loading.loaded.append(loading.waiting.pop(number))
+            loading.key = model.key
+        else:
+            self._send_back(worker, model.key)  # nobody waits for it any more
+            return False
+        self._troubles.pop((worker.identity, model.key), None)
+        return True
+
+    def _send_back(self, worker: Worker, key: ModelKey) -> None:
+        """Have a worker forget what it has loaded, unless that took the place of what it hosts."""
+        hosted = self._catalogue.find(key)
+        if hosted is None or not any(hosting.service in hosted.services for hosting in worker.hostings):
+            self._order_unload(worker, key)
+
+    def _objection(self, worker: Worker, number: bytes, model: ModelDescription) -> str:
+        """Why a model that a worker has loaded is not to be called there; empty if it is."""
+        loading = self._loading
+        name, version = model.key
+        if self._is_leaving(model.key):
+            return f"{name} {version} is being unloaded"
+        first = loading.key if loading is not None and self._is_loading(worker, number) else None
+        if first is not None and first != model.key:
+            return f"it is {name} {version} there, and {first[0]} {first[1]} elsewhere"
+        for hosting in self._hostings(model.key):
+            theirs = source_of(hosting.entry)
+            if hosting.entry and hosting.worker is not worker and theirs != source_of(model.entry):
+                return f"{name} {version} is {theirs} elsewhere: rename the model, or give it a version of its own"
+        return self._catalogue.objection([model]) or ""
 
     def failed(self, worker: Worker, number: bytes, reason: str) -> None:
         """A worker could not load a model."""
-        change = self._change
-        if number in self._restoring:
+        if self._is_restoring(worker, number):
             _, placed = self._restoring.pop(number)
-            self._troubles[worker.identity, (placed.model, Version.read(placed.version))] = reason
+            self._troubles[worker.identity, placed.key] = reason
             self._outbox.note(f"worker {worker.description.id} could not load {source_of(placed.entry)}: {reason}")
-        elif isinstance(change, _Loading) and change.waiting.pop(number, None) is worker:
-            change.failed.append(f"{worker.description.id}: {reason}")
+        elif self._loading is not None and self._is_loading(worker, number):
+            del self._loading.waiting[number]
+            self._loading.failed.append(f"{worker.description.id}: {reason}")
+
+    def _is_restoring(self, worker: Worker, number: bytes) -> bool:
+        return number in self._restoring and self._restoring[number][0] is worker
+
+    def _is_loading(self, worker: Worker, number: bytes) -> bool:
+        waiting = self._loading.waiting if self._loading is not None else {}
+        return number in waiting and waiting[number][0] is worker
 
     def unloaded(self, worker: Worker, number: bytes) -> None:
         """A worker hosts a model no longer."""
-        if isinstance(self._change, _Unloading) and self._change.waiting.get(number) is worker:
-            del self._change.waiting[number]
+        for unloading in self._unloadings:
+            if unloading.waiting.get(number) is worker:
+                del unloading.waiting[number]
 
-    def lost(self, worker: Worker) -> None:
-        """A worker has gone."""
+    def lost(self, worker: Worker, reason: str | None) -> None:
+        """A worker has gone; `reason` is None if it left in good order."""
         for trouble in [trouble for trouble in self._troubles if trouble[0] == worker.identity]:
             del self._troubles[trouble]
-        for number in [number for number, (one, _) in self._restoring.items() if one is worker]:
+        died = reason in (EXIT, HEARTBEAT)
+        restored = [number for number, (one, _) in self._restoring.items() if one is worker]
+        for place, number in enumerate(restored):
             _, placed = self._restoring.pop(number)
-            self._deaths[placed.model, placed.version] += 1
-        change = self._change
-        if change is None:
-            return
-        for number in [number for number, one in change.waiting.items() if one is worker]:
-            del change.waiting[number]
-            if isinstance(change, _Loading):
-                change.failed.append(f"{worker.description.id}: it was lost while it loaded the model")
-        if isinstance(change, _Loading):
-            change.targets = [(one, entry) for one, entry in change.targets if one is not worker]
+            if died and place == 0:  # the others had not begun
+                self._deaths[placed.key] += 1
+        loading = self._loading
+        if loading is not None:
+            loading.targets = [target for target in loading.targets if target[0] is not worker]
+            for number in [number for number, (one, _) in loading.waiting.items() if one is worker]:
+                del loading.waiting[number]
+                if died:
+                    loading.failed.append(f"{worker.description.id}: it was lost while it loaded the model")
+        for unloading in self._unloadings:
+            unloading.hostings = [one for one in unloading.hostings if one.worker is not worker]
+            unloading.waiting = {number: one for number, one in unloading.waiting.items() if one is not worker}
 
     def go_on(self, now_s: float) -> None:
-        """Do what can be done next for the change that is under way. After each event, and from time to time."""
-        change = self._change
-        if isinstance(change, _Loading):
-            self._go_on_loading(change, now_s)
-        elif isinstance(change, _Unloading):
-            self._go_on_unloading(change, now_s)
-
-    def _restore(self, worker: Worker, placed: Placed) -> None:
-        if _matches(worker, placed.workers) and self._deaths[placed.model, placed.version] < MOST_DEATHS:
-            self._restoring[self._order_load(worker, placed.entry)] = worker, placed
+        """Do what can be done next for the changes that are under way. After each event, and from time to time."""
+        if self._loading is not None:
+            self._go_on_loading(self._loading, now_s)
+        for unloading in list(self._unloadings):
+            self._go_on_unloading(unloading, now_s)
 
     # -- loading --------------------------------------------------------------------------------------------------
 
     def _begin(self, loading: _Loading) -> None:
-        self._change = loading
-        worker, entry = loading.targets.pop(0)
-        loading.waiting[self._order_load(worker, entry)] = worker
-        self._outbox.note(f"{loading.what}, on {worker.description.id} first")
+        self._loading = loading
+        self._outbox.note(loading.what)
 
     def _go_on_loading(self, loading: _Loading, now_s: float) -> None:
         if loading.waiting:
             return
-        if loading.targets and loading.loaded and not loading.failed:
-            targets, loading.targets = loading.targets, []
-            for worker, entry in targets:
-                loading.waiting[self._order_load(worker, entry)] = worker
+        if loading.targets and not loading.failed:
+            next_ones = len(loading.targets) if loading.loaded else 1
+            for worker, entry in loading.targets[:next_ones]:
+                loading.waiting[self._order_load(worker, entry)] = worker, entry
+            del loading.targets[:next_ones]
             return
-        self._change = None
+        self._loading = None
         if loading.failed:
             self._undo(loading, now_s)
-            return
-        if not loading.loaded:
-            loading.answer(CallError("LoadFailed", "every worker that was to load it has gone"))
-            return
-        model = loading.loaded[-1][1]
-        if loading.placed is not None:
-            self._keep(loading.placed, model)
-        self._outbox.note(f"{model.qualified_name} {model.version} was loaded on {len(loading.loaded)} worker(s)")
-        workers = [worker.description.id for worker, _ in loading.loaded]
-        loading.answer({"model": model.qualified_name, "version": str(model.version), "workers": workers})
+        elif loading.key is None:
+            loading.answer(CallError("LoadFailed", "every worker that was to load it has gone. Nothing has changed"))
+        else:
+            self._keep(loading, loading.key)
+            name, version = loading.key
+            workers = [worker.description.id for worker, _ in loading.loaded]
+            self._outbox.note(f"{name} {version} was loaded on {len(workers)} worker(s)")
+            loading.answer({"model": name, "version": str(version), "workers": workers})
 
-    def _keep(self, placed: Placed, model: ModelDescription) -> None:
-        placed.model, placed.version = model.qualified_name, str(model.version)
-        self._plan.loaded = [
-            one for one in self._plan.loaded if (one.model, one.version) != (placed.model, placed.version)
-        ]
-        self._plan.loaded.append(placed)
-        del self._deaths[placed.model, placed.version]
-        for worker in self._able():  # some may have joined meanwhile
-            if not any(hosting.worker is worker for hosting in self._hostings(model.key)):
-                self._restore(worker, placed)
-        family = self._catalogue.models[placed.model]
-        if len(family.callable_versions) > 1 and placed.model not in self._catalogue.routes:
-            # From here on it matters which is the default, also for a broker that sees the versions in another order.
-            current = family.current
-            able = [one.version for one in family.callable_versions]
-            default = family.route.default if family.route.default in able or current is None else current.version
-            self._set_route(placed.model, Route(default, {}))
+    def _keep(self, loading: _Loading, key: ModelKey) -> None:
+        """Make what was loaded part of the plan."""
+        name, version = key
+        entry = loading.loaded[-1][1]
+        before = next((one for one in self._plan.loaded if one.key == key), None)
+        if loading.patterns is None and before is None and not loading.new:
+            return  # a configured model was loaded anew
+        patterns = list(loading.patterns or [])
+        if before is not None and (loading.patterns is None or source_of(before.entry) == source_of(entry)):
+            is_for_all = not before.workers or loading.patterns == []
+            patterns = [] if is_for_all else list(dict.fromkeys([*before.workers, *patterns]))
+        placed = Placed(entry, patterns, name, str(version))
+        self._plan.loaded = [one for one in self._plan.loaded if one.key != key] + [placed]
+        self._plan.unloaded = [one for one in self._plan.unloaded if one != (name, str(version))]
+        del self._deaths[key]
         self._has_changed = True
+        self._keep_default(name)
+        for worker in self._able():  # some may have joined meanwhile
+            if not any(hosting.worker is worker for hosting in self._hostings(key)):
+                self._restore(worker, placed)
 
     def _undo(self, loading: _Loading, now_s: float) -> None:
         """Leave everything as it was, but for what was loaded in place of itself."""
         reasons = "; ".join(loading.failed)
-        anew = len(loading.loaded) - len(loading.new)
-        text = (
-            f"{reasons}. Nothing else has changed" if not anew else f"{reasons}. On {anew} other worker(s) it is loaded"
-        )
-        error = CallError("LoadFailed", text)
         self._outbox.note(f"a model was not loaded: {reasons}")
-        if not loading.new:
+        anew = [worker.description.id for worker, _ in loading.loaded if worker not in loading.new]
+        rest = f"On {', '.join(anew)} it was loaded anew" if anew else "Nothing has changed"
+        error = CallError("LoadFailed", f"{reasons}. {rest}")
+        hostings = []
+        if loading.key is not None:
+            everywhere = self._all_hostings(loading.key)
+            unwanted = self.is_unwanted(loading.key)
+            hostings = [one for one in everywhere if unwanted or one.worker in loading.new]
+        if not hostings:
             loading.answer(error)
             return
-        key = loading.new[0][1]
-        theirs = [worker for worker, _ in loading.new]
-        pairs = [hosting for hosting in self._pairs(key) if hosting.worker in theirs]
-        if len(pairs) == len(self._pairs(key)):
-            self._catalogue.close(key)
+        assert loading.key is not None
+        is_whole = len(hostings) == len(everywhere)
+        if is_whole:
+            self._catalogue.close(loading.key)
         else:
-            for hosting in pairs:
+            for hosting in hostings:
                 self._catalogue.withdraw(hosting, now_s)
-        self._leave(_Unloading(key, pairs, lambda _: loading.answer(error)))
+        self._leave(_Unloading(loading.key, hostings, lambda _: loading.answer(error), is_whole=is_whole))
+
+    def _restore(self, worker: Worker, placed: Placed) -> None:
+        if _matches(worker, placed.workers) and self._deaths[placed.key] < MOST_DEATHS:
+            self._restoring[self._order_load(worker, placed.entry)] = worker, placed
 
     # -- unloading ------------------------------------------------------------------------------------------------
 
     def _leave(self, unloading: _Unloading) -> None:
-        self._change = unloading
-        self._outbox.note(unloading.what)
+        self._unloadings.append(unloading)
+        self._outbox.note(f"{unloading.key[0]} {unloading.key[1]} is being unloaded")
+
+    def _is_leaving(self, key: ModelKey) -> bool:
+        """Whether a model is on its way out, everywhere."""
+        return any(one.is_whole and one.key == key for one in self._unloadings)
 
     def _go_on_unloading(self, unloading: _Unloading, now_s: float) -> None:
         key = unloading.key
         hosted = self._catalogue.find(key)
-        assert hosted is not None
-        unloading.hostings = [one for one in unloading.hostings if self._is_there(one.worker)]
-        waits = not hosted.is_callable and any(service.queue for service in hosted.services)
+        waits = unloading.is_whole and hosted is not None and any(service.queue for service in hosted.services)
         if waits or any(hosting.free < hosting.capacity for hosting in unloading.hostings):
             return
         for hosting in unloading.hostings:
             self._catalogue.withdraw(hosting, now_s)
         for worker in {hosting.worker: None for hosting in unloading.hostings}:
-            unloading.waiting[self._order_unload(worker, key)] = worker
+            if worker.description.loads:  # others forget the model for this broker only
+                unloading.waiting[self._order_unload(worker, key)] = worker
         unloading.hostings = []
         if unloading.waiting:
             return
-        self._change = None
+        self._unloadings.remove(unloading)
         name, version = key
         self._outbox.note(f"{name} {version} was unloaded")
         unloading.answer({"model": name, "version": str(version)})
 
+    # -- routes ---------------------------------------------------------------------------------------------------
+
     def _forget_route(self, key: ModelKey) -> None:
+        """A version can be called no longer: its share goes to the others."""
         name, version = key
-        model = self._catalogue.models[name]
-        others = [one.version for one in model.callable_versions if one.version != version]
-        if not others:
-            self._catalogue.routes.pop(name, None)
+        family = self._catalogue.families[name]
+        if not [one for one in self._callable_versions(name) if one != version]:
+            if self._catalogue.routes.pop(name, None) is not None:
+                self._has_changed = True
             return
-        split = {one: weight for one, weight in model.route.split.items() if one != version}
-        default = model.route.default if model.route.default != version else max(others)
+        split = {one: weight for one, weight in family.route.split.items() if one != version}
+        default = family.route.default
+        if default == version:
+            hosted = {
+                one.version: len(one.calls.hostings) for one in family.callable_versions if one.version != version
+            }
+            default = max(split or hosted, key=lambda one: ((split or hosted)[one], one))
         self._set_route(name, Route(default, split if len(split) > 1 else {}))
+
+    def _keep_default(self, name: str) -> None:
+        """Where there are several versions, keep which is the default: a next broker may see them in another order."""
+        if len(self._callable_versions(name)) > 1 and name not in self._catalogue.routes:
+            self._set_route(name, self._catalogue.families[name].route)
 
     def _set_route(self, name: str, route: Route) -> None:
         self._catalogue.route(name, route)
@@ -472,14 +584,16 @@ class Placement:
 
     # -- who and what ---------------------------------------------------------------------------------------------
 
-    def _refuse_if_busy(self) -> None:
+    def _refuse_if_draining(self) -> None:
         if self._dispatcher.draining:
             raise CallError("Draining", "the broker is shutting down")
-        if self._change is not None:
-            raise CallError("Busy", f"{self._change.what}; wait for that, and try again")
 
-    def _is_there(self, worker: Worker) -> bool:
-        return self._catalogue.workers.get(worker.identity) is worker
+    def _refuse_if_busy(self) -> None:
+        self._refuse_if_draining()
+        if self._loading is not None:
+            on = ", ".join(worker.description.id for worker, _ in self._loading.waiting.values())
+            text = f"{self._loading.what}, on {on} now; wait for that and try again, or cancel it"
+            raise CallError("Busy", text)
 
     def _able(self) -> list[Worker]:
         return [one for one in self._catalogue.workers.values() if one.description.loads and one.state == "ready"]
@@ -489,19 +603,25 @@ class Placement:
         hosted = self._catalogue.find(key)
         return list(hosted.calls.hostings) if hosted is not None else []
 
-    def _pairs(self, key: ModelKey) -> list[Hosting]:
+    def _all_hostings(self, key: ModelKey) -> list[Hosting]:
         """Of the calls and of the streams of a model, on workers that are ready."""
         hosted = self._catalogue.find(key)
         return [one for service in hosted.services for one in service.hostings] if hosted is not None else []
 
-    def _names(self) -> str:
-        return ", ".join(name for name, model in self._catalogue.models.items() if model.callable_versions) or "none"
+    def _callable_versions(self, name: str) -> list[Version]:
+        family = self._catalogue.families.get(name)
+        return [one.version for one in family.callable_versions] if family is not None else []
 
-    def _wanted(self, patterns: Sequence[str]) -> str:
-        if not patterns:
-            return "can load models"
-        there = ", ".join(worker.description.metrics_address for worker in self._able()) or "none"
-        return f"that can load models matches {' or '.join(map(repr, patterns))}; there are {there}"
+    def _is_configured(self, key: ModelKey) -> bool:
+        """Whether workers would host the model by themselves. Where none is there to say so, what was not loaded is."""
+        models = (model for one in self._catalogue.workers.values() for model in one.description.models)
+        described = [model for model in models if model.key == key]
+        if described:
+            return any(model.is_configured for model in described)
+        return not any(placed.key == key for placed in self._plan.loaded)
+
+    def _names(self) -> str:
+        return ", ".join(name for name in self._catalogue.families if self._callable_versions(name)) or "none"
 
 
 def _matches(worker: Worker, patterns: Sequence[str]) -> bool:
@@ -511,13 +631,12 @@ def _matches(worker: Worker, patterns: Sequence[str]) -> bool:
     )
 
 
-def _row(
-    name: str, version: str, entry: Mapping[str, Any], state: str, share: float, workers: list[str]
-) -> dict[str, Any]:
+def _row(key: ModelKey, entry: Mapping[str, Any], state: str, share: float, workers: list[str]) -> dict[str, Any]:
+    name, version = key
     return {
         "model": name,
-        "version": version,
-        "from": source_of(entry),
+        "version": str(version),
+        "from": source_of(entry) if entry else "",
         "state": state,
         "share": round(share, 2),
         "workers": workers,

@@ -87,7 +87,7 @@ class Procedure:
         targets: where its calls may go, or could before.
         target: where they go now; None if the broker answers, or there is a split.
         split: deals them out, where they go to several versions.
-        refused: how many calls of it that went to no target ended how.
+        outcomes: how many calls of it that went to no target ended how.
     """
 
     __slots__ = (
@@ -97,7 +97,7 @@ class Procedure:
         "is_stream",
         "model",
         "name",
-        "refused",
+        "outcomes",
         "split",
         "target",
         "targets",
@@ -121,7 +121,7 @@ class Procedure:
         self.targets: dict[Service, Target] = {}
         self.target: Target | None = None
         self.split: Split | None = None
-        self.refused = from_zero(*OUTCOMES) if model is not None else Counter[str]()
+        self.outcomes = from_zero(*OUTCOMES) if model is not None else Counter[str]()
         self.describe(doc, args)
 
     def describe(self, doc: str, args: Iterable[str]) -> None:
@@ -140,9 +140,9 @@ class Procedure:
         self.target, self.split = (first, None) if len(weights) == 1 else (None, Split(weights))
         self.describe(first.described.doc, first.described.args)
 
-    def outcomes(self) -> Counter[str]:
-        """How many of its calls ended how."""
-        total = Counter(self.refused)
+    def all_outcomes(self) -> Counter[str]:
+        """How many of its calls ended how, wherever they went."""
+        total = Counter(self.outcomes)
         for target in self.targets.values():
             total.update(target.outcomes)
         return total

@@ -33,6 +33,7 @@ class Core:
         catalogue: workers, services and procedures.
         counters: what is counted beside them.
         conversations: those whose client waits.
+        placement: which models are hosted beside those of the workers' configurations.
         again_s: when to take sends again at the latest, in monotonic seconds.
     """
 
@@ -58,11 +59,11 @@ class Core:
             self._outbox,
             max_message_bytes=max_message_bytes,
         )
-        self._placement = Placement(self.catalogue, self._dispatcher, self._outbox, plan or Plan())
+        self.placement = Placement(self.catalogue, self._dispatcher, self._outbox, plan or Plan())
         self._backend = Backend(
-            self.catalogue, self.conversations, self._dispatcher, self._placement, self.counters, self._outbox
+            self.catalogue, self.conversations, self._dispatcher, self.placement, self.counters, self._outbox
         )
-        self._admin = Admin(self._placement, self._outbox)
+        self._admin = Admin(self.placement, self._outbox)
 
     @property
     def draining(self) -> bool:
@@ -107,7 +108,7 @@ class Core:
         self._frontend.drop_given_up_if_due(now_s)
         self._dispatcher.refuse_unserved(now_s)
         self._dispatcher.expire_if_due(now_s)
-        self._placement.go_on(now_s)
+        self.placement.go_on(now_s)
         self._admin.beat_if_due(now_s)
 
     def drain(self) -> None:
@@ -132,7 +133,7 @@ class Core:
 
     def take_plan(self) -> Plan | None:
         """What a next broker has to know, if that has changed since it was last taken. To be kept before any answer."""
-        return self._placement.take_plan()
+        return self.placement.take_plan()
 
     def take_notes(self) -> list[str]:
         """What a person should read in the log, a line each; each is handed out once."""

@@ -61,17 +61,28 @@ class Service:
     def withdraw(self, hosting: Hosting) -> None:
         """A worker is given no more work."""
         del self.hostings[hosting]
-        del self._by_room[hosting.free][hosting]
-        self.free -= hosting.free
+        room = max(hosting.free, 0)
+        del self._by_room[room][hosting]
+        self.free -= room
 
     def change_room(self, hosting: Hosting, change: int) -> None:
         """So many more batches could start at a worker, or fewer."""
         free = hosting.free
         hosting.free = free + change
         if hosting in self.hostings:
-            del self._by_room[free][hosting]
-            self._by_room[hosting.free][hosting] = None
-            self.free += change
+            before, after = max(free, 0), max(hosting.free, 0)
+            del self._by_room[before][hosting]
+            self._by_room[after][hosting] = None
+            self.free += after - before
+
+    def resize(self, hosting: Hosting, model: ModelDescription) -> None:
+        """A worker has loaded the model anew, perhaps with other room; what is under way goes on."""
+        capacity = _capacity(self, model)
+        while len(self._by_room) <= capacity:
+            self._by_room.append({})
+        self.change_room(hosting, capacity - hosting.capacity)
+        hosting.capacity = capacity
+        hosting.take_over(self, model)
 
     def roomiest(self, now_s: float, kept: Hosting | None = None) -> Hosting | None:
         """The hosting with the most room; among equals one that was left alone for long, or else did most of late.
@@ -125,7 +136,7 @@ class Hosting:
     Attributes:
         worker, service: which.
         capacity: how many batches it may have at one time; a stream is one.
-        free: how many more it could have now.
+        free: how many more it could have now; below 0 if it has more than it may since it was loaded anew.
         max_batch_size: how many calls may be in one.
         entry: what the worker loaded the model from; empty if it cannot load it anew.
         asked_s: when it was last given one, in monotonic seconds.
@@ -137,11 +148,19 @@ class Hosting:
     def __init__(self, worker: Worker, service: Service, model: ModelDescription) -> None:
         self.worker = worker
         self.service = service
-        self.capacity = self.free = model.max_streams if service.is_of_streams else model.slots + model.batches_ahead
-        self.max_batch_size = 1 if service.is_of_streams else model.max_batch_size
-        self.entry = model.entry
+        self.capacity = self.free = _capacity(service, model)
+        self.take_over(service, model)
         self.asked_s = float("-inf")
         self.ran_one_alone = False
+
+    def take_over(self, service: Service, model: ModelDescription) -> None:
+        """What of a description is not its room."""
+        self.max_batch_size = 1 if service.is_of_streams else model.max_batch_size
+        self.entry = model.entry
+
+
+def _capacity(service: Service, model: ModelDescription) -> int:
+    return model.max_streams if service.is_of_streams else model.slots + model.batches_ahead
 
 
 class Batch:

@@ -56,7 +56,7 @@ class StateFile:
         try:
             fresh.write_text(json.dumps(asdict(plan), indent=1) + "\n")
             fresh.replace(self._path)
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:
             log.error(
                 "what was loaded and routed could not be written to %s, and ends with this broker: %s",
                 self._path,

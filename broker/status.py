@@ -1,20 +1,31 @@
 """What the broker says of the cluster to people and programs: readiness, the workers, Prometheus' targets. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from broker.catalogue import Catalogue
+from broker.service import Worker
 
 
-def missing(catalogue: Catalogue, expected_models: Collection[str]) -> list[str]:
-    """The models that should have a ready worker and have none; without expectations, all that were ever registered."""
-    callable_now = {name: model.callable_versions for name, model in catalogue.models.items()}
+def missing(catalogue: Catalogue, expected_models: Collection[str], loaded_models: Collection[str]) -> list[str]:
+    """The models that should have a ready worker and have none.
+
+    Those are the expected ones, or all that can be called if none are; and those that were loaded.
+    """
+    callable_now = {name: family.callable_versions for name, family in catalogue.families.items()}
     ready = {name for name, versions in callable_now.items() if any(one.calls.hostings for one in versions)}
-    return sorted(set(expected_models or (name for name, versions in callable_now.items() if versions)) - ready)
+    expected = set(expected_models or (name for name, versions in callable_now.items() if versions))
+    return sorted(expected.union(loaded_models) - ready)
 
 
-def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
-    """One object a worker, for `/workers`; `uptime_s` counts from its registration."""
+def workers(catalogue: Catalogue, awaited: Callable[[Worker], list[str]], now_s: float) -> list[dict[str, Any]]:
+    """One object a worker, for `/workers`; `uptime_s` counts from its registration.
+
+    Args:
+        catalogue: who they are.
+        awaited: says what a worker is still to load.
+        now_s: monotonic seconds.
+    """
     return [
         {
             "id": worker.description.id,
@@ -22,6 +33,7 @@ def workers(catalogue: Catalogue, now_s: float) -> list[dict[str, Any]]:
             "pid": worker.description.pid,
             "state": worker.state,
             "models": sorted({hosting.service.model.qualified_name for hosting in worker.hostings}),
+            "loading": awaited(worker),
             "in_flight": len(worker.in_flight),
             "uptime_s": round(now_s - worker.registered_s, 3),
             "metrics_address": worker.description.metrics_address,

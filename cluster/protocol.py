@@ -47,8 +47,8 @@ the interpreter lock for minutes, and stop when the process is dead, frozen or c
 SILENCE_S = 10.0
 """Seconds without any message after which a worker gives its connection up and makes a new one."""
 
-MAX_STREAMS = 10_000
-"""Most streams of a model that may be open at a worker; the broker keeps a list for each number of them."""
+MAX_ROOM = 10_000
+"""Most streams of a model that may be open at a worker, and most batches; the broker keeps a table for each number."""
 
 NUMBER_BYTES = 8
 """Length of a conversation number. Opaque to the worker."""
@@ -124,6 +124,7 @@ class ModelDescription:
         timeout_s: how long a call of it may run, in seconds.
         procedures: what can be called.
         entry: what it was loaded from, as LOAD has it; empty if it cannot be loaded anew.
+        is_configured: whether the worker would host it without having been told to.
     """
 
     display_name: str
@@ -143,6 +144,7 @@ class ModelDescription:
     examples: list[dict[str, Any]] = field(default_factory=list)
     procedures: list[ProcedureDescription] = field(default_factory=list)
     entry: dict[str, Any] = field(default_factory=dict)
+    is_configured: bool = True
 
     @property
     def version(self) -> Version:

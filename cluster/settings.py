@@ -109,6 +109,8 @@ def wanted(error: ErrorDetails) -> str:
     }
     if error["type"] == "greater_than_equal":
         return f"{error['ctx']['ge']} or more"
+    if error["type"] == "less_than_equal":
+        return f"{error['ctx']['le']} or less"
     if error["type"] == "greater_than":
         return f"more than {error['ctx']['gt']}"
     return named.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

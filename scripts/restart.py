@@ -41,7 +41,7 @@ def _wait_until_ready(http: str, name: str) -> None:
 def _ready_pids(http: str) -> set[int]:
     try:
         with urllib.request.urlopen(f"http://{http}/workers", timeout=5) as response:
-            return {one["pid"] for one in json.load(response) if one["state"] == "ready"}
+            return {one["pid"] for one in json.load(response) if one["state"] == "ready" and not one["loading"]}
     except OSError as error:
         supervision.fail(f"the broker does not answer at http://{http}: {error}")
 

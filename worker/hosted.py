@@ -1,5 +1,7 @@
 """What a worker hosts: models that come and go, and what can be called of them. For one thread at a time."""
 
+from dataclasses import replace
+
 from cluster.protocol import ModelDescription, ModelKey
 from worker.desk import Desk
 from worker.metrics import WorkerMetrics
@@ -30,6 +32,7 @@ class Hosted:
         self._expose_tracebacks = expose_tracebacks
         self._models: dict[ModelKey, HostedModel] = {}
         self._procedures: dict[bytes, Procedure] = {}
+        self._configured: set[ModelKey] = set()
         self.desks: dict[ModelKey, Desk] = {}
         self.longest_timeout_s = _TIMEOUT_OF_NONE_S
 
@@ -52,8 +55,20 @@ class Hosted:
         model = self._models.get(key)
         return model.description if model is not None else None
 
-    def add(self, model: HostedModel) -> None:
-        """Host a model; in place of the one of its name and version, which ends what it has begun."""
+    def add(self, model: HostedModel, *, is_configured: bool = False) -> ModelDescription:
+        """Host a model; in place of the one of its name and version, which ends what it has begun.
+
+        Args:
+            model: the loaded model.
+            is_configured: whether the configuration names it.
+
+        Returns:
+            What the broker is to be told of it.
+        """
+        if is_configured:
+            self._configured.add(model.description.key)
+        is_configured = model.description.key in self._configured
+        model = replace(model, description=replace(model.description, is_configured=is_configured))
         description = model.description
         self._models[description.key] = model
         prediction = Prediction(model, self._metrics.of_model(description), expose_tracebacks=self._expose_tracebacks)
@@ -61,6 +76,7 @@ class Hosted:
         desk = self.desks.setdefault(description.key, Desk(description.slots))
         desk.slots = description.slots
         self._look_at_timeouts()
+        return description
 
     def remove(self, key: ModelKey) -> None:
         """Host a model no longer. If it is not hosted, nothing happens."""

@@ -20,8 +20,8 @@ MAX_TEXT = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
-    """An order to load a model, which has been carried out.
+class LoadResult:
+    """What became of an order to load a model.
 
     Attributes:
         registration: whose order it is.
@@ -49,7 +49,7 @@ class Loader:
         Args:
             wake: called when there is something to take.
         """
-        self._done: deque[Loading] = deque()
+        self._done: deque[LoadResult] = deque()
         self._wake = wake
         self.unfinished = 0
         self._orders: SimpleQueue[tuple[Registration, bytes, bytes]] = SimpleQueue()
@@ -64,7 +64,7 @@ class Loader:
             self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
             self._thread.start()
 
-    def take(self) -> Loading | None:
+    def take(self) -> LoadResult | None:
         """The next that has been carried out; None if there is none."""
         if not self._done:
             return None
@@ -78,12 +78,14 @@ class Loader:
             self._wake()
 
 
-def _load(registration: Registration, number: bytes, entry: bytes) -> Loading:
+def _load(registration: Registration, number: bytes, entry: bytes) -> LoadResult:
+    if not registration.live:
+        return LoadResult(registration, number, None, "the broker has forgotten this worker")
     try:
         model = load_anew(read_entry(msgpack.unpackb(entry)))
     except WrongSettingError as error:
-        return Loading(registration, number, None, str(error)[:MAX_TEXT])
+        return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
     except BaseException as error:  # a constructor may even exit, and this thread is to load others
         log.exception("a model could not be loaded")
-        return Loading(registration, number, None, f"{type(error).__name__}: {error}"[:MAX_TEXT])
-    return Loading(registration, number, model)
+        return LoadResult(registration, number, None, f"{type(error).__name__}: {error}"[:MAX_TEXT])
+    return LoadResult(registration, number, model)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from schema import Schema
 
-from cluster.protocol import MAX_STREAMS, ModelDescription, ModelKey, ProcedureDescription
+from cluster.protocol import MAX_ROOM, ModelDescription, ModelKey, ProcedureDescription
 from cluster.settings import WrongSettingError, wanted
 from worker.values import plain
 
@@ -39,13 +39,13 @@ class ModelEntry(BaseModel):
 
     module_name: str
     class_name: str
-    slots: int = Field(1, ge=1)
+    slots: int = Field(1, ge=1, le=MAX_ROOM)
     retry: bool = True
     timeout_s: float = Field(300.0, gt=0, allow_inf_nan=False)
     max_batch_size: int | None = Field(None, ge=1)
     batch_wait_ms: float = Field(0.0, ge=0, allow_inf_nan=False)
-    batches_ahead: int = Field(0, ge=0)
-    max_streams: int = Field(1000, ge=1, le=MAX_STREAMS)
+    batches_ahead: int = Field(0, ge=0, le=MAX_ROOM)
+    max_streams: int = Field(1000, ge=1, le=MAX_ROOM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +127,28 @@ class ModelManager:
 
 
 def load_anew(entry: ModelEntry) -> HostedModel:
-    """Make a model from its code as it is on disk now, whatever was imported before.
+    """Make a model from its code as it is on disk now, also where it was imported before.
 
-    The modules of the package that its module is in are imported anew; models that are hosted already keep those that
-    they came from. If it fails, everything imported is as it was.
+    Then the modules of the package that its module is in are imported anew; models that are hosted already keep those
+    that they came from. If it fails, everything imported is as it was.
 
     Raises:
         WrongSettingError: if a module or class is missing or is no model, or its metadata cannot be served.
         Exception: whatever the model's constructor raises.
     """
     package = entry.module_name.rpartition(".")[0] or entry.module_name
-    if package.partition(".")[0] in _NEVER_ANEW:
+    if entry.module_name not in sys.modules or package.partition(".")[0] in _NEVER_ANEW:
+        importlib.invalidate_caches()
         return _host(entry, _find_class(entry)())
-    stale = {name: module for name, module in sys.modules.items() if f"{name}.".startswith(f"{package}.")}
+    # Copies, because models that run may import something meanwhile.
+    stale = {name: module for name, module in sys.modules.copy().items() if f"{name}.".startswith(f"{package}.")}
     for name in stale:
         del sys.modules[name]
     importlib.invalidate_caches()
     try:
         return _host(entry, _find_class(entry)())
     except BaseException:
-        for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+        for name in [name for name in sys.modules.copy() if f"{name}.".startswith(f"{package}.")]:
             del sys.modules[name]
         sys.modules.update(stale)
         for name, module in stale.items():

@@ -105,7 +105,7 @@ class Server:
         """
         self.turned_s = time.monotonic()
         for model in models:
-            self._hosted.add(model)
+            self._hosted.add(model, is_configured=True)
         self._register_anew("starting")
         self._do_what_is_due(self.turned_s)
         self._leadership.start(1 + self._hosted.slots, self._lead)
@@ -372,8 +372,7 @@ class Server:
                 log.warning("a model was not loaded: %s", error)
                 self._try_send([protocol.FAILED, one.number, error.encode("utf-8", "replace")])
                 continue
-            description = one.model.description
-            self._hosted.add(one.model)
+            description = self._hosted.add(one.model)
             self._leadership.grow_to(1 + self._hosted.slots)
             log.info("loaded %s %s", *description.key)
             self._try_send([protocol.LOADED, one.number, write_description(description)])

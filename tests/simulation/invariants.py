@@ -88,7 +88,7 @@ def has_needless_wait(service: Service) -> bool:
 
 def counted(core: Core) -> int:
     """How many calls have ended, by the core's own books."""
-    outcomes = sum(sum(procedure.outcomes().values()) for procedure in core.catalogue.counted())
+    outcomes = sum(sum(procedure.all_outcomes().values()) for procedure in core.catalogue.counted())
     return outcomes + int(core.counters.unknown_method.total())
 
 

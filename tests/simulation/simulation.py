@@ -91,7 +91,6 @@ class Simulation:
         self.clients = {client: client for client in CLIENTS}  # a client that was lost comes back under a new identity
         self._made = 0
         self._joined = 0
-        self._asked = 0
         self._reconnected = 0
         self._sent_by_clients = 0
         self._ticked_s = 0.0
@@ -307,7 +306,8 @@ class Simulation:
             self.wait(0.5)
         assert all(call.ended for call in self.calls.values()), [call for call in self.calls.values() if not call.ended]
         self.wait(1.0)
-        assert self.world.core._placement._change is None, "a change does not end"
+        assert not self.world.core.placement._unloadings
+        assert self.world.core.placement._loading is None
         self.world.assert_at_rest()
 
     # -- how it happens -------------------------------------------------------------------------------------------
@@ -329,8 +329,7 @@ class Simulation:
         self.world.core.client_message(identity, [b"", payload], self.world.now_s)
 
     def _ask(self, name: str, *args: object) -> None:
-        self._asked += 1
-        self.world.ask(name, *args, message_id=b"admin-%d" % self._asked)
+        self.world.ask(name, *args)
         self._settle()
 
     def _reply(self, job: Job, name: str) -> None:
@@ -446,7 +445,7 @@ class Simulation:
             one = conversation.open[msgpack.packb(call.message_id)]
             is_told_late = one.deadline_s <= self._ticked_s - late_s
             assert one.failure is not None or not is_told_late, "overdue and not told"
-        counted = sum(sum(procedure.outcomes().values()) for procedure in core.catalogue.counted())
+        counted = sum(sum(procedure.all_outcomes().values()) for procedure in core.catalogue.counted())
         counted += core.counters.unknown_method.total()
         orphans = sum(
             conversation.client is None and not conversation.closed

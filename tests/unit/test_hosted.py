@@ -14,7 +14,7 @@ from cluster.settings import WrongSettingError
 from tests.processes import wait_until
 from worker.hosted import Hosted
 from worker.job import Registration
-from worker.loader import Loader, Loading
+from worker.loader import Loader, LoadResult
 from worker.metrics import WorkerMetrics
 from worker.models import load_anew, read_entry
 
@@ -154,7 +154,7 @@ def test_a_loader_loads_one_after_the_other_and_outlives_what_cannot_be(package:
         loader.load(registration, b"%d" % number, msgpack.packb(entry))
     loader.load(registration, b"4", b"\xc1")
     assert loader.unfinished == 5
-    done: list[Loading] = []
+    done: list[LoadResult] = []
 
     def take() -> bool:
         while (one := loader.take()) is not None:

@@ -1,5 +1,6 @@
 """Models that come and go while the core runs."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -18,10 +19,8 @@ FIRST = Version(1, 0)
 ENTRY = {"module_name": "new.model", "class_name": "New"}
 
 
-def new_model(version: Version = FIRST, name: str = "new") -> ModelDescription:
-    model = describe_model(name, version)
-    model.entry.update(ENTRY)
-    return model
+def new_model(version: Version = FIRST, name: str = "new", **settings: Any) -> ModelDescription:
+    return describe_model(name, version, **{"entry": ENTRY, "is_configured": False, **settings})
 
 
 @pytest.fixture
@@ -130,7 +129,7 @@ def test_a_model_that_fails_to_load_leaves_everything_as_it_was(world: World) ->
     failed(world, W1)
     reply = answer(world)
     assert (reply.name, reply.args[0]) == ("ERR", "LoadFailed")
-    assert reply.args[1] == "w1: no weights. Nothing else has changed"
+    assert reply.args[1] == "w1: no weights. Nothing has changed"
     assert world.orders_of(W2, protocol.LOAD) == [], "which was never asked to"
     assert rows(world) == before
     assert world.core.take_plan() is None
@@ -211,7 +210,8 @@ def test_a_broker_that_comes_after_knows_what_was_loaded_and_routed() -> None:
     unloaded(world, W1, b"m", b"1.2")
     loaded(world, W1)
     assert not is_callable(world, "m_predict")
-    assert {key: row["share"] for key, row in rows(world).items()} == {("new", "1.0"): 50, ("new", "2.0"): 50}
+    shown = {key: (row["state"], row["share"]) for key, row in rows(world).items()}
+    assert shown == {("m", "1.2"): ("unloaded", 0), ("new", "1.0"): ("ready", 50), ("new", "2.0"): ("ready", 50)}
 
 
 def test_the_default_version_is_kept_when_a_second_one_is_loaded(world: World) -> None:
@@ -241,11 +241,33 @@ def test_a_model_is_loaded_anew_with_other_room(world: World) -> None:
     load_everywhere(world)
     world.call(A, b"one", "new_predict")
     (work,) = world.work_of(W1) + world.work_of(W2)
-    roomier = describe_model("new", Version(1, 0), slots=3)
-    load_everywhere(world, roomier)
-    assert world.service("new").free == 6
+    load_everywhere(world, new_model(slots=3))
+    assert world.service("new").free == 5, "one is taken"
+    load_everywhere(world, new_model(slots=1))
+    assert world.service("new").free == 1
+    load_everywhere(world, new_model(slots=2))
     for worker in (W1, W2):
         world.answer(worker, work.number)
+    assert world.service("new").free == 4
+    world.assert_at_rest()
+
+
+def test_a_model_that_was_loaded_anew_with_less_room_is_unloaded_when_all_its_calls_are_done(world: World) -> None:
+    load_everywhere(world, new_model(slots=2))
+    for i in range(4):
+        world.call(A, b"%d" % i, "new_predict")
+    works = [(worker, work) for worker in (W1, W2) for work in world.work_of(worker)]
+    assert len(works) == 4
+    load_everywhere(world, new_model(slots=1))
+    world.ask("unload_model", "new", "")
+    for worker, work in works:
+        world.pass_time(0.25)
+        assert world.orders_of(W1, protocol.UNLOAD) + world.orders_of(W2, protocol.UNLOAD) == []
+        world.answer(worker, work.number)
+    world.pass_time(0.25)
+    unloaded(world, W1)
+    unloaded(world, W2)
+    assert answer(world).name == "OK"
     world.assert_at_rest()
 
 
@@ -261,12 +283,12 @@ def test_what_cannot_be_loaded_anew_stays_as_it_is(world: World) -> None:
     load_everywhere(world)
     world.ask("reload_model", "new", "1.0")
     failed(world, W1)
-    assert answer(world).args[1] == "w1: no weights. Nothing else has changed"
+    assert answer(world).args[1] == "w1: no weights. Nothing has changed"
     assert is_callable(world)
     world.ask("reload_model", "new", "1.0")
     loaded(world, W1)
     failed(world, W2)
-    assert answer(world).args[1] == "w2: no weights. On 1 other worker(s) it is loaded"
+    assert answer(world).args[1] == "w2: no weights. On w1 it was loaded anew"
     assert is_callable(world)
 
 
@@ -305,7 +327,7 @@ def test_an_idle_model_is_unloaded_at_once_and_what_was_counted_stays(world: Wor
     unloaded(world, W1)
     unloaded(world, W2)
     assert answer(world).name == "OK"
-    counts = {one.name: one.outcomes()["ok"] for one in world.core.catalogue.counted()}
+    counts = {one.name: one.all_outcomes()["ok"] for one in world.core.catalogue.counted()}
     assert counts["new_predict"] == 1
     load_everywhere(world)
     assert is_callable(world)
@@ -358,8 +380,38 @@ def test_there_is_one_change_at_a_time(world: World) -> None:
         ("load_model", (ENTRY, [])),
         ("unload_model", ("m", "")),
     ):
-        (reply,) = world.ask(name, *args, message_id=name.encode())
-        assert (reply.args[0], reply.args[1]) == ("Busy", "new.model:New is being loaded; wait for that, and try again")
+        (reply,) = world.ask(name, *args)
+        assert reply.args[0] == "Busy"
+        assert reply.args[1] == "new.model:New is being loaded, on w1 now; wait for that and try again, or cancel it"
+
+
+def test_what_takes_for_ever_can_be_cancelled(world: World) -> None:
+    load(world)
+    loaded(world, W1)
+    assert world.ask("cancel_load")[0].args == ["new.model:New is being loaded"]
+    unloaded(world, W1)
+    assert "w2: it was not waited for; restart it" in answer(world).args[1]
+    number, _ = order_of(world, W2, protocol.LOAD)
+    world.from_worker(W2, protocol.LOADED, number, write_description(new_model()))
+    unloaded(world, W2)
+    assert not is_callable(world)
+    (reply,) = world.ask("cancel_load")
+    assert reply.args[1] == "nothing is being loaded"
+
+
+def test_a_stream_without_end_holds_up_its_own_model_only(world: World) -> None:
+    load_everywhere(world)
+    world.call(A, b"stream", "new_predict_stream")
+    world.ask("unload_model", "new", "")
+    (reply,) = world.ask("unload_model", "new", "")
+    assert "there is no model 'new'" in reply.args[1]
+    other = new_model(name="other", entry={"module_name": "other", "class_name": "Other"})
+    assert world.ask("load_model", other.entry, []) == []
+    for worker in (W1, W2):
+        number, _ = order_of(world, worker, protocol.LOAD)
+        world.from_worker(worker, protocol.LOADED, number, write_description(other))
+    assert answer(world).args[0]["model"] == "other"
+    assert rows(world)["new", "1.0"]["state"] == "unloading"
 
 
 @pytest.mark.parametrize(
@@ -392,7 +444,7 @@ def test_nothing_of_this_can_be_asked_by_clients(world: World) -> None:
 
 
 def test_who_waits_for_a_change_gets_heartbeats(world: World) -> None:
-    load(world)
+    assert world.ask("load_model", ENTRY, [], message_id=b"id") == []
     world.pass_time(10)
     assert [reply.name for reply in world.admin_replies()] == ["_zpc_hb"] * 4
     beat = msgpack.packb([{"message_id": b"h", "v": 3, "response_to": b"id"}, "_zpc_hb", [0]])
@@ -414,6 +466,7 @@ def test_the_administrators_address_describes_itself(world: World) -> None:
         "unload_model",
         "reload_model",
         "route_model",
+        "cancel_load",
     }
 
 
@@ -445,7 +498,7 @@ def test_a_model_that_cannot_be_read_or_takes_anothers_name_was_not_loaded(world
     assert "LOADED cannot be read as msgpack" in answer(world).args[1]
     load(world)
     loaded(world, W1, describe_model("m_v1_2", Version(1, 0)))
-    assert "'m_v1_2_predict' is another model's already" in answer(world).args[1]
+    assert "'m_v1_2_predict' is already that of model 'm'" in answer(world).args[1]
     unloaded(world, W1, b"m_v1_2", b"1.0")
 
 
@@ -456,4 +509,277 @@ def test_a_worker_that_cannot_load_is_not_asked_to(world: World) -> None:
     object.__setattr__(stranger, "loads", False)
     world.join_as(b"stranger", stranger)
     (reply,) = world.ask("load_model", ENTRY, [])
-    assert "no ready worker can load models" in reply.args[1]
+    assert "no ready worker that can load models; there are none" in reply.args[1]
+
+
+# -- orders of events that are rare
+
+
+def test_what_is_unloaded_while_a_worker_loads_it_stays_away(world: World) -> None:
+    load_everywhere(world)
+    world.join(W3)
+    world.ask("unload_model", "new", "")
+    unloaded(world, W1)
+    unloaded(world, W2)
+    assert answer(world).name == "OK"
+    loaded(world, W3)
+    unloaded(world, W3)
+    assert not is_callable(world)
+    assert plan_of(world) == Plan()
+
+
+def test_a_worker_that_is_still_to_load_what_it_should_says_so(world: World) -> None:
+    load_everywhere(world)
+    world.join(W3)
+    workers = {one.description.id: world.core.placement.awaited(one) for one in world.core.catalogue.workers.values()}
+    assert workers == {"w1": [], "w2": [], "w3": ["new.model:New"]}
+    loaded(world, W3)
+    assert world.core.placement.awaited(world.core.catalogue.workers[W3]) == []
+    assert world.core.placement.expected() == {"new"}
+
+
+def test_a_worker_that_cannot_unload_is_not_waited_for(world: World) -> None:
+    simple = replace(describe("simple", "plain"), loads=False)
+    world.join_as(b"simple", simple)
+    (reply,) = world.ask("unload_model", "plain", "")
+    assert reply.name == "OK"
+    assert not is_callable(world, "plain_predict")
+    world.core.worker_lost(b"simple", world.now_s)
+    world.flush()
+    world.join_as(b"again", replace(simple, id="again"))
+    assert not is_callable(world, "plain_predict")
+
+
+def test_a_worker_that_joins_while_a_load_is_undone_costs_nobody_the_model(world: World) -> None:
+    world.core.worker_lost(W2, world.now_s)
+    world.join(W2, "other")
+    entry = {"module_name": "m", "class_name": "M"}
+    model = describe_model("m", entry=entry)
+    assert world.ask("load_model", entry, []) == []
+    for worker in (W1, W2):
+        (order,) = world.orders_of(worker, protocol.LOAD)
+        if worker == W1:
+            world.from_worker(worker, protocol.LOADED, order[0], write_description(model))
+            world.join(W3, "third")  # which is not told
+        else:
+            world.from_worker(worker, protocol.FAILED, order[0], b"no")
+    assert "w2: no. On w1 it was loaded anew" in answer(world).args[1]
+    world.join(b"w4")
+    assert is_callable(world, "m_predict")
+    assert rows(world)["m", "1.2"]["state"] == "ready"
+    assert rows(world)["m", "1.2"]["workers"] == ["w1", "w4"]
+
+
+def test_a_partial_undo_is_not_the_end_of_the_model_for_those_who_join() -> None:
+    world = World()
+    configured = new_model(name="m", is_configured=True)
+    world.join_with(W1, configured)
+    world.join(W2, "other")
+    world.join(W3, "third")
+    load(world)
+    for worker in (W1, W2):
+        loaded(world, worker, new_model(name="m"))
+    for i in range(2):
+        world.call(A, b"%d" % i, "m_predict")
+    works = {worker: world.work_of(worker) for worker in (W1, W2)}
+    failed(world, W3)
+    assert world.orders_of(W2, protocol.UNLOAD) == [], "it still has a call"
+    world.join_with(b"w4", configured)
+    assert is_callable(world, "m_predict")
+    for worker, (work,) in works.items():
+        world.answer(worker, work.number)
+    world.pass_time(0.25)
+    unloaded(world, W2, b"m")
+    assert "w3: no weights. On w1 it was loaded anew" in answer(world).args[1]
+    assert rows(world)["m", "1.0"]["workers"] == ["w1", "w4"]
+    assert is_callable(world, "m_predict")
+    world.assert_at_rest()
+
+
+def test_a_new_version_that_came_by_a_reload_is_loaded_on_workers_that_come(world: World) -> None:
+    load_everywhere(world)
+    world.ask("reload_model", "new", "")
+    for worker in (W1, W2):
+        loaded(world, worker, new_model(Version(1, 1)))
+    assert answer(world).args[0]["version"] == "1.1"
+    world.ask("route_model", "new", {"1.1": 1})
+    world.ask("unload_model", "new", "1.0")
+    unloaded(world, W1)
+    unloaded(world, W2)
+    assert answer(world).name == "OK"
+    assert [placed.version for placed in plan_of(world).loaded] == ["1.1"]
+    world.join(W3)
+    loaded(world, W3, new_model(Version(1, 1)))
+    assert rows(world)["new", "1.1"]["workers"] == ["w1", "w2", "w3"]
+
+
+def test_two_loads_on_some_workers_hold_for_both(world: World) -> None:
+    load(world, "w1")
+    loaded(world, W1)
+    assert answer(world).name == "OK"
+    load(world, "w2")
+    loaded(world, W2)
+    assert answer(world).name == "OK"
+    assert plan_of(world).loaded == [Placed(ENTRY, ["w1", "w2"], "new", "1.0")]
+
+
+def test_two_classes_cannot_be_one_version_of_a_model_on_different_workers(world: World) -> None:
+    load(world, "w1")
+    loaded(world, W1)
+    assert answer(world).name == "OK"
+    other = {"module_name": "other", "class_name": "Other"}
+    load(world, "w2", entry=other)
+    number, _ = order_of(world, W2, protocol.LOAD)
+    world.from_worker(W2, protocol.LOADED, number, write_description(new_model(entry=other)))
+    assert "new 1.0 is new.model:New elsewhere: rename the model" in answer(world).args[1]
+    unloaded(world, W2)
+
+
+def test_workers_with_different_code_are_told_apart(world: World) -> None:
+    load(world)
+    loaded(world, W1)
+    loaded(world, W2, new_model(Version(1, 1)))
+    unloaded(world, W1)
+    unloaded(world, W2, b"new", b"1.1")
+    assert "w2: it is new 1.1 there, and new 1.0 elsewhere" in answer(world).args[1]
+    assert not is_callable(world)
+
+
+def test_settings_that_a_configured_model_was_loaded_with_hold_after_a_restart() -> None:
+    world = World()
+    configured = new_model(name="m", is_configured=True)
+    world.join_with(W1, configured)
+    roomy = {**ENTRY, "slots": 3}
+    load(world, entry=roomy)
+    number, _ = order_of(world, W1, protocol.LOAD)
+    world.from_worker(W1, protocol.LOADED, number, write_description(new_model(name="m", entry=roomy, slots=3)))
+    assert answer(world).name == "OK"
+    world.join_with(W2, configured)
+    _, entry = order_of(world, W2, protocol.LOAD)
+    assert msgpack.unpackb(entry) == roomy
+
+
+def test_settings_are_those_of_the_last_load(world: World) -> None:
+    for timeout_s in (20, 60):
+        entry = {**ENTRY, "timeout_s": timeout_s}
+        load(world, entry=entry)
+        for worker in (W1, W2):
+            number, _ = order_of(world, worker, protocol.LOAD)
+            model = new_model(entry=entry, timeout_s=float(timeout_s))
+            world.from_worker(worker, protocol.LOADED, number, write_description(model))
+        assert answer(world).name == "OK"
+    world.ask("reload_model", "new", "")
+    _, entry_again = order_of(world, W1, protocol.LOAD)
+    assert msgpack.unpackb(entry_again)["timeout_s"] == 60
+
+
+def test_a_load_that_fails_does_not_bring_back_what_was_unloaded(world: World) -> None:
+    world.ask("unload_model", "m", "")
+    unloaded(world, W1, b"m", b"1.2")
+    unloaded(world, W2, b"m", b"1.2")
+    assert answer(world).name == "OK"
+    load(world)
+    loaded(world, W1, new_model(Version(1, 2), "m"))
+    failed(world, W2)
+    unloaded(world, W1, b"m", b"1.2")
+    assert "w2: no weights" in answer(world).args[1]
+    world.join(W3)
+    unloaded(world, W3, b"m", b"1.2")
+    assert not is_callable(world, "m_predict")
+
+
+def test_a_model_that_nobody_can_load_any_more_can_be_taken_out_of_the_plan() -> None:
+    world = World(
+        core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, plan=Plan([Placed(ENTRY, [], "new", "1.0")]))
+    )
+    world.join(W1)
+    failed(world, W1)
+    assert rows(world)["new", "1.0"]["state"] == "no worker"
+    (reply,) = world.ask("unload_model", "new", "")
+    assert reply.name == "OK"
+    assert plan_of(world) == Plan()
+    world.join(W2)
+    assert world.orders_of(W2, protocol.LOAD) == []
+
+
+def test_only_a_death_in_its_own_loading_counts_against_a_model(world: World) -> None:
+    load_everywhere(world)
+    other = {"module_name": "other", "class_name": "Other"}
+    load(world, entry=other)
+    for worker in (W1, W2):
+        number, _ = order_of(world, worker, protocol.LOAD)
+        world.from_worker(worker, protocol.LOADED, number, write_description(new_model(name="other", entry=other)))
+    for death in range(3):
+        worker = b"again-%d" % death
+        world.join(worker)
+        assert len(world.orders_of(worker, protocol.LOAD)) == 2
+        world.core.worker_lost(worker, world.now_s)
+        world.flush()
+    for leaving in range(3):
+        worker = b"leaving-%d" % leaving
+        world.join(worker)
+        assert len(world.orders_of(worker, protocol.LOAD)) == 1, "the first is suspected, the other is not"
+        world.from_worker(worker, protocol.BYE)
+    world.join(b"last")
+    (order,) = world.orders_of(b"last", protocol.LOAD)
+    assert msgpack.unpackb(order[1]) == other
+
+
+def test_a_worker_that_leaves_in_good_order_does_not_fail_a_load(world: World) -> None:
+    load(world)
+    world.from_worker(W1, protocol.BYE)
+    loaded(world, W2)
+    assert answer(world).args[0]["workers"] == ["w2"]
+    load(world)
+    world.from_worker(W2, protocol.BYE)
+    assert "every worker that was to load it has gone" in answer(world).args[1]
+
+
+def test_a_share_that_is_free_goes_to_the_version_with_the_largest(world: World) -> None:
+    load_everywhere(world, new_model(Version(1, 3), "m"))
+    world.ask("route_model", "m", {"1.2": 90, "1.3": 10})
+    load_everywhere(world, new_model(Version(1, 4), "m"))
+    world.ask("unload_model", "m", "1.2")
+    assert {key[1]: row["share"] for key, row in rows(world).items() if row["state"] == "ready"} == {
+        "1.3": 100,
+        "1.4": 0,
+    }
+
+
+def test_a_version_that_comes_back_does_not_take_the_calls_of_its_successor(world: World) -> None:
+    load_everywhere(world)
+    world.ask("unload_model", "new", "")
+    unloaded(world, W1)
+    unloaded(world, W2)
+    assert answer(world).name == "OK"
+    load_everywhere(world, new_model(Version(2, 0)))
+    load_everywhere(world)
+    assert {key[1]: row["share"] for key, row in rows(world).items() if key[0] == "new"} == {"1.0": 0, "2.0": 100}
+
+
+def test_which_version_stands_in_does_not_change_while_it_can() -> None:
+    world = World()
+    for worker, minor in ((W1, 1), (W2, 2)):
+        world.join_with(worker, describe_model("m", Version(0, minor)))
+    world.core.worker_lost(W1, world.now_s)
+    world.flush()
+    world.join_with(W3, describe_model("m", Version(0, 3)))
+    assert {key[1]: row["share"] for key, row in rows(world).items()} == {"0.1": 0, "0.2": 100, "0.3": 0}
+    world.join_with(W1, describe_model("m", Version(0, 1)))
+    assert {key[1]: row["share"] for key, row in rows(world).items()} == {"0.1": 100, "0.2": 0, "0.3": 0}
+
+
+def test_refusals_count_for_the_version_that_the_call_went_to() -> None:
+    world = World()
+    world.join_with(W1, describe_model("m", Version(0, 1)))
+    for i in range(13):
+        world.call(A, b"%d" % i)
+    target = world.core.catalogue.procedures["m_predict"].target
+    assert target is not None
+    assert target.outcomes["busy"] == 2
+
+
+@pytest.mark.parametrize("value", [b"2", [2], {"a": 1}])
+def test_an_entry_holds_what_a_file_can(world: World, value: object) -> None:
+    (reply,) = world.ask("load_model", {**ENTRY, "slots": value}, [])
+    assert "the entry's 'slots' should be a text, a number, or true or false" in reply.args[1]

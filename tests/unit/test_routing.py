@@ -668,7 +668,7 @@ def test_the_books_balance() -> None:
         world.call(A, i, name, args)
         sent += 1
     world.answer(W1, world.work_of(W1)[0].number)
-    counted = sum(sum(p.outcomes().values()) for p in world.core.catalogue.counted())
+    counted = sum(sum(p.all_outcomes().values()) for p in world.core.catalogue.counted())
     assert counted + world.core.counters.unknown_method.total() == sent
 
 

@@ -208,6 +208,6 @@ def test_a_name_with_a_version_in_it_belongs_to_one_model(world: World) -> None:
     taken = describe_model("m_v0_1", Version(1, 0))
     objection = world.core.catalogue.objection([taken])
     assert objection is not None
-    assert "'m_v0_1_predict' is another model's already" in objection
+    assert "'m_v0_1_predict' is already that of model 'm'" in objection
     assert Catalogue([]).objection([model(OLD), taken]) is not None
     assert Catalogue([]).objection([model(OLD), model(NEW)]) is None

@@ -88,6 +88,7 @@ class World:
     now_s: float = 1000.0
     core: Core = field(default_factory=lambda: Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS))
     to_workers: list[ToWorker] = field(default_factory=list)
+    asked: int = 0
 
     # -- clients
 
@@ -149,9 +150,10 @@ class World:
 
     # -- administrators
 
-    def ask(self, name: str, *args: Any, message_id: bytes = b"id") -> list[Reply]:
+    def ask(self, name: str, *args: Any, message_id: bytes | None = None) -> list[Reply]:
         """Ask something at the administrators' address; the answers that come at once."""
-        event = msgpack.packb([{"message_id": message_id, "v": 3}, name, args])
+        self.asked += 1
+        event = msgpack.packb([{"message_id": message_id or b"%d" % self.asked, "v": 3}, name, args])
         self.core.admin_message(b"admin", [b"", event], self.now_s)
         self.flush()
         return self.admin_replies()
@@ -203,9 +205,11 @@ class World:
             assert not worker.in_flight
 
     def outcomes(self, name: str = "m_predict") -> dict[str, int]:
-        return {outcome: count for outcome, count in self.core.catalogue.procedures[name].outcomes().items() if count}
+        return {
+            outcome: count for outcome, count in self.core.catalogue.procedures[name].all_outcomes().items() if count
+        }
 
     def service(self, name: str = "m") -> Service:
         """The calls of a model that has one version."""
-        (hosted,) = self.core.catalogue.models[name].versions.values()
+        (hosted,) = self.core.catalogue.families[name].versions.values()
         return hosted.calls

@@ -55,11 +55,12 @@ class Route:
     split: Mapping[Version, int]
 
 
-class Model:
+class ModelFamily:
     """A model in all its versions.
 
     The default version is the one that was hosted first, until a route names another. A version without a ready worker
-    gets no calls while another has one: a service that answers comes before the share of a version.
+    gets no calls while another has one: a service that answers comes before the share of a version. Which one then has
+    the default version's calls stays so until that is back, or has no worker itself.
 
     Attributes:
         qualified_name: the model's.
@@ -68,10 +69,11 @@ class Model:
         procedures: by name, for calls that name no version.
     """
 
-    def __init__(self, qualified_name: str, route: Route) -> None:
+    def __init__(self, qualified_name: str) -> None:
         self.qualified_name = qualified_name
         self.versions: dict[Version, HostedVersion] = {}
-        self.route = route
+        self._stand_in: Version | None = None  # has the default version's calls while that has no worker
+        self.route = Route(Version(0, 0), {})  # until the first version is hosted
         self.procedures: dict[str, Procedure] = {}
 
     @property
@@ -95,9 +97,12 @@ class Model:
         if split:
             return split
         if self.route.default in served:
+            self._stand_in = None
             return {self.route.default: 1}
         if served:
-            return {max(served): 1}
+            if self._stand_in not in served:
+                self._stand_in = max(served)
+            return {self._stand_in: 1}
         # Of those that nobody serves the one that was served last, so that its calls are given time for a new worker.
         return {max(able, key=_unserved_since).version: 1}
 
