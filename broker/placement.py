@@ -89,7 +89,7 @@ class _Loading:
         waiting: who has been told, by the number of the order.
         key: what was loaded; None before the first worker has it.
         loaded: who has it.
-        new: who of these had not had it before.
+        new: who of these had not had it before, nor should have.
         failed: why others could not.
     """
 
@@ -350,7 +350,10 @@ class Placement:
                 self._troubles[worker.identity, placed.key] = text
             del self._deaths[placed.key]
         elif loading is not None and self._is_loading(worker, number):
-            if not any(hosting.worker is worker for hosting in self._hostings(model.key)):
+            is_there = any(hosting.worker is worker for hosting in self._hostings(model.key))
+            if not is_there and not any(
+                one.key == model.key and _matches(worker, one.workers) for one in self._plan.loaded
+            ):
                 loading.new.append(worker)
             loading.loaded.append(loading.waiting.pop(number))
             loading.key = model.key
@@ -361,8 +364,10 @@ class Placement:
         return True
 
     def _send_back(self, worker: Worker, key: ModelKey) -> None:
-        """Have a worker forget what it has loaded, unless that took the place of what it hosts."""
+        """Have a worker forget what it has loaded, unless that took the place of what it hosts, or is to forget."""
         hosted = self._catalogue.find(key)
+        if self._leaves(worker, key):
+            return
         if hosted is None or not any(hosting.service in hosted.services for hosting in worker.hostings):
             self._order_unload(worker, key)
 
@@ -370,8 +375,8 @@ class Placement:
         """Why a model that a worker has loaded is not to be called there; empty if it is."""
         loading = self._loading
         name, version = model.key
-        if self._is_leaving(model.key):
-            return f"{name} {version} is being unloaded"
+        if self._leaves(worker, model.key):
+            return f"{name} {version} is being unloaded there"
         first = loading.key if loading is not None and self._is_loading(worker, number) else None
         if first is not None and first != model.key:
             return f"it is {name} {version} there, and {first[0]} {first[1]} elsewhere"
@@ -517,6 +522,14 @@ class Placement:
     def _is_leaving(self, key: ModelKey) -> bool:
         """Whether a model is on its way out, everywhere."""
         return any(one.is_whole and one.key == key for one in self._unloadings)
+
+    def _leaves(self, worker: Worker, key: ModelKey) -> bool:
+        """Whether a model is on its way out, at least from that worker."""
+        ways_out = [one for one in self._unloadings if one.key == key]
+        return any(
+            one.is_whole or worker in one.waiting.values() or worker in [hosting.worker for hosting in one.hostings]
+            for one in ways_out
+        )
 
     def _go_on_unloading(self, unloading: _Unloading, now_s: float) -> None:
         key = unloading.key

@@ -36,6 +36,6 @@ def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> 
     except (zerorpc.TimeoutExpired, zerorpc.LostRemote) as error:
         sys.exit(f"error: no answer from {address} ({error}); is the cluster running? Start it with make up")
     except Exception as error:  # pyzmq's own, for an address that is none
-        sys.exit(f"error: cannot connect to {address!r}: {error}; an address is tcp://host:port")
+        sys.exit(f"error: cannot connect to {address!r}: {error}; an address is tcp://host:port or ipc:///path")
     finally:
         client.close()

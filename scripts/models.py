@@ -1,12 +1,15 @@
-"""Loads, unloads and routes models while the cluster runs. Asks the broker at its administrators' address.
+"""Loads, unloads and routes models while the cluster runs. Asks the broker at its administrators' address, for example:
 
-scripts/models.py list
-scripts/models.py load iris_model.iris_predict:IrisModel --set slots=2 --workers '127.0.0.1:8421'
-scripts/models.py reload iris_model
-scripts/models.py route iris_model 0.1=90 0.2=10
-scripts/models.py route iris_model 0.2
-scripts/models.py route iris_model
-scripts/models.py unload iris_model 0.1
+    scripts/models.py list
+    scripts/models.py load iris_model.iris_predict:IrisModel --set slots=2 --workers 127.0.0.1:8421
+    scripts/models.py cancel
+    scripts/models.py reload iris_model
+    scripts/models.py route iris_model 0.1=90 0.2=10
+    scripts/models.py route iris_model 0.2
+    scripts/models.py route iris_model
+    scripts/models.py unload iris_model 0.1
+
+`COMMAND --help` says more about each.
 """
 
 import argparse
@@ -43,15 +46,21 @@ def _parser() -> argparse.ArgumentParser:
     load = command("load", _load, "load a model: install its package first; what is hosted already is loaded anew")
     load.add_argument("model", metavar="MODULE:CLASS", help="where it comes from", type=_source)
     load.add_argument(
-        "--set", metavar="NAME=VALUE", nargs="+", default=[], type=_setting, help="settings, as in worker/config.py"
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        type=_setting,
+        help="a setting, as in worker/config.py; may be repeated",
     )
     load.add_argument(
         "--workers",
         metavar="PATTERN",
-        nargs="+",
+        action="append",
         default=[],
-        help="ids, hosts or metrics addresses of workers, with * for any text (default: all)",
+        help="id, host or metrics address of workers, with * for any text; may be repeated (default: all)",
     )
+    command("cancel", _cancel, "wait no longer for a model that is being loaded, and unload it where it is new")
     for name, do, text in (
         ("unload", _unload, "let a model's calls end, and host it no longer"),
         ("reload", _reload, "load a model anew, from its code and files as they are now"),
@@ -113,6 +122,10 @@ def _load(options: argparse.Namespace) -> str:
 
 def _reload(options: argparse.Namespace) -> str:
     return _loaded(_ask(options, "reload_model", options.name, options.version))
+
+
+def _cancel(options: argparse.Namespace) -> str:
+    return f"{_ask(options, 'cancel_load')}: cancelled"
 
 
 def _loaded(done: dict[str, Any]) -> str:

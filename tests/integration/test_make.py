@@ -180,6 +180,22 @@ def test_a_rolling_restart_loses_none_of_10000_calls(make: Made, figure: Figure)
     figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
 
 
+def test_a_rolling_restart_waits_until_what_was_loaded_is_there_again(make: Made) -> None:
+    slow = {"SLOW_TO_LOAD_S": "2", "BROKER_NO_WORKER_GRACE_S": "1"}
+    make("up", WORKERS="2", **slow)
+    command = [sys.executable, "scripts/models.py", "load", "tests.services.models:SlowToLoad"]
+    subprocess.run(command, cwd=REPOSITORY, env=make.environment, check=True, timeout=60)
+    load = Load(make.frontend, "slowtoload_predict", {"rate": 50})
+    try:
+        make("restart", **slow)
+        load.stop()
+        result = load.result()
+    finally:
+        load.end()
+    assert set(result["outcomes"]) == {"OK"}
+    assert result["unanswered"] == 0
+
+
 @pytest.mark.fault(13)
 def test_a_stopped_supervisord_lets_everything_finish(make: Made, figure: Figure) -> None:
     make.environment["APP_SETTINGS"] = "tests.services.configs:SleeperOnly"

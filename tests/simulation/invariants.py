@@ -24,7 +24,7 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
             assert ticked_s - service.gathering_since_s < service.model.batch_wait_ms / 1000 + 0.5, (
                 "calls wait for ever"
             )
-        assert service.free == sum(hosting.free for hosting in service.hostings)
+        assert service.free == sum(max(hosting.free, 0) for hosting in service.hostings)
         assert all(hosting.worker.state == "ready" for hosting in service.hostings)
         assert all(call.batch is None for call in calls)
         for call in calls:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SEEDS = "6"
-STEPS = "800"
+SEEDS = "8"
+STEPS = "1000"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,60 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "a model is unloaded while it has calls",
+        "placement.py",
+        "any(hosting.free < hosting.capacity for hosting in unloading.hostings)",
+        "False",
+    ),
+    Mutant(
+        "a worker that was lost while it unloads is waited for",
+        "placement.py",
+        "            unloading.waiting = {number: one for number, one in unloading.waiting.items() if one is not worker}\n",
+        "",
+    ),
+    Mutant(
+        "a worker that was lost while it loads is waited for",
+        "placement.py",
+        "                del loading.waiting[number]\n",
+        "",
+    ),
+    Mutant(
+        "what was unloaded can still be called",
+        "placement.py",
+        "            self._forget_route(key)\n            self._catalogue.close(key)\n",
+        "            self._forget_route(key)\n",
+    ),
+    Mutant(
+        "a worker that comes does not load what it should",
+        "placement.py",
+        "if there is None or (there.entry != placed.entry",
+        "if there is not None and (there.entry != placed.entry",
+    ),
+    Mutant(
+        "a worker that comes brings back what was unloaded",
+        "placement.py",
+        "(name, str(version)) in self._plan.unloaded and not is_coming",
+        "False and not is_coming",
+    ),
+    Mutant(
+        "work does not say which version",
+        "procedure.py",
+        "self.service.model.pinned(described.name).encode()",
+        "described.name.encode()",
+    ),
+    Mutant(
+        "a model that was loaded anew keeps its room",
+        "service.py",
+        "        self.change_room(hosting, capacity - hosting.capacity)\n",
+        "",
+    ),
+    Mutant(
+        "bytes of a stream stay with the version that it waited for",
+        "conversation.py",
+        "        if target.is_stream:\n            self._count_stream(conversation, client, -1)\n",
+        "",
+    ),
     Mutant(
         "a client that has given a call up is never noticed",
         "conversation.py",
@@ -89,7 +143,7 @@ MUTANTS = (
     Mutant(
         "a drained worker's room stays counted",
         "service.py",
-        "        self.free -= hosting.free\n",
+        "        self.free -= room\n",
         "",
     ),
     Mutant(

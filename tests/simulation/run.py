@@ -48,9 +48,9 @@ def run(seed: int, steps: int) -> Simulation:
         (2, lambda: simulation.lose_client(client())),
         (5, join),
         (1, lambda: simulation.route(chance.randrange(2), (chance.randrange(3), chance.randrange(3)))),
-        (1, lambda: simulation.load(chance.randrange(2), chance.randrange(2))),
+        (2, lambda: simulation.load(chance.randrange(2), chance.randrange(2))),
         (1, lambda: simulation.unload(chance.randrange(2), chance.randrange(2))),
-        (5, lambda: simulation.carry_out(which(), can_load=chance.random() < 0.7)),
+        (10, lambda: simulation.carry_out(which(), can_load=chance.random() < 0.7, less_room=chance.randrange(3))),
         (10, lambda: simulation.wait(chance.choice([0.1, 0.5, 2.0, 12.0]))),
     ]
     actions.append((5, lambda: simulation.hold_up(chance.choice([0.1, 0.4, 1.0]))))

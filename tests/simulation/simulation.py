@@ -12,6 +12,7 @@ import msgpack
 
 from broker import counters
 from broker.dispatch import EXPIRE_INTERVAL_S
+from broker.placement import MOST_DEATHS
 from cluster import protocol
 from cluster.descriptions import write_description
 from cluster.pairs import read_pairs, write_pairs
@@ -112,13 +113,13 @@ class Simulation:
         assert identity in self._registered()
 
     @staticmethod
-    def _model(peer: Peer, key: ModelKey) -> protocol.ModelDescription:
+    def _model(peer: Peer, key: ModelKey, less_room: int = 0) -> protocol.ModelDescription:
         name, version = key
         ahead = 1 if peer.max_batch_size > 2 else 0
         return describe_model(
             name,
             version,
-            slots=peer.capacity - ahead,
+            slots=max(1, peer.capacity - ahead - less_room),
             timeout_s=TIMEOUT_S,
             max_batch_size=peer.max_batch_size,
             batches_ahead=ahead,
@@ -163,8 +164,8 @@ class Simulation:
         """An administrator has a version unloaded."""
         self._ask("unload_model", MODELS[model], str(VERSIONS[version]))
 
-    def carry_out(self, which: int, *, can_load: bool) -> None:
-        """A worker does the oldest of what it was ordered to; a model may fail to load."""
+    def carry_out(self, which: int, *, can_load: bool, less_room: int = 0) -> None:
+        """A worker does the oldest of what it was ordered to; a model may fail to load, or be given less room."""
         peers = self._reachable_with_orders()
         if not peers:
             return
@@ -178,7 +179,7 @@ class Simulation:
             entry = msgpack.unpackb(rest[0])
             key = entry["module_name"], Version.read(entry["class_name"])
             peer.hosted.add(key)
-            answer = [protocol.LOADED, number, write_description(self._model(peer, key))]
+            answer = [protocol.LOADED, number, write_description(self._model(peer, key, less_room))]
         else:
             answer = [protocol.FAILED, number, b"no weights"]
         self.world.core.worker_message(peer.identity, answer, self.world.now_s)
@@ -288,11 +289,12 @@ class Simulation:
     def heal(self) -> None:
         """No more faults, and workers with room for everything: all is answered, and nothing is left anywhere."""
         self.wait(1.0)  # in which the broker notices who has gone
-        self.join(4, 2)
+        self._carry_out_all()
+        self.load(0, 1)
+        self._carry_out_all()
+        self.join(4, 2)  # which is to load that as well
         for _ in range(400):
-            for peer in self._reachable():
-                while peer.orders:
-                    self.carry_out(self._reachable_with_orders().index(peer), can_load=True)
+            self._carry_out_all()
             jobs = [job for peer in self._reachable() for job in peer.jobs.values() if not job.ended]
             for job in [job for job in jobs if job.slots > 0 or job.cancelled]:
                 job.slots -= 1
@@ -308,7 +310,24 @@ class Simulation:
         self.wait(1.0)
         assert not self.world.core.placement._unloadings
         assert self.world.core.placement._loading is None
+        self._check_plan()
         self.world.assert_at_rest()
+
+    def _carry_out_all(self) -> None:
+        while self._reachable_with_orders():
+            self.carry_out(0, can_load=True)
+
+    def _check_plan(self) -> None:
+        """What was unloaded cannot be called, and what was loaded is hosted by everybody."""
+        placement, procedures = self.world.core.placement, self.world.core.catalogue.procedures
+        for name, version in placement._plan.unloaded:
+            assert f"{name}_v{version.replace('.', '_')}_predict" not in procedures
+        peers = [peer for peer in self._reachable() if not peer.draining]
+        for placed in placement._plan.loaded:
+            is_known = placement._deaths[placed.key] < MOST_DEATHS
+            failed = {identity for identity, key in placement._troubles if key == placed.key}
+            hosts = {peer.identity for peer in peers if placed.key in peer.hosted}
+            assert not is_known or {peer.identity for peer in peers} - failed <= hosts, placed
 
     # -- how it happens -------------------------------------------------------------------------------------------
 
@@ -428,8 +447,8 @@ class Simulation:
             assert 0 <= service.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
             assert service.queue.bytes >= 0
             assert not has_needless_wait(service), "calls wait beside free room"
-            assert service.free == sum(hosting.free for hosting in service.hostings)
-            assert all(0 <= hosting.free <= hosting.capacity for hosting in service.hostings)
+            assert service.free == sum(max(hosting.free, 0) for hosting in service.hostings)
+            assert all(hosting.free <= hosting.capacity for hosting in service.hostings)
         for identity, worker in core.catalogue.workers.items():
             peer = self.peers[identity]
             owed = {job.number for job in peer.jobs.values() if not job.ended}

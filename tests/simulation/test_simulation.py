@@ -37,9 +37,9 @@ class World(RuleBasedStateMachine):
     def unload(self, model: int, version: int) -> None:
         self.simulation.unload(model, version)
 
-    @rule(which=WHICH, can_load=st.booleans())
-    def carry_out(self, which: int, *, can_load: bool) -> None:
-        self.simulation.carry_out(which, can_load=can_load)
+    @rule(which=WHICH, can_load=st.booleans(), less_room=st.integers(0, 2))
+    def carry_out(self, which: int, *, can_load: bool, less_room: int) -> None:
+        self.simulation.carry_out(which, can_load=can_load, less_room=less_room)
 
     @rule(
         client=CLIENT,

@@ -399,6 +399,20 @@ def test_what_takes_for_ever_can_be_cancelled(world: World) -> None:
     assert reply.args[1] == "nothing is being loaded"
 
 
+def test_what_is_loaded_too_late_stays_where_it_took_the_place_of_a_model_with_calls() -> None:
+    world = World()
+    world.join_with(W1, new_model(is_configured=True))
+    load(world)
+    number, _ = order_of(world, W1, protocol.LOAD)
+    (failure,) = [reply for reply in world.ask("cancel_load") if reply.name == "ERR"]
+    assert failure.args[1].endswith("restart it if it never ends. Nothing has changed")
+    world.call(A, b"one", "new_predict")
+    (work,) = world.work_of(W1)
+    world.from_worker(W1, protocol.LOADED, number, write_description(new_model()))
+    assert world.orders_of(W1, protocol.UNLOAD) == []
+    assert [reply.name for reply in world.answer(W1, work.number)] == ["OK"]
+
+
 def test_a_stream_without_end_holds_up_its_own_model_only(world: World) -> None:
     load_everywhere(world)
     world.call(A, b"stream", "new_predict_stream")
