@@ -95,7 +95,7 @@ class Frontend:
         self, identity: bytes, client: Client | None, event: ClientEvent, payload: bytes, now_s: float
     ) -> None:
         procedure = self._catalogue.procedures.get(event.name) if event.name is not None else None
-        target = procedure.next_target() if procedure is not None else None
+        target = None if procedure is None else procedure.target if procedure.split is None else procedure.split.next()
         refusal = self._refusal(client, event, procedure, target, payload, now_s)
         if refusal is not None:
             outcome, name, text = refusal

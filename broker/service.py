@@ -70,7 +70,7 @@ class Service:
         free = hosting.free
         hosting.free = free + change
         if hosting in self.hostings:
-            before, after = max(free, 0), max(hosting.free, 0)
+            before, after = free if free > 0 else 0, hosting.free if hosting.free > 0 else 0
             del self._by_room[before][hosting]
             self._by_room[after][hosting] = None
             self.free += after - before
