@@ -10,6 +10,7 @@ from queue import SimpleQueue
 import msgpack
 
 from cluster.settings import WrongSettingError
+from worker.installed import Installed
 from worker.job import Registration
 from worker.models import HostedModel, load_anew, read_entry
 
@@ -54,6 +55,7 @@ class Loader:
         self.unfinished = 0
         self._orders: SimpleQueue[tuple[Registration, bytes, bytes]] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._installed = Installed()
 
     def load(self, registration: Registration, number: bytes, entry: bytes) -> None:
         """Load a model from an entry, msgpack of what a configuration has."""
@@ -74,6 +76,7 @@ class Loader:
     def _run(self) -> None:
         while True:
             registration, number, entry = self._orders.get()
+            self._installed.refresh()
             self._done.append(_load(registration, number, entry))
             self._wake()
 

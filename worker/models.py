@@ -138,13 +138,11 @@ def load_anew(entry: ModelEntry) -> HostedModel:
     """
     package = entry.module_name.rpartition(".")[0] or entry.module_name
     if entry.module_name not in sys.modules or package.partition(".")[0] in _NEVER_ANEW:
-        importlib.invalidate_caches()
         return _host(entry, _find_class(entry)())
     # Copies, because models that run may import something meanwhile.
     stale = {name: module for name, module in sys.modules.copy().items() if f"{name}.".startswith(f"{package}.")}
     for name in stale:
         del sys.modules[name]
-    importlib.invalidate_caches()
     try:
         return _host(entry, _find_class(entry)())
     except BaseException:

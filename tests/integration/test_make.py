@@ -181,13 +181,13 @@ def test_a_rolling_restart_loses_none_of_10000_calls(make: Made, figure: Figure)
 
 
 def test_a_rolling_restart_waits_until_what_was_loaded_is_there_again(make: Made) -> None:
-    slow = {"SLOW_TO_LOAD_S": "2", "BROKER_NO_WORKER_GRACE_S": "1"}
-    make("up", WORKERS="2", **slow)
+    make.environment |= {"SLOW_TO_LOAD_S": "2", "BROKER_NO_WORKER_GRACE_S": "1"}
+    make("up", WORKERS="2")
     command = [sys.executable, "scripts/models.py", "load", "tests.services.models:SlowToLoad"]
     subprocess.run(command, cwd=REPOSITORY, env=make.environment, check=True, timeout=60)
     load = Load(make.frontend, "slowtoload_predict", {"rate": 50})
     try:
-        make("restart", **slow)
+        make("restart")
         load.stop()
         result = load.result()
     finally:

@@ -1,5 +1,7 @@
 """What a worker hosts, and how it loads more."""
 
+import importlib
+import site
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from cluster.protocol import Version
 from cluster.settings import WrongSettingError
 from tests.processes import wait_until
 from worker.hosted import Hosted
+from worker.installed import Installed
 from worker.job import Registration
 from worker.loader import Loader, LoadResult
 from worker.metrics import WorkerMetrics
@@ -95,6 +98,24 @@ def test_what_cannot_be_loaded_leaves_the_modules_as_they_were(package: Package,
 def test_an_entry_that_is_none_is_refused(raw: Any, says: str) -> None:
     with pytest.raises(WrongSettingError, match=says):
         read_entry(raw)
+
+
+def test_what_is_installed_while_the_process_runs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages, source = tmp_path / "site-packages", tmp_path / "source"
+    packages.mkdir()
+    source.mkdir()
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(packages)])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    count = tmp_path / "count"
+    (packages / "old.pth").write_text(f"import pathlib; pathlib.Path({str(count)!r}).touch()\n")
+    installed = Installed()
+    (source / "installed_late.py").touch()
+    (packages / "new.pth").write_text(f"{source}\n")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("installed_late")
+    installed.refresh()
+    importlib.import_module("installed_late")
+    assert not count.exists(), "what was there at the start is not read again"
 
 
 def test_models_come_and_go_and_two_versions_stand_side_by_side(package: Package) -> None:
