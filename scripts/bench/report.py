@@ -20,13 +20,14 @@ FOLDER = REPOSITORY / "docs" / "performance"
 RESULTS = FOLDER / "results.json"
 
 _GROWTH = {
-    "clients": ("connected clients", "broker CPU for a call (µs)"),
-    "clients of zmq.proxy": ("connected clients of `zmq.proxy`", "its CPU for a call (µs)"),
-    "workers": ("workers", "calls a second"),
-    "procedures": ("procedures", "broker CPU for a call (µs)"),
-    "bytes": ("bytes there and back", "broker CPU for a call (µs)"),
-    "streams": ("streams beside each other", "broker CPU for an item (µs)"),
+    "clients": ("connected clients", "calls", "broker CPU µs a call"),
+    "clients of zmq.proxy": ("connected clients of `zmq.proxy`", "calls", "its CPU µs a call"),
+    "workers": ("workers", "calls", "broker CPU µs a call"),
+    "procedures": ("procedures", "calls", "broker CPU µs a call"),
+    "bytes": ("bytes there and back", "calls", "broker CPU µs a call"),
+    "streams": ("streams beside each other", "items", "broker CPU µs an item"),
 }
+"""By the name of a curve: what grows, what is counted, and its cost."""
 
 
 class Results:
@@ -119,10 +120,8 @@ def grown(results: Results) -> str:
     """The tables of how cost grows."""
     parts = []
     for curve in results.all["growth"]:
-        what, _ = _GROWTH[curve["name"]]
-        each = "item" if curve["name"] == "streams" else "call"
-        whose = "its" if "proxy" in curve["name"] else "broker"
-        lines = [f"| {what} | {each}s/s | {whose} CPU µs a{'n' if each == 'item' else ''} {each} |", "|---|---|---|"]
+        what, counted, cost = _GROWTH[curve["name"]]
+        lines = [f"| {what} | {counted}/s | {cost} |", "|---|---|---|"]
         for size, calls, cpu in zip(curve["sizes"], curve["calls_a_second"], curve["broker_cpu_us"], strict=True):
             lines.append(f"| {size:,} | {calls:,.0f} | {cpu:,.0f} |")
         parts.append("\n".join(lines))
@@ -151,15 +150,16 @@ def draw(results: Results) -> None:
     for axes in grid.flat[len(results.all["growth"]) :]:
         axes.set_axis_off()
     for axes, curve in zip(grid.flat, results.all["growth"], strict=False):
-        what, measured = (text.replace("`", "") for text in _GROWTH[curve["name"]])
-        values = curve["calls_a_second" if curve["name"] == "workers" else "broker_cpu_us"]
+        what, counted, cost = (text.replace("`", "") for text in _GROWTH[curve["name"]])
+        of_throughput = curve["name"] == "workers"
+        values = curve["calls_a_second" if of_throughput else "broker_cpu_us"]
         axes.plot(curve["sizes"], values, "o-")
         axes.set_xscale("log")
         if curve["name"] in ("workers", "bytes"):
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=0)
-        axes.set(xlabel=what, ylabel=measured)
+        axes.set(xlabel=what, ylabel=f"{counted} a second" if of_throughput else cost)
         axes.grid(alpha=0.3)
     _save(figure, "growth.svg")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SEEDS = "8"
-STEPS = "1000"
+SEEDS = "6"
+STEPS = "800"
 
 
 @dataclass(frozen=True)
