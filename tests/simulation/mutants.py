@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEEDS = "6"
 STEPS = "800"
+AT_A_TIME = 2
 
 
 @dataclass(frozen=True)
@@ -396,17 +399,26 @@ def survives(mutant: Mutant, folder: Path) -> bool:
 
 def main() -> None:
     """Try every mutant; the exit code is 1 if one survives."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in ("broker", "cluster", "tests"):
-            ignored = shutil.ignore_patterns("node_modules", "__pycache__")
-            shutil.copytree(REPOSITORY / part, folder / part, ignore=ignored)
+    folders: SimpleQueue[Path] = SimpleQueue()
+
+    def tried(mutant: Mutant) -> bool:
+        folder = folders.get()
+        try:
+            return survives(mutant, folder)
+        finally:
+            folders.put(folder)
+
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(AT_A_TIME) as pool:
+        for number in range(AT_A_TIME):
+            for part in ("broker", "cluster", "tests"):
+                ignored = shutil.ignore_patterns("node_modules", "__pycache__")
+                shutil.copytree(REPOSITORY / part, Path(name, str(number), part), ignore=ignored)
+            folders.put(Path(name, str(number)))
         unbroken = Mutant("nothing", "routing.py", '"""The routing core:', '"""The routing core:')
-        if not survives(unbroken, folder):
+        if not tried(unbroken):
             sys.exit("error: the simulation fails without any mutant")
         survivors = []
-        for mutant in MUTANTS:
-            alive = survives(mutant, folder)
+        for mutant, alive in zip(MUTANTS, pool.map(tried, MUTANTS), strict=True):
             survivors += [mutant.fault] if alive else []
             print(f"{'SURVIVES' if alive else 'caught  '} {mutant.file}: {mutant.fault}", flush=True)  # noqa: T201
     if survivors:
