@@ -19,7 +19,7 @@ import zmq.backend
 from broker import backlog, counters
 from broker.backlog import Backlog
 from broker.outbox import ToClient, ToWorker
-from broker.placement import Plan
+from broker.plan import Plan
 from broker.routing import Core
 from broker.settings import BrokerSettings
 from cluster import protocol

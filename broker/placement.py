@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from broker.counters import EXIT, HEARTBEAT
 from broker.family import Route
 from broker.introspection import CallError
+from broker.plan import Placed, Plan, Routed
 from cluster import events, protocol
 from cluster.protocol import ModelDescription, ModelKey, Version, source_of
 
@@ -32,50 +32,6 @@ MAX_WEIGHT = 1_000_000
 
 Answer = Callable[[object], None]
 """Takes the result of a change, or the `CallError` that it ended with."""
-
-
-@dataclass(slots=True)
-class Placed:
-    """A model that was loaded.
-
-    Attributes:
-        entry: what it is loaded from, as a configuration has it.
-        workers: patterns for the workers that are to host it; all, if there are none.
-        model, version: its qualified name and its version, when it was loaded.
-    """
-
-    entry: dict[str, Any]
-    workers: list[str]
-    model: str
-    version: str
-
-    @property
-    def key(self) -> ModelKey:
-        """Names it among all versions of all models."""
-        return self.model, Version.read(self.version)
-
-
-@dataclass(slots=True)
-class Routed:
-    """Where calls that name no version go: see `broker.family.Route`."""
-
-    default: str
-    split: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Plan:
-    """What differs from the workers' configurations, and is to outlive the processes.
-
-    Attributes:
-        loaded: models that are hosted as well.
-        unloaded: qualified names and versions of models that are not hosted, whatever a configuration says.
-        routes: by qualified name.
-    """
-
-    loaded: list[Placed] = field(default_factory=list)
-    unloaded: list[tuple[str, str]] = field(default_factory=list)
-    routes: dict[str, Routed] = field(default_factory=dict)
 
 
 class _Loading:

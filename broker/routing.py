@@ -22,7 +22,8 @@ from broker.counters import Counters
 from broker.dispatch import Dispatcher, Limits
 from broker.frontend import Frontend
 from broker.outbox import Outbox, ToClient, ToWorker
-from broker.placement import Placement, Plan
+from broker.placement import Placement
+from broker.plan import Plan
 from cluster.events import Buffer
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from broker.placement import Plan
+from broker.plan import Plan
 from cluster.protocol import Version
 from cluster.settings import WrongSettingError
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker.placement import Placed, Plan, Routed
+from broker.plan import Placed, Plan, Routed
 from broker.routing import Core
 from cluster import protocol
 from cluster.descriptions import write_description

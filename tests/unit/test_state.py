@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.placement import Placed, Plan, Routed
+from broker.plan import Placed, Plan, Routed
 from broker.state import StateFile
 from cluster.settings import WrongSettingError
 
