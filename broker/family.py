@@ -66,12 +66,14 @@ class ModelFamily:
         qualified_name: the model's.
         versions: every one that was ever hosted.
         route: what calls that name no version do.
+        shares: how they are dealt out to versions now; empty if none may be called.
         procedures: by name, for calls that name no version.
     """
 
     def __init__(self, qualified_name: str) -> None:
         self.qualified_name = qualified_name
         self.versions: dict[Version, HostedVersion] = {}
+        self.shares: dict[Version, int] = {}
         self._stand_in: Version | None = None  # has the default version's calls while that has no worker
         self.route = Route(Version(0, 0), {})  # until the first version is hosted
         self.procedures: dict[str, Procedure] = {}
@@ -84,11 +86,10 @@ class ModelFamily:
     @property
     def current(self) -> HostedVersion | None:
         """The version that answers, or most of its calls; None if none may be called."""
-        weights = self.weights()
-        return self.versions[max(weights, key=lambda version: weights[version])] if weights else None
+        return self.versions[max(self.shares, key=lambda version: self.shares[version])] if self.shares else None
 
-    def weights(self) -> dict[Version, int]:
-        """How calls that name no version are dealt out to versions; empty if none may be called."""
+    def _deal(self) -> dict[Version, int]:
+        """How calls that name no version are to be dealt out from now on."""
         able = self.callable_versions
         if not able:
             return {}
@@ -108,7 +109,7 @@ class ModelFamily:
 
     def rerouted(self) -> Iterator[Procedure]:
         """Have every procedure that names no version send its calls where they belong now; those that can be called."""
-        weights = self.weights()
+        self.shares = self._deal()
         for procedure in self.procedures.values():
             able = [
                 (target, one)
@@ -116,7 +117,7 @@ class ModelFamily:
                 if (target := procedure.targets.get(one.service_of(procedure))) is not None
             ]
             if able:
-                chosen = [(target, weights[one.version]) for target, one in able if one.version in weights]
+                chosen = [(target, self.shares[one.version]) for target, one in able if one.version in self.shares]
                 procedure.send_to(chosen or [(able[-1][0], 1)])
                 yield procedure
 

@@ -232,14 +232,13 @@ class Placement:
         """One object for each version of each model that is hosted, should be, was unloaded, or still has calls."""
         rows: dict[ModelKey, dict[str, Any]] = {}
         for name, family in self._catalogue.families.items():
-            weights = family.weights()
-            total = sum(weights.values())
+            total = sum(family.shares.values())
             for one in family.versions.values():
                 key = name, one.version
                 workers = [hosting.worker.description.id for hosting in self._hostings(key)]
                 state = "unloading" if self._is_leaving(key) else "ready" if workers else "no worker"
                 if one.is_callable or self._is_leaving(key):
-                    share = 100 * weights.get(one.version, 0) / total if total else 0.0
+                    share = 100 * family.shares.get(one.version, 0) / total if total else 0.0
                     rows[key] = _row(key, one.description.entry, state, share, workers)
         for placed in self._plan.loaded:
             row = rows.setdefault(placed.key, _row(placed.key, placed.entry, "no worker", 0.0, []))

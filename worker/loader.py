@@ -76,15 +76,15 @@ class Loader:
     def _run(self) -> None:
         while True:
             registration, number, entry = self._orders.get()
-            self._installed.refresh()
-            self._done.append(_load(registration, number, entry))
+            self._done.append(_load(registration, number, entry, self._installed))
             self._wake()
 
 
-def _load(registration: Registration, number: bytes, entry: bytes) -> LoadResult:
+def _load(registration: Registration, number: bytes, entry: bytes, installed: Installed) -> LoadResult:
     if not registration.live:
         return LoadResult(registration, number, None, "the broker has forgotten this worker")
     try:
+        installed.refresh()
         model = load_anew(read_entry(msgpack.unpackb(entry)))
     except WrongSettingError as error:
         return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
