@@ -20,9 +20,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zmq
 from calling import DEFAULT_ADDRESS, FLOWER
-from calls import Calls, read
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # it is run by its path
+
+from scripts.calls import Calls, read
+from scripts.zmtp import Dealer, PeerError
 
 try:
     from hdrh.histogram import HdrHistogram
@@ -71,6 +74,10 @@ class Result:
     lateness_ms: dict[str, float] = field(default_factory=dict)
 
 
+class CallError(Exception):
+    """A call was answered with an error, which the text is."""
+
+
 class Load:
     """What a load does, and what has become of its calls so far."""
 
@@ -78,7 +85,8 @@ class Load:
         """Connect.
 
         Raises:
-            zmq.ZMQError: if the address is none.
+            ValueError: if the address is none.
+            OSError: if its host is not known.
         """
         self._calls = Calls(address, connections, procedure, argument)
         self._items: dict[bytes, list[Any]] = {}  # of the open streams, so far
@@ -93,7 +101,8 @@ class Load:
 
         Raises:
             TimeoutError: if there is no answer.
-            ValueError: if it is an error.
+            CallError: if it is an error.
+            PeerError: if it cannot be read.
         """
         self._calls.call(self._calls.dealers[0], time.perf_counter())
         until_s = time.perf_counter() + FIRST_ANSWER_S
@@ -102,7 +111,7 @@ class Load:
                 for message_id, body in answers:
                     name, arguments = read(body)
                     if name == "ERR":
-                        raise ValueError(f"{arguments[0]}: {arguments[1]}")
+                        raise CallError(f"{arguments[0]}: {arguments[1]}")
                     if name == "STREAM":
                         self._keep(dealer, message_id, arguments)
                     elif name in ("OK", "STREAM_DONE"):
@@ -165,7 +174,7 @@ class Load:
             self.outcomes["unanswered"] += len(self._calls.open)
             self._calls.open.clear()
 
-    def _receive(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
+    def _receive(self, wait_ms: int) -> list[Dealer]:
         """Take the answers that have come; a connection is named once for each."""
         answered = []
         for dealer, answers in self._calls.answers(wait_ms):
@@ -183,7 +192,7 @@ class Load:
                 answered.append(dealer)
         return answered
 
-    def _keep(self, dealer: zmq.Socket[bytes], message_id: bytes, item: Any) -> None:
+    def _keep(self, dealer: Dealer, message_id: bytes, item: Any) -> None:
         """An item of a stream: there is room for another."""
         items = self._items.setdefault(message_id, [])
         items.append(item)
@@ -192,7 +201,7 @@ class Load:
         elif len(items) % (STREAM_SLOTS // 2) == 0:
             self._calls.more(dealer, message_id, STREAM_SLOTS // 2)
 
-    def _judge(self, dealer: zmq.Socket[bytes], message_id: bytes, body: bytes) -> str | None:
+    def _judge(self, dealer: Dealer, message_id: bytes, body: bytes) -> str | None:
         """How the call ended; None for what is not its end."""
         if body in self._right:
             return "OK"
@@ -279,11 +288,11 @@ def measure(options: argparse.Namespace) -> tuple[Result, HdrHistogram]:
     try:
         load = Load(options.address, options.connections, options.procedure, options.data)
         answer = load.first_answer()
-    except zmq.ZMQError as error:
-        sys.exit(f"error: cannot connect to {options.address!r}: {error}; an address is tcp://host:port")
     except TimeoutError as error:
         sys.exit(f"error: {options.address}: {error}; is the cluster running? Start it with make up")
-    except ValueError as error:
+    except (ValueError, OSError, PeerError) as error:
+        sys.exit(f"error: cannot connect to {options.address!r}: {error}; an address is tcp://host:port")
+    except CallError as error:
         sys.exit(f"error: {options.procedure} answered {error}")
     load.expect(answer if options.expect is None else options.expect)
     what = f"{options.rate:g} calls/s" if options.rate is not None else f"{options.in_flight} in flight"

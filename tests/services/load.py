@@ -14,9 +14,8 @@ import time
 from collections import defaultdict
 from typing import Any
 
-import zmq
-
 from scripts.calls import Calls, read
+from scripts.zmtp import Dealer
 
 POLL_MS = 1
 LAST = ("OK", "ERR", "STREAM_DONE")
@@ -30,11 +29,11 @@ class Load:
         self.lateness_s: list[float] = []  # how much later than it should each call was sent
         self.unasked = 0  # last events of calls that are not open: second answers
 
-    def send(self, dealer: zmq.Socket[bytes], due_s: float) -> None:
+    def send(self, dealer: Dealer, due_s: float) -> None:
         self.lateness_s.append(time.monotonic() - due_s)
         self.calls.call(dealer, due_s)
 
-    def receive(self, wait_ms: int) -> list[zmq.Socket[bytes]]:
+    def receive(self, wait_ms: int) -> list[Dealer]:
         """Take the answers that have come; a connection is named once for each."""
         answered = []
         for dealer, answers in self.calls.answers(wait_ms):
