@@ -36,7 +36,7 @@ class Calls:
         """
         self._selector = DefaultSelector()
         self.dealers = [Dealer(address, self._selector) for _ in range(connections)]
-        self._told: set[Dealer] = set()  # that have something to send
+        self._told = set(self.dealers)  # that may have something to send, or have to connect anew
         self._tail = _VERSION + msgpack.packb(procedure) + msgpack.packb([argument])
         self.open: dict[bytes, float] = {}
         self.made = 0
@@ -61,17 +61,20 @@ class Calls:
         Raises:
             PeerError: if they cannot be read.
         """
-        for dealer in self._told:
-            dealer.flush()
-        self._told.clear()
+        self._flush()
         for key, happened in self._selector.select(wait_ms / 1000):
             dealer = key.data
+            self._told.add(dealer)  # it may go on with what did not leave before, or have to answer its peer
             if happened & EVENT_READ:
                 yield dealer, [_answer(event) for event in dealer.receive()]
-            self._told.add(dealer)  # it may go on with what did not leave before, or have to answer its peer
-        for dealer in self.dealers:
+
+    def _flush(self) -> None:
+        told, self._told = self._told, set()
+        for dealer in told:
+            dealer.reconnect_if_due()
+            dealer.flush()
             if not dealer.is_connected:
-                dealer.reconnect_if_due()
+                self._told.add(dealer)  # until it is due
 
 
 def _answer(event: bytes) -> tuple[bytes, bytes]:

@@ -131,6 +131,7 @@ def test_who_speaks_something_else_is_named(connect: Connect, said: bytes) -> No
         client = connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(PeerError, match="does not speak ZMTP 3; it sent b'"):
             client.turn_until(lambda: False)
+        client.dealer.close()
         speaker.join()
 
 
