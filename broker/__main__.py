@@ -26,10 +26,10 @@ MOST_DESCRIPTORS = 65_536
 
 def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
+    _interrupt_nobody()
     try:
         logs.configure()
         _allow_many_connections()
-        _interrupt_nobody()
         settings = load(BrokerSettings)
         state = StateFile(settings.state)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
@@ -67,7 +67,7 @@ def _interrupt_nobody() -> None:
 
     ZeroMQ's thread is woken by each first message of a burst. In the place of the thread that is still busy with the
     rest of the burst it would find one message, and again one; after it, it finds them all (docs/performance.md). For
-    all threads, which inherit it.
+    all threads, which inherit it from this one.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # it is for speed alone, and a sandbox may forbid it

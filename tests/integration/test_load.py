@@ -1,6 +1,7 @@
 """The load generator, as its users run it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,3 +110,10 @@ def test_a_service_that_is_not_there_or_refuses_is_a_sentence(made: Cluster) -> 
     assert away.returncode == 1
     assert "no answer in 10 s; is the cluster running? Start it with make up" in away.stderr
     assert total(made.http, "zerorpc_broker_open_channels") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux' scheduler that is told")
+def test_the_brokers_threads_interrupt_nobody(made: Cluster) -> None:
+    threads = [int(one.name) for one in Path(f"/proc/{made.broker.pid}/task").iterdir()]
+    assert len(threads) >= 3, "the loop's, libzmq's, HTTP's"
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
