@@ -69,7 +69,7 @@ def _interrupt_nobody() -> None:
     rest of the burst it would find one message, and again one; after it, it finds them all (docs/performance.md). For
     all threads, which inherit it from this one.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # or somebody has decided otherwise
         with contextlib.suppress(OSError):  # it is for speed alone, and a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

@@ -291,7 +291,7 @@ def measure(options: argparse.Namespace) -> tuple[Result, HdrHistogram]:
     except TimeoutError as error:
         sys.exit(f"error: {options.address}: {error}; is the cluster running? Start it with make up")
     except (ValueError, OSError, PeerError) as error:
-        sys.exit(f"error: cannot connect to {options.address!r}: {error}; an address is tcp://host:port")
+        sys.exit(f"error: cannot connect to {options.address!r}: {error}")
     except CallError as error:
         sys.exit(f"error: {options.procedure} answered {error}")
     load.expect(answer if options.expect is None else options.expect)

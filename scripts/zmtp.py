@@ -1,12 +1,13 @@
 """A ZeroMQ DEALER on a plain socket: as much of ZMTP 3.0 (https://rfc.zeromq.org/spec/23) as putting load on a service
 needs.
 
-libzmq would serve as well, but has a thread of its own beside the caller's. With both on the machine that is measured,
-they took as much of it as the service under test; this takes a fifth of that.
+libzmq would serve as well, but has a thread of its own beside the caller's, and on the machine that is measured the two
+took twice as much of the processor for a call as this does.
 """
 
 import socket
 import time
+from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
 RECONNECT_S = 0.1
@@ -38,7 +39,7 @@ class PeerError(Exception):
 class Dealer:
     """A connection that sends and receives events, each as ZeroRPC wraps it: an empty frame, then the event.
 
-    A connection that breaks is made anew; what was sent and not answered is lost, as with libzmq.
+    A connection that breaks is made anew; what was leaving, or sent and not answered, is lost.
     """
 
     def __init__(self, address: str, selector: BaseSelector) -> None:
@@ -110,17 +111,13 @@ class Dealer:
         """Send what there is, as far as the system takes it now; what is left goes with a later call."""
         if self._socket is None:
             return
-        if self._ready and self._to_send:
-            self._leaving = memoryview(b"".join((self._leaving, *self._to_send)))
+        if self._ready and self._to_send and not self._leaving:
+            self._leaving = memoryview(b"".join(self._to_send))
             self._to_send.clear()
         if self._leaving:
-            try:
+            # What is wrong with the connection is found when it is read, after the answers that have come already.
+            with suppress(OSError):
                 self._leaving = self._leaving[self._socket.send(self._leaving) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._broke()
-                return
         waits_for = EVENT_READ | EVENT_WRITE if self._leaving else EVENT_READ
         if waits_for != self._waits_for:
             self._waits_for = waits_for
@@ -201,7 +198,7 @@ def _endpoint(address: str) -> tuple[int, tuple[object, ...] | str]:
     if kind == "ipc" and rest:
         return socket.AF_UNIX, rest
     host, _, port = rest.rpartition(":")
-    if kind != "tcp" or not host or not port.isdecimal():
+    if kind != "tcp" or not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError("an address should be tcp://host:port or ipc://path")
-    family, _, _, _, peer = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-    return family, peer
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET  # as libzmq does
+    return family, socket.getaddrinfo(host.strip("[]"), int(port), family, socket.SOCK_STREAM)[0][4]

@@ -73,6 +73,7 @@ class Load:
                 while (due_s := started_s + self.calls.made / options.rate) <= time.monotonic() and not is_over():
                     self.send(self.calls.dealers[self.calls.made % len(self.calls.dealers)], due_s)
         self.took_s = time.monotonic() - started_s
+        self.receive(0)  # which sends what is to be sent
         patience_s = time.monotonic() + options.patience
         while self.calls.open and time.monotonic() < patience_s:
             self.receive(100)

@@ -1,5 +1,6 @@
 """The load generator's own DEALER, against libzmq's ROUTER."""
 
+import select
 import socket
 import threading
 import time
@@ -107,6 +108,23 @@ def test_a_connection_that_breaks_is_made_anew_and_what_was_not_sent_is_sent(con
         client.turn_until(lambda: client.events == [b"before", b"after"], router)
 
 
+def test_an_answer_that_came_before_the_end_is_read(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        connection, _ = server.accept()
+        ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER"
+        connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48) + bytes((4, len(ready))) + ready)
+        client.turn_until(lambda: select.select([connection], [], [], 0)[0])
+        client.turn()  # it reads the greeting
+        connection.sendall(b"\x01\x00\x00\x06answer")
+        connection.close()  # with the client's hello unread: its system is told that the connection broke
+        client.dealer.send(b"another")
+        client.dealer.flush()
+        client.dealer.flush()
+        client.turn_until(lambda: not client.dealer.is_connected)
+    assert client.events == [b"answer"]
+
+
 def test_a_service_that_begins_later_is_found(connect: Connect) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     client = connect(address)
@@ -135,7 +153,10 @@ def test_who_speaks_something_else_is_named(connect: Connect, said: bytes) -> No
         speaker.join()
 
 
-@pytest.mark.parametrize("address", ["", "nonsense", "tcp://127.0.0.1", "tcp://:4242", "udp://127.0.0.1:1", "ipc://"])
+@pytest.mark.parametrize(
+    "address",
+    ["", "nonsense", "tcp://127.0.0.1", "tcp://:4242", "udp://127.0.0.1:1", "ipc://", "tcp://127.0.0.1:65536"],
+)
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="should be tcp://host:port or ipc://path"):
         Dealer(address, DefaultSelector())
