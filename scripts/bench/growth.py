@@ -10,7 +10,7 @@ from statistics import median
 from tqdm import tqdm
 
 from scripts.bench.running import Measured, Running, running
-from scripts.bench.systems import BACKEND, System, cluster, of_echo, service
+from scripts.bench.systems import System, cluster, echo, of_echo
 
 CLIENTS = (10, 100, 1_000, 5_000)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -37,12 +37,6 @@ class Curve:
     sizes: tuple[int, ...]
     calls_a_second: tuple[float, ...]
     broker_cpu_us: tuple[float, ...]
-
-
-def _echo(*arguments: str, procedure: str = "echo_predict") -> System:
-    broker = of_echo()[1].processes[0]
-    worker = service("echo_worker", "broker", f"tcp://127.0.0.1:{BACKEND}", *arguments)
-    return System("echo", "this broker, 2 echo workers", (broker, worker, worker), procedure=procedure, workers=2)
 
 
 def _with_clients(under_test: Running, clients: int, seconds: float) -> Measured:
@@ -111,11 +105,11 @@ def grow(rounds: int, seconds: float) -> list[Curve]:
             )
 
         return [
-            curve("clients", CLIENTS, lambda _: _echo(), _with_clients, one_for_all=True),
+            curve("clients", CLIENTS, lambda _: echo("", ""), _with_clients, one_for_all=True),
             curve("clients of zmq.proxy", CLIENTS, lambda _: of_echo()[0], _with_clients, one_for_all=True),
             curve("workers", WORKERS, lambda n: cluster("", "", n, sleeping, "sleeper_predict"), _with_workers),
             curve("procedures", PROCEDURES, _with_models, _with_procedures),
-            curve("bytes", BYTES, lambda _: _echo("--back"), _with_bytes, one_for_all=True),
+            curve("bytes", BYTES, lambda _: echo("", "", "--back"), _with_bytes, one_for_all=True),
             curve(
                 "streams",
                 STREAMS,
@@ -128,4 +122,4 @@ def grow(rounds: int, seconds: float) -> list[Curve]:
 
 def _with_models(models: int) -> System:
     last = "echo_predict" if models == 1 else f"echo_{models - 1}_predict"
-    return _echo("--models", str(models), procedure=last)
+    return echo("", "", "--models", str(models), procedure=last)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.bench.systems import BROKER_HTTP, HTTP, REPOSITORY, SPECIES, System
+from scripts.bench.systems import HTTP, REPOSITORY, SPECIES, System
 
 START_S = 90.0
 """How long a system may take until it answers, in seconds."""
@@ -104,7 +104,7 @@ class Running:
             return True
         try:
             if self.system.workers:
-                with urllib.request.urlopen(f"http://127.0.0.1:{BROKER_HTTP}/workers", timeout=5) as response:
+                with urllib.request.urlopen(f"http://{self.system.broker_http}/workers", timeout=5) as response:
                     if len(json.loads(response.read())) < self.system.workers:
                         return False
             self._load(1, 0.1)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -11,8 +11,8 @@ SERVICES = REPOSITORY / "scripts" / "bench" / "services"
 PEERS = REPOSITORY / "scripts" / "bench" / "peers"
 PEER_VENVS = REPOSITORY / ".venv-peers"
 
-FRONTEND, BACKEND, BROKER_HTTP, FIRST_WORKER_HTTP = 14242, 14243, 14420, 14421
-PEER_PORT = 14500
+FIRST_PORT, PORTS_OF_EACH = 14_200, 100
+"""Each system has so many ports of its own, for several run at one time: the first is where the load goes."""
 
 ZERORPC = "zerorpc"
 HTTP = "http"
@@ -40,33 +40,47 @@ class System:
         processes: that it consists of, in the order of their start.
         protocol: `ZERORPC` or `HTTP`.
         address: where the load goes: a ZeroMQ endpoint, or a URL.
+        broker_http: where this broker says which workers it has, host:port; empty if there is no such broker.
         procedure: what is called, where that has a name.
         body: of a request to an HTTP server.
         options: further ones for scripts/load.py.
         workers: how many the broker must know before it begins.
         family: systems of one family are settings of one product, of which the best counts at each load.
+        rests: whether it takes next to nothing while nobody calls, so that others can be measured meanwhile.
     """
 
     key: str
     title: str
     processes: tuple[Process, ...]
     protocol: str = ZERORPC
-    address: str = f"tcp://127.0.0.1:{FRONTEND}"
+    address: str = f"tcp://127.0.0.1:{FIRST_PORT}"
+    broker_http: str = ""
     procedure: str = "iris_model_predict"
     body: str = json.dumps(FLOWER)
     options: tuple[str, ...] = ()
     workers: int = 0
     family: str = ""
+    rests: bool = True
 
 
-def cluster(key: str, title: str, workers: int, config: str = "", procedure: str = "iris_model_predict") -> System:
+def endpoints(place: int) -> tuple[str, str]:
+    """Where the clients and the workers of the system in that place connect to."""
+    port = FIRST_PORT + PORTS_OF_EACH * place
+    return f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port + 1}"
+
+
+def cluster(
+    key: str, title: str, workers: int, config: str = "", procedure: str = "iris_model_predict", place: int = 0
+) -> System:
     """This cluster, with so many workers and otherwise as it comes."""
+    frontend, backend = endpoints(place)
+    first_http = FIRST_PORT + PORTS_OF_EACH * place + 2
     broker = Process(
         (sys.executable, "-m", "broker"),
         {
-            "BROKER_FRONTEND": f"tcp://127.0.0.1:{FRONTEND}",
-            "BROKER_BACKEND": f"tcp://127.0.0.1:{BACKEND}",
-            "BROKER_HTTP": f"127.0.0.1:{BROKER_HTTP}",
+            "BROKER_FRONTEND": frontend,
+            "BROKER_BACKEND": backend,
+            "BROKER_HTTP": f"127.0.0.1:{first_http}",
             "BROKER_ADMIN": "",
         },
     )
@@ -74,15 +88,19 @@ def cluster(key: str, title: str, workers: int, config: str = "", procedure: str
     hosts = [
         Process(
             (sys.executable, "-m", "worker"),
-            {
-                "WORKER_BROKER": f"tcp://127.0.0.1:{BACKEND}",
-                "WORKER_HTTP": f"127.0.0.1:{FIRST_WORKER_HTTP + i}",
-                **settings,
-            },
+            {"WORKER_BROKER": backend, "WORKER_HTTP": f"127.0.0.1:{first_http + 1 + i}", **settings},
         )
         for i in range(workers)
     ]
-    return System(key, title, (broker, *hosts), procedure=procedure, workers=workers)
+    return System(
+        key,
+        title,
+        (broker, *hosts),
+        address=frontend,
+        broker_http=f"127.0.0.1:{first_http}",
+        procedure=procedure,
+        workers=workers,
+    )
 
 
 def service(name: str, *arguments: str) -> Process:
@@ -92,48 +110,49 @@ def service(name: str, *arguments: str) -> Process:
 
 def of_zerorpc() -> list[System]:
     """What speaks ZeroRPC."""
-    frontend, backend = f"tcp://127.0.0.1:{FRONTEND}", f"tcp://127.0.0.1:{BACKEND}"
+    alone, _ = endpoints(0)
+    frontend, backend = endpoints(1)
     proxy = service("proxy", frontend, backend)
     stock = service("stock_server", "connect", backend)
-    cluster_2 = cluster("cluster-2", "this cluster, 2 workers", 2)
     return [
-        System("stock", "one stock zerorpc.Server", (service("stock_server", "bind", frontend),)),
-        System("proxy", "zmq.proxy, 2 stock servers", (proxy, stock, stock)),
-        cluster("cluster-1", "this cluster, 1 worker", 1),
-        cluster_2,
+        System("stock", "one stock zerorpc.Server", (service("stock_server", "bind", alone),), address=alone),
+        System("proxy", "zmq.proxy, 2 stock servers", (proxy, stock, stock), address=frontend),
+        cluster("cluster-1", "this cluster, 1 worker", 1, place=2),
+        cluster("cluster-2", "this cluster, 2 workers", 2, place=3),
     ]
 
 
 def of_echo() -> list[System]:
     """Brokers with workers that answer at once."""
-    frontend, backend = f"tcp://127.0.0.1:{FRONTEND}", f"tcp://127.0.0.1:{BACKEND}"
-    by_proxy = service("echo_worker", "proxy", backend)
-    by_broker = service("echo_worker", "broker", backend)
-    broker = cluster("", "", 0).processes[0]
+    frontend, backend = endpoints(4)
+    worker = service("echo_worker", "proxy", backend)
+    processes = (service("proxy", frontend, backend), worker, worker)
     return [
-        System("echo-proxy", "zmq.proxy, 2 echo workers", (service("proxy", frontend, backend), by_proxy, by_proxy)),
-        System(
-            "echo-broker",
-            "this broker, 2 echo workers",
-            (broker, by_broker, by_broker),
-            procedure="echo_predict",
-            workers=2,
-        ),
+        System("echo-proxy", "zmq.proxy, 2 echo workers", processes, address=frontend),
+        echo("echo-broker", "this broker, 2 echo workers", place=5),
     ]
+
+
+def echo(key: str, title: str, *arguments: str, procedure: str = "echo_predict", place: int = 0) -> System:
+    """This broker with two workers that answer at once, which take those arguments."""
+    _, backend = endpoints(place)
+    worker = service("echo_worker", "broker", backend, *arguments)
+    bare = cluster(key, title, 0, procedure=procedure, place=place)
+    return replace(bare, processes=(*bare.processes, worker, worker), workers=2)
 
 
 def of_peers() -> list[System]:
     """Other model servers, each with two workers and the settings that were tried."""
     made: list[System] = []
     command: tuple[str, ...]
-    for batch in (1, 16, 64):
-        command = ("python", str(PEERS / "mosec_server.py"), "--port", str(PEER_PORT))
-        made.append(_peer("mosec", batch, command, "/inference"))
+    for place, batch in ((6, 1), (7, 16), (8, 64)):
+        command = ("python", str(PEERS / "mosec_server.py"), "--port", _ITS_PORT)
+        made.append(_peer("mosec", batch, command, "/inference", place=place))
     for batch in (1, 64):
         made.append(_peer("litserve", batch, ("python", str(PEERS / "litserve_server.py")), "/predict"))
     for batch in (1, 64):
         command = ("bentoml", "serve", "bentoml_server:IrisService", "--working-dir", str(PEERS))
-        command += ("--host", "127.0.0.1", "--port", str(PEER_PORT))
+        command += ("--host", "127.0.0.1", "--port", _ITS_PORT)
         made.append(_peer("bentoml", batch, command, "/predict", json.dumps({"rows": [FLOWER]})))
     for batch in (1, 64):
         made.append(_peer("ray", batch, ("python", str(PEERS / "ray_server.py")), "/predict"))
@@ -141,26 +160,39 @@ def of_peers() -> list[System]:
     for batch in (1, 64):
         command = ("mlserver", "start", str(PEERS / "mlserver"))
         made.append(_peer("mlserver", batch, command, "/v2/models/iris/infer", json.dumps({"inputs": [tensor]})))
-    uvicorn = ("python", "-m", "uvicorn", "fastapi_server:app", "--workers", "2", "--port", str(PEER_PORT))
-    made.append(_peer("fastapi", 1, (*uvicorn, "--no-access-log"), "/predict"))
+    uvicorn = ("python", "-m", "uvicorn", "fastapi_server:app", "--workers", "2", "--port", _ITS_PORT)
+    made.append(_peer("fastapi", 1, (*uvicorn, "--no-access-log"), "/predict", place=9))
     return made
 
 
-def _peer(family: str, batch: int, command: tuple[str, ...], path: str, body: str = json.dumps(FLOWER)) -> System:
-    """One setting of a server, with its program from its own virtual environment."""
+_ITS_PORT = "{port}"
+"""Stands for the port in a peer's command."""
+
+
+def _peer(
+    family: str,
+    batch: int,
+    command: tuple[str, ...],
+    path: str,
+    body: str = json.dumps(FLOWER),
+    place: int | None = None,
+) -> System:
+    """One setting of a server, with its program from its own virtual environment; without a place it must run alone."""
+    port = FIRST_PORT + PORTS_OF_EACH * (place or 0)
     scripts = PEER_VENVS / family / "bin"
     environment = {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(PEERS),
         "BENCH_BATCH": str(batch),
-        "BENCH_PORT": str(PEER_PORT),
-        "MLSERVER_HTTP_PORT": str(PEER_PORT),
-        "MLSERVER_GRPC_PORT": str(PEER_PORT + 1),
-        "MLSERVER_METRICS_PORT": str(PEER_PORT + 2),
+        "BENCH_PORT": str(port),
+        "MLSERVER_HTTP_PORT": str(port),
+        "MLSERVER_GRPC_PORT": str(port + 1),
+        "MLSERVER_METRICS_PORT": str(port + 2),
         "MLSERVER_MODEL_MAX_BATCH_SIZE": str(batch if batch > 1 else 0),
         "MLSERVER_MODEL_MAX_BATCH_TIME": "0.001" if batch > 1 else "0",
     }
-    process = Process((str(scripts / command[0]), *command[1:]), environment)
-    url = f"http://127.0.0.1:{PEER_PORT}{path}"
+    arguments = (argument.replace(_ITS_PORT, str(port)) for argument in command[1:])
+    process = Process((str(scripts / command[0]), *arguments), environment)
+    url = f"http://127.0.0.1:{port}{path}"
     title = f"{family}, batch {batch}" if family != "fastapi" else "fastapi, uvicorn"
-    return System(f"{family}-{batch}", title, (process,), HTTP, url, body=body, family=family)
+    return System(f"{family}-{batch}", title, (process,), HTTP, url, body=body, family=family, rests=place is not None)
