@@ -63,11 +63,10 @@ def _allow_many_connections() -> None:
 
 
 def _interrupt_nobody() -> None:
-    """Have the system let others go on while they run, instead of ours in their place the moment that it wakes.
+    """Have the system let others go on while they run, instead of us in their place the moment that we wake.
 
-    ZeroMQ's thread is woken by each first message of a burst. In the place of the thread that is still busy with the
-    rest of the burst it would find one message, and again one; after it, it finds them all (docs/performance.md). For
-    all threads, which inherit it from this one.
+    The first message of a burst wakes the broker. In the place of the peer that is still sending the rest it would find
+    that one message, and send it on alone; after it, it finds them all (docs/performance.md).
     """
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # or somebody has decided otherwise
         with contextlib.suppress(OSError):  # it is for speed alone, and a sandbox may forbid it

@@ -53,6 +53,7 @@ BAD_FRAMES = (
     "slots",
     "worker_protocol",
     "worker_event",
+    "zmtp",
     "internal",
 )
 

@@ -1,6 +1,5 @@
-"""The broker's message loop: the only module that touches ZeroMQ. It moves messages; `routing` decides about them."""
+"""The broker's message loop: it moves messages between its routers and the core, which decides about them."""
 
-import errno
 import logging
 import os
 import socket
@@ -9,33 +8,28 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from math import ceil
 from pathlib import Path
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
-import zmq
-import zmq.backend
-
-from broker import backlog, counters
-from broker.backlog import Backlog
+from broker import counters
 from broker.outbox import ToClient, ToWorker
 from broker.plan import Plan
+from broker.router import Limits, Router, StalledError, UnreachableError
 from broker.routing import Core
 from broker.settings import BrokerSettings
-from cluster import protocol
-from cluster.events import Buffer
-from cluster.pairs import LARGE_BYTES
+from cluster import protocol, zmtp
 from cluster.settings import WrongSettingError, cannot_bind
 from cluster.waker import Waker
 
 log = logging.getLogger(__name__)
 
 BURST = 64
-"""Messages taken from a socket before anything is sent, and the other socket has its turn. More would make everybody's
-calls wait while somebody floods; less would send smaller batches."""
+"""About so many messages are taken before anything is sent, as long as there are any: what comes together goes in one
+batch. More would make everybody's calls wait while somebody floods; less would send smaller batches."""
 
-POLL_MS = 100
-"""Longest wait for a message, in milliseconds, so that the core's ticks come in time."""
+PATIENCE_S = 0.1
+"""Longest wait for a message, in seconds, so that the core's ticks come in time."""
 
 TICK_S = 0.1
 """Least time between two ticks, in seconds: under load there is no need for one each turn."""
@@ -43,49 +37,49 @@ TICK_S = 0.1
 NOTES_A_TICK = 10
 """Lines about workers that are logged at one time; a peer must not fill the disk."""
 
-CLIENT_BACKLOG = 4000
-"""Messages that may wait for a client that does not read, before it is dropped (ZeroMQ's high-water mark). More than
-one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment. Items of
-many streams may be more; who asks for so many has to read them."""
+CLIENTS = Limits(
+    heartbeat_s=20.0,
+    silence_s=40.0,
+    unread_s=7.0,
+    largest_bytes=64 * 1024 * 1024,
+    waiting_messages=4000,
+    waiting_bytes=256 * 1024 * 1024,
+    all_waiting_bytes=512 * 1024 * 1024,
+)
+"""For clients.
 
-CLIENT_UNREAD_MS = 7000
-"""How long a client's kernel may confirm no byte of what is sent to it, in milliseconds; then its connection is closed
-(`TCP_USER_TIMEOUT`), what waits for it is freed, and the next heartbeat to one of its calls fails. Such a client is cut
-off, or does not read while its kernel's buffers are full."""
+The heartbeats are for those that have nothing open and have gone without a word; the others get the heartbeats of their
+calls. Not often, because thousands of clients are no rarity, and with patience: a client that computes while 1,000
+messages wait for it reads no heartbeat.
 
-CLIENT_HEARTBEAT_MS = 20_000
-CLIENT_SILENCE_MS = 60_000
-"""ZeroMQ's own heartbeats on the frontend, in milliseconds, for clients that have nothing open and have gone without a
-word; the others get the heartbeats of their calls. Not often, because thousands of clients are no rarity. Answers are
-awaited with patience: a client that computes while 1,000 messages wait for it reads no heartbeat, and one that sends
-16 MiB over a slow line answers none before it has sent all of that."""
+One that is cut off, or does not read while its kernel's buffers are full, is given up after `unread_s`: what waits for
+it is freed, and the next heartbeat to one of its calls fails. More messages may wait for it than one client's calls of
+a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment. Items of many streams may be
+more; who asks for so many has to read them. Its largest result has 64 MiB.
+"""
 
-LARGEST_FRAME_BYTES = 64 * 1024 * 1024
-"""A frame beyond this is not even received: ZeroMQ closes the connection that sends it."""
+WORKERS = Limits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S, large_as_views=True)
+"""For workers. What waits for one is bounded by its room. A large answer is copied to the event for the client only."""
 
-MAX_ADMIN_BYTES = 1024 * 1024
-"""A frame beyond this is not received from an administrator."""
+ADMINS = Limits(
+    largest_bytes=1024 * 1024,
+    waiting_messages=1000,
+    waiting_bytes=16 * 1024 * 1024,
+    all_waiting_bytes=16 * 1024 * 1024,
+)
+"""For administrators."""
 
-HANDSHAKE_MS = 5000
-"""How long a connection may take to say that it speaks ZeroMQ, in milliseconds; then it is closed."""
+FLUSH_S = 1.0
+"""How long the last messages may take to leave when the broker stops, in seconds."""
 
-FLUSH_MS = 1000
-"""How long the last messages may take to leave when the broker stops, in milliseconds."""
-
-_DELIMITER = b""
+_MOST_PATH_BYTES = 107  # of a socket in the file system, on Linux; elsewhere a few less
 _NEVER_S = float("inf")
 
 Answer = TypeVar("Answer")
 
-# Plain numbers, and the methods of pyzmq's C layer: its Python layer above costs more than the core.
-NOBLOCK = int(zmq.NOBLOCK)
-NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-receive_frame = zmq.backend.Socket.recv
-send_frame = zmq.backend.Socket.send
-
 
 class Loop:
-    """Runs a core over its ROUTER sockets."""
+    """Runs a core over its routers."""
 
     def __init__(
         self,
@@ -94,7 +88,7 @@ class Loop:
         keep: Callable[[Plan], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Bind the sockets.
+        """Listen at the addresses.
 
         Args:
             core: what decides.
@@ -109,61 +103,41 @@ class Loop:
         self._keep = keep
         self._settings = settings
         self._clock = clock
-        self._context = zmq.Context()
-        self._frontend = self._router("BROKER_FRONTEND", settings.frontend)
-        self._backend = self._router("BROKER_BACKEND", settings.backend)
+        self._selector = DefaultSelector()
+        self._frontend = self._router("BROKER_FRONTEND", settings.frontend, CLIENTS)
+        self._backend = self._router("BROKER_BACKEND", settings.backend, WORKERS)
         self._admin = self._admin_router(settings.admin) if settings.admin else None
+        # The backend before the frontend: answers make room for what the frontend brings.
+        self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
+            (self._backend, core.worker_message),
+            (self._frontend, core.client_message),
+        ]
+        if self._admin is not None:
+            self._handlers.append((self._admin, core.admin_message))
         self._waker = Waker()
+        self._selector.register(self._waker, EVENT_READ, self._answer_questions)
         self._questions: deque[Callable[[], None]] = deque()
-        self._backlog = Backlog()
         self._stop_signals = 0
         self._ticked_s = float("-inf")
         self._logged_bad_frames_s = float("-inf")
         self._logged_bad_frames = 0
+        self._last_refused = ""
+        self._is_closed = False
 
-    def _router(self, setting: str, endpoint: str) -> zmq.Socket[bytes]:
-        router = self._context.socket(zmq.ROUTER)
-        router.router_mandatory = True  # or messages to those who have gone would vanish without an error
-        router.ipv6 = True  # as well as IPv4
-        router.handshake_ivl = HANDSHAKE_MS
-        router.linger = FLUSH_MS
-        if setting == "BROKER_BACKEND":
-            router.sndhwm = 0  # bounded by the workers' room
-            router.rcvhwm = 0
-            router.heartbeat_ivl = int(protocol.HEARTBEAT_INTERVAL_S * 1000)
-            router.heartbeat_timeout = int(protocol.HEARTBEAT_TIMEOUT_S * 1000)
-        else:
-            router.sndhwm = CLIENT_BACKLOG
-            router.maxmsgsize = LARGEST_FRAME_BYTES
-            router.heartbeat_ivl = CLIENT_HEARTBEAT_MS
-            router.heartbeat_timeout = CLIENT_SILENCE_MS
-            router.tcp_maxrt = CLIENT_UNREAD_MS
-            router.copy_threshold = backlog.SMALLEST_COUNTED_BYTES
+    def _router(self, setting: str, endpoint: str, limits: Limits) -> Router:
         try:
-            router.bind(endpoint)
-        except zmq.ZMQError as error:
+            if endpoint.startswith("ipc://"):
+                _refuse_if_taken(setting, endpoint, endpoint.removeprefix("ipc://"))
+            return Router(endpoint, self._selector, limits)
+        except OSError as error:
             raise cannot_bind(setting, endpoint, error) from error
-        return router
 
-    def _admin_router(self, endpoint: str) -> zmq.Socket[bytes]:
-        router = self._context.socket(zmq.ROUTER)
-        router.router_mandatory = True
-        router.ipv6 = True
-        router.linger = FLUSH_MS
-        router.maxmsgsize = MAX_ADMIN_BYTES
-        path = endpoint.removeprefix("ipc://") if endpoint.startswith("ipc://") else None
+    def _admin_router(self, endpoint: str) -> Router:
+        before = os.umask(0o177)  # who can connect can have the workers run any code
         try:
-            if path is not None:
-                _refuse_if_taken(endpoint, path)
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            before = os.umask(0o177)  # who can connect can have the workers run any code
-            try:
-                router.bind(endpoint)
-            finally:
-                os.umask(before)
-        except (zmq.ZMQError, OSError) as error:
-            raise cannot_bind("BROKER_ADMIN", endpoint, error) from error
-        return router
+            return self._router("BROKER_ADMIN", endpoint, ADMINS)
+        finally:
+            os.umask(before)
 
     def ask(self, question: Callable[[], Answer], timeout_s: float = 2.0) -> Answer:
         """Have the loop call a function between two messages, and return what it returned. For other threads.
@@ -194,32 +168,21 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`."""
-        poller = zmq.Poller()
-        for source in (self._backend, self._frontend, self._admin, self._waker):
-            if source is not None:
-                poller.register(source, zmq.POLLIN)
         drain_until_s: float | None = None
         while self._stop_signals < 2:
-            ready = dict(poller.poll(self._patience_ms()))
+            ready = self._selector.select(self._patience_s())
             turn_s = self._clock()
             # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
-            # The backend before the frontend: answers make room for what the frontend brings.
-            if self._backend in ready:
-                self._receive(self._backend, self._core.worker_message)
-            if self._frontend in ready:
-                self._receive(self._frontend, self._core.client_message)
-            if self._admin is not None and self._admin in ready:
-                self._receive(self._admin, self._core.admin_message)
+            handled = self._receive(ready, turn_s)
+            while 0 < handled < BURST and (more := self._selector.select(0)):
+                handled += self._receive(more, turn_s)
             now_s = self._clock()
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s
-                self._core.tick(now_s)
-                self._backlog.sweep()
-                self._log_bad_frames(now_s)
-                self._log_notes()
+                self._tick(now_s)
+            for identity in _taken(self._backend.lost):
+                self._core.worker_lost(identity, now_s)
             self._send(now_s)
-            if self._waker.fileno() in ready:
-                self._answer_questions()
             self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
             if self._stop_signals:
                 if drain_until_s is None:
@@ -237,37 +200,51 @@ class Loop:
 
     def close(self) -> None:
         """Close the sockets, after the last messages have left; may be called twice."""
-        if self._context.closed:
+        if self._is_closed:
             return
-        self._frontend.close()
-        self._backend.close()
-        if self._admin is not None:
-            self._admin.close()
-        self._context.term()
+        self._is_closed = True
+        until_s = self._clock() + FLUSH_S
+        while any(router.is_stalled for router, _ in self._handlers) and self._clock() < until_s:
+            for key, happened in self._selector.select(PATIENCE_S):
+                key.data(happened & EVENT_WRITE, self._clock())
+            for router, _ in self._handlers:
+                router.flush()
+        for router, _ in self._handlers:
+            router.close()
+        self._selector.close()
         self._waker.close()
 
-    def _patience_ms(self) -> int:
+    def _patience_s(self) -> float:
+        if any(router.has_messages for router, _ in self._handlers):
+            return 0.0
         again_s = self._core.again_s
-        return POLL_MS if again_s == _NEVER_S else max(0, min(POLL_MS, ceil(1000 * (again_s - self._clock()))))
+        return PATIENCE_S if again_s == _NEVER_S else max(0.0, min(PATIENCE_S, again_s - self._clock()))
 
-    def _receive(self, router: zmq.Socket[bytes], handle: Callable[[bytes, list[Any], float], None]) -> None:
-        now_s = self._clock()
-        # A large answer is copied into the event for the client, and only then.
-        viewed_bytes = LARGE_BYTES if router is self._backend else LARGEST_FRAME_BYTES + 1
-        for _ in range(BURST):
-            try:
-                identity = receive_frame(router, NOBLOCK)
-            except zmq.Again:
-                return
-            frame = receive_frame(router, NOBLOCK, False)
-            frames: list[Buffer] = [frame.bytes]
-            while frame.more:
-                frame = receive_frame(router, NOBLOCK, False)
-                frames.append(frame.bytes if len(frame) < viewed_bytes else frame.buffer)
-            try:
-                handle(identity, frames, now_s)
-            except Exception:
-                self._unforeseen(identity)
+    def _receive(self, ready: list[tuple[SelectorKey, int]], now_s: float) -> int:
+        """Do what the selector says can be done; return how many messages were handled."""
+        for key, happened in ready:
+            key.data(happened, now_s)
+        count = 0
+        for router, handle in self._handlers:
+            if not router.has_messages:
+                continue
+            for identity, frames in router.take(BURST):
+                count += 1
+                try:
+                    handle(identity, frames, now_s)
+                except Exception:
+                    self._unforeseen(identity)
+        return count
+
+    def _tick(self, now_s: float) -> None:
+        self._core.tick(now_s)
+        for router, _ in self._handlers:
+            router.look(now_s)
+        self._frontend.lost.clear()  # a client is missed when there is something for it
+        if self._admin is not None:
+            self._admin.lost.clear()
+        self._log_bad_frames(now_s)
+        self._log_notes()
 
     def _unforeseen(self, identity: bytes) -> None:
         """A message that nobody foresaw must not end every other conversation. For an exception handler."""
@@ -277,9 +254,7 @@ class Loop:
     def _send(self, now_s: float) -> None:
         to_clients, to_workers = self._core.take_sends(now_s)
         while to_clients or to_workers:  # a send that fails may make new ones
-            for to_worker in to_workers:
-                if not self._try_send_to_worker(to_worker):
-                    self._core.worker_lost(to_worker[0], now_s)
+            self._send_to_workers(to_workers, now_s)
             self._send_to_clients(to_clients, now_s)
             to_clients, to_workers = self._core.take_sends(now_s)
         plan = self._core.take_plan()
@@ -287,53 +262,33 @@ class Loop:
             self._keep(plan)  # before the answers to those who wanted it so
         for identity, event in self._core.take_admin_sends():
             self._send_to_admin(identity, event)
+        for router, _ in self._handlers:
+            router.flush()
+
+    def _send_to_workers(self, to_workers: list[ToWorker], now_s: float) -> None:
+        for identity, frames in to_workers:
+            try:
+                self._backend.send(identity, zmtp.written(frames))
+            except UnreachableError:
+                self._core.worker_lost(identity, now_s)
+
+    def _send_to_clients(self, to_clients: list[ToClient], now_s: float) -> None:
+        for identity, event in to_clients:
+            try:
+                self._frontend.send(identity, zmtp.written_event(event))
+            except UnreachableError:
+                self._core.client_lost(identity, counters.UNREACHABLE, now_s)
+            except StalledError:
+                self._core.client_lost(identity, counters.STALLED, now_s)
 
     def _send_to_admin(self, identity: bytes, event: bytes) -> None:
         assert self._admin is not None
         try:
-            send_frame(self._admin, identity, NOBLOCK_MORE)
-        except zmq.ZMQError as error:
-            _why(error)
+            self._admin.send(identity, zmtp.written_event(event))
+        except (UnreachableError, StalledError):
             self._core.admin_lost(identity)
-            return
-        send_frame(self._admin, _DELIMITER, NOBLOCK_MORE)
-        send_frame(self._admin, event, NOBLOCK)
 
-    def _send_to_clients(self, to_clients: list[ToClient], now_s: float) -> None:
-        router = self._frontend
-        for identity, event in to_clients:
-            is_counted = len(event) >= backlog.SMALLEST_COUNTED_BYTES
-            if is_counted and not self._backlog.has_room(identity, len(event)):
-                self._core.client_lost(identity, counters.STALLED, now_s)
-                continue
-            try:
-                send_frame(router, identity, NOBLOCK_MORE)
-            except zmq.ZMQError as error:
-                self._core.client_lost(identity, _why(error), now_s)
-                continue
-            # Where the first frame could be sent, the others can.
-            send_frame(router, _DELIMITER, NOBLOCK_MORE)
-            if is_counted:
-                self._backlog.add(identity, len(event), send_frame(router, event, NOBLOCK, False, True))
-            else:
-                send_frame(router, event, NOBLOCK)
-
-    def _try_send_to_worker(self, send: ToWorker) -> bool:
-        identity, frames = send
-        router = self._backend
-        try:
-            send_frame(router, identity, NOBLOCK_MORE)
-        except zmq.ZMQError as error:
-            if error.errno != errno.EHOSTUNREACH:
-                raise
-            return False
-        # Where the first frame could be sent, the others can.
-        for frame in frames[:-1]:
-            _send_frame(router, frame, NOBLOCK_MORE)
-        _send_frame(router, frames[-1], NOBLOCK)
-        return True
-
-    def _answer_questions(self) -> None:
+    def _answer_questions(self, _happened: int, _now_s: float) -> None:
         self._waker.clear()
         while self._questions:
             self._questions.popleft()()
@@ -346,40 +301,38 @@ class Loop:
             log.info("... and %d more of this kind", len(notes) - NOTES_A_TICK)
 
     def _log_bad_frames(self, now_s: float) -> None:
+        for router, _ in self._handlers:
+            for text in _taken(router.refused):
+                self._core.counters.bad_frames["zmtp"] += 1
+                self._last_refused = f"; a connection was closed: {text}"
         reasons = self._core.counters.bad_frames
         if reasons.total() > self._logged_bad_frames and now_s - self._logged_bad_frames_s >= 1.0:
-            log.warning("%d bad frames dropped; so far: %s", reasons.total() - self._logged_bad_frames, dict(+reasons))
+            count, so_far = reasons.total() - self._logged_bad_frames, dict(+reasons)
+            log.warning("%d bad frames dropped; so far: %s%s", count, so_far, self._last_refused)
             self._logged_bad_frames = reasons.total()
             self._logged_bad_frames_s = now_s
+            self._last_refused = ""
 
 
-def _refuse_if_taken(endpoint: str, path: str) -> None:
-    """ZeroMQ would take the path from another process that listens there, or a file, without a word."""
-    if len(path.encode()) > zmq.IPC_PATH_MAX_LEN:
+def _taken(items: list[Any]) -> list[Any]:
+    """What is in a list, which is empty then."""
+    taken = items[:]
+    items.clear()
+    return taken
+
+
+def _refuse_if_taken(setting: str, endpoint: str, path: str) -> None:
+    """Otherwise the path would be taken from another process that listens there, or from a file, without a word."""
+    if len(path.encode()) > _MOST_PATH_BYTES:
         raise WrongSettingError(
-            f"BROKER_ADMIN={endpoint!r} is too long: the path of a socket may have {zmq.IPC_PATH_MAX_LEN} bytes; "
+            f"{setting}={endpoint!r} is too long: the path of a socket may have {_MOST_PATH_BYTES} bytes; "
             "choose a shorter path, such as ipc:///tmp/broker-admin.sock"
         )
     if Path(path).exists() and not Path(path).is_socket():
-        raise WrongSettingError(f"BROKER_ADMIN={endpoint!r} is a file: choose a path where nothing is, or remove it")
+        raise WrongSettingError(f"{setting}={endpoint!r} is a file: choose a path where nothing is, or remove it")
     with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionError, FileNotFoundError):
         probe.connect(path)
         raise WrongSettingError(
-            f"BROKER_ADMIN={endpoint!r} is taken: another process listens there; stop it or choose another path"
+            f"{setting}={endpoint!r} is taken: another process listens there; stop it or choose another path"
         )
-
-
-def _why(error: zmq.ZMQError) -> str:
-    """Why a send to a client failed, as `counters` names it; another error than those is raised on."""
-    if error.errno == errno.EHOSTUNREACH:
-        return counters.UNREACHABLE
-    if error.errno == errno.EAGAIN:
-        return counters.STALLED
-    raise error
-
-
-def _send_frame(router: zmq.Socket[bytes], frame: bytes, flags: int) -> None:
-    if len(frame) < LARGE_BYTES:
-        send_frame(router, frame, flags)
-    else:
-        send_frame(router, frame, flags, False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)

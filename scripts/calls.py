@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 
-from scripts.zmtp import Dealer
+from scripts.dealer import Dealer
 
 # As stock Python clients write it (zerorpc `Event.pack`).
 _HEAD = b"\x93\x82\xaamessage_id\xc4\x20"

@@ -24,8 +24,9 @@ from calling import DEFAULT_ADDRESS, FLOWER
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # it is run by its path
 
+from cluster.zmtp import PeerError
 from scripts.calls import Calls, read
-from scripts.zmtp import Dealer, PeerError
+from scripts.dealer import Dealer
 
 try:
     from hdrh.histogram import HdrHistogram

@@ -15,7 +15,7 @@ from collections import defaultdict
 from typing import Any
 
 from scripts.calls import Calls, read
-from scripts.zmtp import Dealer
+from scripts.dealer import Dealer
 
 POLL_MS = 1
 LAST = ("OK", "ERR", "STREAM_DONE")

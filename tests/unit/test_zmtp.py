@@ -1,162 +1,176 @@
-"""The load generator's own DEALER, against libzmq's ROUTER."""
+"""The protocol between ZeroMQ sockets, without a socket. Against libzmq it is tested in test_router and test_dealer."""
 
-import select
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from selectors import DefaultSelector
+import itertools
+from collections.abc import Sequence
 
 import pytest
-import zmq
 
-from scripts.zmtp import Dealer, PeerError
-from tests.processes import free_port
+from cluster import zmtp
+from cluster.zmtp import Buffer, PeerError, Session
 
-
-class Client:
-    """A dealer with the loop around it."""
-
-    def __init__(self, address: str) -> None:
-        self.selector = DefaultSelector()
-        self.dealer = Dealer(address, self.selector)
-        self.events: list[bytes] = []
-
-    def turn(self) -> None:
-        for _ in self.selector.select(0.01):
-            self.events += self.dealer.receive()
-        self.dealer.reconnect_if_due()
-        self.dealer.flush()
-
-    def turn_until(self, condition: Callable[[], object], router: zmq.Socket[bytes] | None = None) -> None:
-        """Turn, and have the router send back what it gets."""
-        until_s = time.monotonic() + 5
-        while not condition():
-            assert time.monotonic() < until_s
-            while router is not None and router.poll(0):
-                router.send_multipart(router.recv_multipart())
-            self.turn()
+MIB = 1024 * 1024
+SIZES = (0, 1, 255, 256, 65_526, 65_527, 65_535, 65_536, 70_000, 1_000_000)
+SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 
 
-Connect = Callable[[str], Client]
+def greeting(version: bytes = b"\x03\x01", mechanism: bytes = b"NULL") -> bytes:
+    return SIGNATURE + version + mechanism.ljust(20, b"\0") + bytes(32)
 
 
-@pytest.fixture
-def connect() -> Iterator[Connect]:
-    made: list[Client] = []
-
-    def one(address: str) -> Client:
-        made.append(Client(address))
-        return made[-1]
-
-    yield one
-    for client in made:
-        client.dealer.close()
-        client.selector.close()
+def command(name: bytes, body: bytes = b"") -> bytes:
+    said = bytes((len(name),)) + name + body
+    return bytes((4, len(said))) + said
 
 
-@contextmanager
-def echo(address: str, heartbeat_ms: int = 0) -> Iterator[zmq.Socket[bytes]]:
-    """A service that sends back what it gets."""
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-        router.linger = 0
-        if heartbeat_ms:
-            router.heartbeat_ivl = heartbeat_ms
-            router.heartbeat_timeout = 3 * heartbeat_ms
-        router.bind(address)
-        yield router
+def ready(socket_type: bytes = b"DEALER", more: bytes = b"") -> bytes:
+    return command(b"READY", b"\x0bSocket-Type" + len(socket_type).to_bytes(4, "big") + socket_type + more)
 
 
-@pytest.mark.parametrize("size", [0, 1, 255, 256, 70_000, 3_000_000])
-@pytest.mark.parametrize("kind", ["tcp", "ipc"])
-def test_events_of_any_size_go_there_and_back(connect: Connect, size: int, kind: str, tmp_path: Path) -> None:
-    address = f"tcp://127.0.0.1:{free_port()}" if kind == "tcp" else f"ipc://{tmp_path}/s"
-    sent = [bytes([i]) * size + b"." for i in range(5)]
-    with echo(address) as router:
-        client = connect(address)
-        for event in sent:
-            client.dealer.send(event)
-        client.turn_until(lambda: len(client.events) == 5, router)
-    assert client.events == sent
+def router(largest_bytes: int | None = 2 * MIB, *, large_as_views: bool = False) -> Session:
+    return Session(b"ROUTER", (b"DEALER", b"REQ"), largest_bytes, large_as_views=large_as_views)
 
 
-def test_a_service_that_listens_for_a_heartbeat_hears_one(connect: Connect) -> None:
-    address = f"tcp://127.0.0.1:{free_port()}"
-    with echo(address, heartbeat_ms=50) as router:
-        client = connect(address)
-        client.dealer.send(b"one")
-        client.turn_until(lambda: client.events, router)
-        with router.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
-            until_s = time.monotonic() + 1.0
-            while time.monotonic() < until_s:
-                client.turn()
-            assert monitor.poll(0) == 0, "or its heartbeats were not answered"
-            router.disable_monitor()
+def greeted(**options: bool) -> Session:
+    session = router(**options)
+    assert session.received(greeting() + ready()) == []
+    session.to_send.clear()
+    return session
 
 
-def test_a_connection_that_breaks_is_made_anew_and_what_was_not_sent_is_sent(connect: Connect) -> None:
-    address = f"tcp://127.0.0.1:{free_port()}"
-    with echo(address) as router:
-        client = connect(address)
-        client.dealer.send(b"before")
-        client.turn_until(lambda: client.events == [b"before"], router)
-    client.turn_until(lambda: not client.dealer.is_connected)
-    client.dealer.send(b"after")
-    with echo(address) as router:
-        client.turn_until(lambda: client.events == [b"before", b"after"], router)
+def fed(session: Session, data: bytes, step: int) -> list[list[Buffer]]:
+    """What the session makes of those bytes if so many come at one time."""
+    messages, at = [], 0
+    while at < len(data):
+        room = session.room
+        if room is None:
+            part = data[at : at + step]
+            messages += session.received(part)
+        else:
+            part = data[at : at + min(step, len(room))]
+            room[: len(part)] = part
+            messages += session.filled(len(part))
+        at += len(part)
+    return messages
 
 
-def test_an_answer_that_came_before_the_end_is_read(connect: Connect) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
-        connection, _ = server.accept()
-        ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER"
-        connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48) + bytes((4, len(ready))) + ready)
-        client.turn_until(lambda: select.select([connection], [], [], 0)[0])
-        client.turn()  # it reads the greeting
-        connection.sendall(b"\x01\x00\x00\x06answer")
-        connection.close()  # with the client's hello unread: its system is told that the connection broke
-        client.dealer.send(b"another")
-        client.dealer.flush()
-        client.dealer.flush()
-        client.turn_until(lambda: not client.dealer.is_connected)
-    assert client.events == [b"answer"]
+@pytest.mark.parametrize("step", [7, 1000, 65_536])
+@pytest.mark.parametrize("large_as_views", [False, True])
+def test_messages_arrive_as_they_were_written_however_they_are_cut(step: int, large_as_views: bool) -> None:
+    sent: list[Sequence[bytes]] = [[bytes([i % 256]) * size] for i, size in enumerate(SIZES)]
+    sent += [[b"x" * first, b"", b"y" * last] for first, last in itertools.pairwise(SIZES)]
+    wire = b"".join(chunk for frames in sent for chunk in zmtp.written(frames))
+    session = greeted(large_as_views=large_as_views)
+    messages = fed(session, wire, step)
+    assert [[bytes(frame) for frame in frames] for frames in messages] == [list(frames) for frames in sent]
+    kinds = {type(frame) for frames in messages for frame in frames if len(frame) == 1_000_000}
+    assert kinds == {memoryview if large_as_views else bytes}
 
 
-def test_a_service_that_begins_later_is_found(connect: Connect) -> None:
-    address = f"tcp://127.0.0.1:{free_port()}"
-    client = connect(address)
-    client.dealer.send(b"early")
-    client.turn_until(lambda: not client.dealer.is_connected)
-    with echo(address) as router:
-        client.turn_until(lambda: client.events == [b"early"], router)
+@pytest.mark.parametrize("size", SIZES)
+def test_an_event_is_written_quickly_as_any_other_message(size: int) -> None:
+    event = b"e" * size
+    assert b"".join(zmtp.written_event(event)) == b"".join(zmtp.written([b"", event]))
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n" * 4, b"\xff" + bytes(8) + b"\x7f\x02" + bytes(60)])
-def test_who_speaks_something_else_is_named(connect: Connect, said: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def test_the_handshake_is_the_same_however_it_is_cut() -> None:
+    for step in (1, 63, 64, 65, 1000):
+        session = router()
+        for_peer = b"".join(session.to_send)
+        session.to_send.clear()
+        message = b"".join(zmtp.written([b"", b"first"]))
+        assert fed(session, greeting() + ready() + message, step) == [[b"", b"first"]]
+        assert session.is_ready
+        assert session.knows_heartbeats
+        peer = Session(b"DEALER", (b"ROUTER",))
+        assert peer.received(for_peer + b"".join(session.to_send)) == []
+        assert peer.is_ready
 
-        def speak() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(said)
-                connection.recv(1000)
 
-        speaker = threading.Thread(target=speak)
-        speaker.start()
-        client = connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(PeerError, match="does not speak ZMTP 3; it sent b'"):
-            client.turn_until(lambda: False)
-        client.dealer.close()
-        speaker.join()
+def test_nothing_but_the_greeting_is_said_before_the_peers() -> None:
+    session = router()
+    assert b"".join(session.to_send) == greeting()
+    session.to_send.clear()
+    session.received(greeting()[:-1])
+    assert session.to_send == []
+    session.received(greeting()[-1:])
+    assert session.to_send[0].startswith(b"\x04")
+
+
+def test_a_heartbeat_is_answered_with_its_context() -> None:
+    session = greeted()
+    session.received(command(b"PING", b"\x00\x0acontext"))
+    assert session.to_send == [command(b"PONG", b"context")]
+    assert greeted().received(zmtp.PING) == []
+
+
+def test_a_peer_of_3_0_is_known_for_it() -> None:
+    session = router()
+    session.received(greeting(version=b"\x03\x00") + ready())
+    assert session.is_ready
+    assert not session.knows_heartbeats
+
+
+def test_the_peers_routing_id_is_read() -> None:
+    session = router()
+    session.received(greeting() + ready(more=b"\x08identity\x00\x00\x00\x03abc"))
+    assert session.routing_id == b"abc"
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["", "nonsense", "tcp://127.0.0.1", "tcp://:4242", "udp://127.0.0.1:1", "ipc://", "tcp://127.0.0.1:65536"],
+    ("said", "text"),
+    [
+        (b"GET / HTTP/1.1\r\n", "does not speak ZMTP; it began with b'G"),
+        (b"\xff" + bytes(9), "does not speak ZMTP"),
+        (greeting(version=b"\x02\x00"), "speaks version 2 of ZMTP; it should speak 3"),
+        (greeting(mechanism=b"CURVE"), "wants the security b'CURVE'; there is none here"),
+        (greeting() + ready(b"PUB"), "is a b'PUB' socket"),
+        (greeting() + command(b"READY"), "is a b'' socket"),
+        (greeting() + command(b"READY", b"\x0bSocket-Type\x00\x00\x00\x10DEALER"), "are cut off"),
+        (greeting() + command(b"READY", b"\x0bSocket"), "are cut off"),
+        (greeting() + command(b"PING", b"\0\0"), "the command b'PING' came before the READY"),
+        (greeting() + b"\x04\x00", "the command b'' came before the READY"),
+        (greeting() + command(b"ERROR", b"\x05go on"), "refuses the connection: b'go on'"),
+        (greeting() + b"\x00\x01x", "a message came before the READY"),
+        (greeting() + ready() + b"\x05\x00", "the flags 0x05"),
+        (greeting() + ready() + b"\x08\x00", "the flags 0x08"),
+        (greeting() + ready() + b"\x01\x00" * 64, "has 64 frames and more"),
+        (greeting() + ready() + b"\x06" + (70_000).to_bytes(8, "big"), "a command has 70000 bytes; it may have 65536"),
+        (greeting() + ready() + b"\x02" + (3 * MIB).to_bytes(8, "big"), "has 3145728 bytes and more; it may have"),
+        (greeting() + ready() + b"\x02" + (2**63).to_bytes(8, "big"), "has 9223372036854775808 bytes and more"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "said",
 )
-def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="should be tcp://host:port or ipc://path"):
-        Dealer(address, DefaultSelector())
+def test_what_a_peer_must_not_do_is_named(said: bytes, text: str) -> None:
+    for step in (1, 1000):
+        with pytest.raises(PeerError, match=text):
+            fed(router(), said, step)
+
+
+def test_many_frames_are_one_message_to_its_limit() -> None:
+    session = greeted()
+    large = b"x" * 700_000
+    with pytest.raises(PeerError, match="has 2100000 bytes and more; it may have 2097152"):
+        fed(session, b"".join(zmtp.written([large, large, large])), 65_536)
+
+
+@pytest.mark.parametrize("size", [2**62, 2**63, 2**64 - 1])
+def test_a_trusted_peer_cannot_promise_what_no_memory_holds(size: int) -> None:
+    session = router(None)
+    with pytest.raises(PeerError, match="for which there is no memory"):
+        session.received(greeting() + ready() + b"\x02" + size.to_bytes(8, "big"))
+
+
+def test_a_promise_of_bytes_takes_no_memory() -> None:
+    sessions = []
+    before = resident_bytes()
+    for _ in range(200):
+        session = router(128 * MIB)
+        session.received(greeting() + ready() + b"\x02" + (100 * MIB).to_bytes(8, "big"))
+        sessions.append(session)
+    assert all(session.room is not None for session in sessions)
+    assert resident_bytes() - before < 50 * MIB
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096

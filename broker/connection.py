@@ -1,0 +1,138 @@
+"""One connection to a peer's ZeroMQ socket: what came over it, and what waits to leave. The router holds them all."""
+
+import socket
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from cluster import zmtp
+from cluster.pairs import LARGE_BYTES
+from cluster.zmtp import Buffer, Session
+
+_LAST_READS = 16
+
+
+class Connection:
+    """A connection and its state.
+
+    Attributes:
+        identity: names it to the core.
+        session: what was said over it.
+        messages: that have come and were not taken, each a list of frames.
+        accepted_s, heard_s, asked_s: when it was made, when anything last came, when a heartbeat was last asked for;
+            monotonic seconds.
+        waiting_bytes: how much waits because the system took no more; 0 if it took all.
+    """
+
+    __slots__ = (
+        "_leaving",
+        "_socket",
+        "_to_send",
+        "accepted_s",
+        "asked_s",
+        "heard_s",
+        "identity",
+        "messages",
+        "session",
+        "waiting_bytes",
+    )
+
+    def __init__(self, identity: bytes, connected: socket.socket, session: Session, now_s: float) -> None:
+        self.identity = identity
+        self.session = session
+        self.messages: list[list[Buffer]] = []
+        self.accepted_s = self.heard_s = now_s
+        self.asked_s = float("-inf")
+        self.waiting_bytes = 0
+        self._socket = connected
+        self._to_send: list[Buffer] = []
+        self._leaving: deque[Buffer] = deque()  # what the system did not take at once; the first may have left in part
+
+    def fileno(self) -> int:
+        """What a selector waits for."""
+        return self._socket.fileno()
+
+    @property
+    def waiting_chunks(self) -> int:
+        """How many chunks have been put since the system took no more; two are an event."""
+        return len(self._to_send)
+
+    def receive(self, now_s: float) -> bool:
+        """Read once, to `messages`; return whether the peer is still there.
+
+        Raises:
+            PeerError: if what came cannot be read.
+        """
+        session = self.session
+        room = session.room
+        try:
+            if room is None:
+                received = self._socket.recv(zmtp.READ_BYTES)
+                if not received:
+                    return False
+                self.messages += session.received(received)
+            else:
+                count = self._socket.recv_into(room)
+                if not count:
+                    return False
+                self.messages += session.filled(count)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.heard_s = now_s
+        return True
+
+    def put(self, chunks: Sequence[Buffer]) -> None:
+        """Send what `zmtp` has written with the next `flush`."""
+        self._to_send += chunks
+        if self._leaving:
+            self.waiting_bytes += sum(map(len, chunks))
+
+    def flush(self) -> bool:
+        """Send as much as the system takes now; return whether that was all."""
+        leaving = self._leaving
+        while leaving or self._to_send:
+            if not leaving:
+                self._join_small_ones()
+            sent = self._try_send(leaving[0])
+            if sent < len(leaving[0]):
+                leaving[0] = memoryview(leaving[0])[sent:]
+                self.waiting_bytes = sum(map(len, leaving)) + sum(map(len, self._to_send))
+                return False
+            leaving.popleft()
+        self.waiting_bytes = 0
+        return True
+
+    def _join_small_ones(self) -> None:
+        """Have what is to be sent leave, with as few calls of the system as can be without copying what is large."""
+        chunks, self._to_send = self._to_send, []
+        if max(map(len, chunks)) < LARGE_BYTES:
+            self._leaving.append(b"".join(chunks))
+            return
+        small: list[Buffer] = []
+        for chunk in chunks:
+            if len(chunk) < LARGE_BYTES:
+                small.append(chunk)
+                continue
+            if small:
+                self._leaving.append(b"".join(small))
+                small = []
+            self._leaving.append(chunk)
+        if small:
+            self._leaving.append(b"".join(small))
+
+    def _try_send(self, chunk: Buffer) -> int:
+        # What is wrong with a connection is found when it is read, after all that has come over it.
+        with suppress(OSError):
+            return self._socket.send(chunk)
+        return 0
+
+    def close(self) -> None:
+        """Close it; what has not left is lost, what has left still arrives."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            for _ in range(_LAST_READS):  # with something unread, the system would take back what has left
+                if not self._socket.recv(zmtp.READ_BYTES):
+                    break
+        self._socket.close()

@@ -1,0 +1,418 @@
+"""The broker's ROUTER, with libzmq's sockets and with plain ones at the other end."""
+
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from selectors import DefaultSelector
+from typing import Any
+
+import pytest
+import zmq
+
+from broker.router import IN_TURN, Limits, Router, StalledError, UnreachableError
+from cluster import zmtp
+from cluster.zmtp import Buffer, Session
+from tests.processes import free_port
+
+MIB = 1024 * 1024
+TRUSTING = Limits(large_as_views=True)
+CAREFUL = Limits(
+    heartbeat_s=1.0,
+    silence_s=3.0,
+    largest_bytes=MIB,
+    waiting_messages=100,
+    waiting_bytes=16 * MIB,
+    all_waiting_bytes=24 * MIB,
+)
+
+
+class Served:
+    """A router and the loop around it, which has a clock of its own."""
+
+    def __init__(self, endpoint: str, limits: Limits) -> None:
+        self.endpoint = endpoint
+        self.selector = DefaultSelector()
+        self.router = Router(endpoint, self.selector, limits)
+        self.messages: list[tuple[bytes, list[Buffer]]] = []
+        self.now_s = 1000.0
+
+    def close(self) -> None:
+        if self.selector.get_map() is not None:
+            self.router.close()
+            self.selector.close()
+
+    def turn(self, wait_s: float = 0.01) -> None:
+        for key, happened in self.selector.select(wait_s):
+            key.data(happened, self.now_s)
+        self.messages += self.router.take(64)
+        self.router.flush()
+
+    def turn_until(self, condition: Callable[[], object]) -> None:
+        until_s = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < until_s, (self.messages, self.router.lost, self.router.refused)
+            self.turn()
+
+    def look_after(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.router.look(self.now_s)
+
+    def send(self, identity: bytes, *frames: Buffer) -> None:
+        self.router.send(identity, zmtp.written(frames))
+        self.router.flush()
+
+    def identity_of(self, peer: "Peer") -> bytes:
+        peer.say(b"it is me")
+        self.turn_until(lambda: self.messages)
+        return self.messages.pop()[0]
+
+
+class Peer:
+    """A peer on a plain socket, which does as it is told."""
+
+    def __init__(self, endpoint: str, version: bytes = b"\x03\x01") -> None:
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.settimeout(5)
+        self._session = Session(b"DEALER", (b"ROUTER",))
+        self._version = version
+
+    def greet(self) -> None:
+        greeting = self._session.to_send.pop()
+        self.socket.sendall(greeting[:10] + self._version + greeting[12:])
+
+    def shake_hands(self, served: Served) -> None:
+        self.greet()
+        self.socket.settimeout(0.01)
+        while not self._session.is_ready:
+            served.turn()
+            with suppress(TimeoutError):
+                self._session.received(self.socket.recv(1000))
+        self.socket.settimeout(5)
+        self.socket.sendall(b"".join(self._session.to_send))
+        self._session.to_send.clear()
+
+    def say(self, *frames: bytes) -> None:
+        self.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.written(frames)))
+
+    def answer_heartbeats(self) -> int:
+        """Answer the heartbeats that have come; return how many."""
+        self._session.received(self.socket.recv(1000))
+        count = len(self._session.to_send)
+        self.socket.sendall(b"".join(self._session.to_send))
+        self._session.to_send.clear()
+        return count
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    made: list[Served] = []
+
+    def one(limits: Limits = CAREFUL, endpoint: str = "") -> Served:
+        made.append(Served(endpoint or f"tcp://127.0.0.1:{free_port()}", limits))
+        return made[-1]
+
+    yield one
+    for served in made:
+        served.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., zmq.Socket[bytes]]]:
+    made: list[zmq.Socket[bytes]] = []
+    with zmq.Context() as context:
+
+        def one(endpoint: str, kind: int = zmq.DEALER, **options: Any) -> zmq.Socket[bytes]:
+            one: zmq.Socket[bytes] = context.socket(kind)
+            made.append(one)
+            one.linger = 0
+            one.rcvtimeo = 5000
+            one.ipv6 = True
+            for name, value in options.items():
+                setattr(one, name.lower(), value)
+            one.connect(endpoint)
+            return one
+
+        yield one
+        for each in made:
+            each.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[..., Peer]]:
+    made: list[Peer] = []
+
+    def one(served: Served, **options: Any) -> Peer:
+        made.append(Peer(served.endpoint, **options))
+        return made[-1]
+
+    yield one
+    for each in made:
+        each.socket.close()
+
+
+@pytest.mark.parametrize("limits", [TRUSTING, replace(CAREFUL, largest_bytes=32 * MIB)], ids=["trusting", "careful"])
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_messages_go_to_libzmq_and_back(serve: Serve, connect: Any, limits: Limits, kind: str, tmp_path: Path) -> None:
+    served = serve(limits, f"ipc://{tmp_path}/s" if kind == "ipc" else "")
+    dealer = connect(served.endpoint)
+    sent: list[list[bytes]] = [[b"", bytes([size % 251]) * size] for size in (0, 1, 255, 256, 70_000, 9_000_000)]
+    sent += [[b"a" * 300, b"", b"b" * 1_500_000, b"c"]]
+    for frames in sent:
+        dealer.send_multipart(frames)
+    served.turn_until(lambda: len(served.messages) == len(sent))
+    assert [[bytes(frame) for frame in frames] for _, frames in served.messages] == sent
+    large = type(served.messages[5][1][1])
+    assert large is (memoryview if limits is TRUSTING else bytes)
+    for identity, message in served.messages:
+        served.send(identity, *message)
+    received: list[list[bytes]] = []
+    while len(received) < len(sent):
+        served.turn()
+        with suppress(zmq.Again):
+            received.append(dealer.recv_multipart(zmq.NOBLOCK))
+    assert received == sent
+
+
+@pytest.mark.parametrize("host", ["*", "0.0.0.0", "localhost", "127.0.0.1", "[::1]", "[::]"])
+def test_it_listens_where_it_is_told_to(serve: Serve, connect: Any, host: str) -> None:
+    port = free_port()
+    served = serve(endpoint=f"tcp://{host}:{port}")
+    for reached in ["127.0.0.1"] * (host != "[::1]") + ["[::1]"] * (host in ("*", "[::1]", "[::]")):
+        connect(f"tcp://{reached}:{port}").send_multipart([b"", reached.encode()])
+        served.turn_until(lambda: served.messages)
+        assert served.messages.pop()[1] == [b"", reached.encode()]
+
+
+def test_an_address_that_is_taken_is_refused(serve: Serve) -> None:
+    taken = serve().endpoint
+    with pytest.raises(OSError, match="Address already in use"):
+        serve(endpoint=taken)
+
+
+def test_a_path_is_free_again_when_nobody_listens_there(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    served = serve(endpoint=f"ipc://{path}")
+    assert path.is_socket()
+    served.close()
+    assert not path.exists()
+
+
+def test_a_req_socket_is_served(serve: Serve, connect: Any) -> None:
+    served = serve()
+    req = connect(served.endpoint, zmq.REQ)
+    req.send(b"question")
+    served.turn_until(lambda: served.messages)
+    identity, frames = served.messages[0]
+    assert frames == [b"", b"question"]
+    served.send(identity, b"", b"answer")
+    served.turn()
+    assert req.recv() == b"answer"
+
+
+def test_other_sockets_are_refused_by_name(serve: Serve, connect: Any) -> None:
+    served = serve()
+    connect(served.endpoint, zmq.SUB)
+    served.turn_until(lambda: served.router.refused)
+    assert served.router.refused[0] == "the peer is a b'SUB' socket"
+
+
+def test_a_peer_that_wants_security_does_not_stay(serve: Serve, connect: Any) -> None:
+    served = serve()
+    (public, secret), (of_server, _) = zmq.curve_keypair(), zmq.curve_keypair()
+    connect(served.endpoint, CURVE_SERVERKEY=of_server, CURVE_PUBLICKEY=public, CURVE_SECRETKEY=secret)
+    served.turn_until(lambda: served.router.lost)  # whoever of the two is the first to find that it cannot be
+
+
+def test_a_routing_id_is_free_for_another_when_its_owner_has_gone(serve: Serve, connect: Any) -> None:
+    served = serve()
+    owner = connect(served.endpoint, ROUTING_ID=b"one")
+    owner.send(b"owner")
+    served.turn_until(lambda: served.messages)
+    heir = connect(served.endpoint, ROUTING_ID=b"one")
+    heir.send(b"heir")
+    served.turn_until(lambda: served.router.refused)
+    assert "the routing id b'one' is taken" in served.router.refused[0]
+    assert len(served.messages) == 1
+    owner.close()
+    served.turn_until(lambda: len(served.messages) == 2)
+    assert served.messages[1][1] == [b"heir"]
+
+
+def test_what_was_said_before_the_end_is_taken_and_the_end_is_told(serve: Serve, peer: Any) -> None:
+    served = serve()
+    talker = peer(served)
+    talker.shake_hands(served)
+    for i in range(3 * IN_TURN):
+        talker.say(b"%d" % i)
+    talker.socket.close()
+    served.turn_until(lambda: served.router.lost)
+    served.turn_until(lambda: not served.router.has_messages)
+    assert [frames for _, frames in served.messages] == [[b"%d" % i] for i in range(3 * IN_TURN)]
+    assert served.router.lost == [served.messages[0][0]]
+    with pytest.raises(UnreachableError):
+        served.send(served.router.lost[0], b"x")
+
+
+def test_who_says_much_leaves_others_their_turn(serve: Serve, peer: Any) -> None:
+    served = serve()
+    flooder, other = peer(served), peer(served)
+    for each in (flooder, other):
+        each.shake_hands(served)
+    flooder.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.written([b"flood"])) * 1000)
+    other.say(b"other")
+    time.sleep(0.1)  # so that both are there when the router looks
+    for key, happened in served.selector.select(1):
+        key.data(happened, served.now_s)
+    assert [b"other"] in [frames for _, frames in served.router.take(2 * IN_TURN)]
+    served.turn_until(lambda: len(served.messages) >= 1000 - 2 * IN_TURN)
+
+
+@pytest.mark.parametrize("greets", [False, True])
+def test_who_does_not_shake_hands_in_time_is_dropped(serve: Serve, peer: Any, greets: bool) -> None:
+    served = serve(TRUSTING)
+    silent = peer(served)
+    if greets:
+        silent.greet()
+    served.turn()
+    served.look_after(4.9)
+    assert silent.socket.recv(64).startswith(b"\xff")
+    served.look_after(1.1)
+    silent.socket.settimeout(5)
+    while silent.socket.recv(64):
+        pass
+
+
+def test_a_silent_peer_is_asked_and_then_dropped(serve: Serve, peer: Any) -> None:
+    served = serve()
+    silent = peer(served)
+    silent.shake_hands(served)
+    identity = served.identity_of(silent)
+    served.look_after(1.0)
+    served.router.flush()
+    assert silent.answer_heartbeats() == 1
+    served.turn_until(lambda: not served.selector.select(0.05))
+    served.look_after(3.5)  # it has answered: it is asked anew
+    served.router.flush()
+    assert served.router.lost == []
+    served.look_after(2.9)
+    assert served.router.lost == []
+    served.look_after(0.3)
+    assert served.router.lost == [identity]
+
+
+def test_a_pause_of_the_router_itself_drops_nobody(serve: Serve, peer: Any) -> None:
+    served = serve()
+    patient = peer(served)
+    patient.shake_hands(served)
+    served.identity_of(patient)
+    served.look_after(1.0)
+    served.router.flush()
+    assert patient.answer_heartbeats() == 1
+    time.sleep(0.1)  # so that the answer is there, unread
+    served.look_after(60.0)
+    assert served.router.lost == []
+
+
+def test_a_peer_of_3_0_is_not_asked(serve: Serve, peer: Any) -> None:
+    served = serve()
+    old = peer(served, version=b"\x03\x00")
+    old.shake_hands(served)
+    served.identity_of(old)
+    for _ in range(5):
+        served.look_after(20.0)
+    assert served.router.lost == []
+
+
+def test_libzmq_is_content_with_the_heartbeats(serve: Serve, connect: Any) -> None:
+    served = serve(Limits(heartbeat_s=0.05, silence_s=0.5))
+    dealer = connect(served.endpoint, HEARTBEAT_IVL=50, HEARTBEAT_TIMEOUT=500)
+    dealer.send(b"hello")
+    until_s = time.monotonic() + 1.5
+    while time.monotonic() < until_s:
+        served.now_s = time.monotonic()
+        served.turn()
+        served.router.look(time.monotonic())
+    assert served.router.lost == []
+    assert len(served.messages) == 1
+
+
+def fill(served: Served, identity: bytes, size: int) -> int:
+    """How many messages of that size are accepted for a peer that does not read."""
+    count = 0
+    with suppress(StalledError):
+        while count < 10_000_000 // size + 10_000:
+            served.send(identity, bytes(size))
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("size", [10, 1000, 100_000, 500_000])
+def test_what_waits_for_one_who_does_not_read_is_bounded(serve: Serve, peer: Any, size: int) -> None:
+    served = serve()
+    lazy = peer(served)
+    lazy.shake_hands(served)
+    identity = served.identity_of(lazy)
+    kernel = 8 * MIB  # may take what it likes of that
+    count = fill(served, identity, size)
+    assert count * size <= kernel + CAREFUL.waiting_bytes
+    if size <= 100_000:
+        assert count <= kernel / size + 101
+    assert served.router.is_stalled
+    lazy.socket.settimeout(0.05)
+    while served.router.is_stalled:  # it reads, and is served again
+        with suppress(TimeoutError):
+            lazy.socket.recv(MIB)
+        served.turn()
+    served.send(identity, bytes(size))
+
+
+def test_all_together_have_a_bound_and_a_reader_its_share(serve: Serve, peer: Any) -> None:
+    limits = replace(CAREFUL, waiting_messages=10_000)
+    served = serve(limits)
+    lazy, idle, reader = peer(served), peer(served), peer(served)
+    identities = []
+    for each in (lazy, idle, reader):
+        each.shake_hands(served)
+        identities.append(served.identity_of(each))
+    fill(served, identities[0], 500_000)
+    second = fill(served, identities[1], 500_000)
+    assert second * 500_000 <= 8 * MIB + limits.all_waiting_bytes - 15 * MIB
+    served.send(identities[2], bytes(MIB))
+    lazy.socket.close()
+    served.turn_until(lambda: served.router.lost)
+    assert fill(served, identities[1], 500_000) > 5  # what was kept for the other is free
+
+
+def test_without_descriptors_nobody_is_accepted_until_there_are_some(serve: Serve, connect: Any) -> None:
+    served = serve()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    waiting = [socket.socket() for _ in range(3)]
+    port = int(served.endpoint.rpartition(":")[2])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(one.fileno() for one in waiting) + 1, hard))
+    try:
+        fillers = []
+        with suppress(OSError):
+            while True:
+                fillers.append(socket.socket())
+        for one in waiting:
+            one.connect(("127.0.0.1", port))
+        served.turn_until(lambda: not served.selector.select(0))  # it does not try again and again
+        for filler in fillers:
+            filler.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    served.look_after(1.5)
+    served.turn()
+    assert all(one.recv(64) for one in waiting)
+    for one in waiting:
+        one.close()
