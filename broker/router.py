@@ -196,10 +196,11 @@ class Router:
             raise PeerError(f"the routing id {routing_id!r} is taken by another connection")
 
     def _answer(self, connection: Connection) -> None:
-        """Send what the session itself has to say."""
-        connection.put(connection.session.to_send)
+        """Send what the session itself has to say; who does not read gets no answers to heartbeats, either."""
+        if not connection.waiting_bytes:
+            connection.put(connection.session.to_send)
+            self._to_flush[connection] = None
         connection.session.to_send.clear()
-        self._to_flush[connection] = None
 
     def _drop(self, connection: Connection) -> None:
         self._selector.unregister(connection)
@@ -224,7 +225,7 @@ class Router:
         if connection is None:
             raise UnreachableError
         is_large = len(chunks[-1]) >= LARGE_BYTES
-        if (is_large or connection.waiting_bytes) and not self._has_room(connection, sum(map(len, chunks))):
+        if (is_large or connection.waiting_bytes) and not self._has_room(connection, chunks, is_large=is_large):
             raise StalledError
         connection.put(chunks)
         if is_large:
@@ -232,13 +233,15 @@ class Router:
         else:
             self._to_flush[connection] = None
 
-    def _has_room(self, connection: Connection, size: int) -> bool:
+    def _has_room(self, connection: Connection, chunks: Sequence[Buffer], *, is_large: bool) -> bool:
         limits = self._limits
         if limits.waiting_messages is None:
             return True
         if connection.waiting_chunks >= 2 * limits.waiting_messages:
             return False
-        if sum(other.waiting_bytes for other in self._stalled) + size > limits.all_waiting_bytes:
+        size = sum(map(len, chunks))
+        # To add up what waits for all, for each small message as well, would take long when there are many.
+        if is_large and sum(other.waiting_bytes for other in self._stalled) + size > limits.all_waiting_bytes:
             return not connection.waiting_bytes and size <= limits.all_waiting_bytes // (len(self._stalled) + 1)
         return connection.waiting_bytes + size <= limits.waiting_bytes
 

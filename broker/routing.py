@@ -98,7 +98,7 @@ class Core:
         self._frontend.client_lost(identity, reason, now_s)
 
     def worker_lost(self, identity: bytes, now_s: float) -> None:
-        """A send to the worker failed: it has exited, or was silent for so long that ZeroMQ closed its connection."""
+        """The worker's connection has ended: it has exited, or was silent for so long that it was given up."""
         self._backend.worker_lost(identity, now_s)
 
     def tick(self, now_s: float) -> None:

@@ -34,7 +34,7 @@ LOAD = b"\x16"  # number of an order, entry: host a model as well, or anew
 UNLOAD = b"\x17"  # number of an order, qualified name, version: host it no longer
 
 PING_INTERVAL_S = 0.25
-"""Seconds between two PINGs of the broker to a worker: a dead one is noticed by the send that fails."""
+"""Seconds between two PINGs of the broker to a worker, which tell it that the broker is there."""
 
 WORKER_PING_INTERVAL_S = 1.0
 """Seconds between two PINGs of a worker: a broker that has forgotten it (a restart) answers RESET."""

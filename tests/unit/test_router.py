@@ -376,6 +376,21 @@ def test_what_waits_for_one_who_does_not_read_is_bounded(serve: Serve, peer: Any
     served.send(identity, bytes(size))
 
 
+def test_who_asks_without_end_and_does_not_read_is_answered_no_more(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, largest_bytes=None))
+    asker = peer(served)
+    asker.shake_hands(served)
+    asker.socket.setblocking(False)
+    asked = 0
+    connection = next(iter(served.router._connections.values()))
+    while asked < 64 * MIB:
+        with suppress(BlockingIOError):
+            asked += asker.socket.send(zmtp.PING * 100_000)
+        served.turn(0)
+    assert served.router.is_stalled
+    assert connection.waiting_bytes < MIB
+
+
 def test_all_together_have_a_bound_and_a_reader_its_share(serve: Serve, peer: Any) -> None:
     limits = replace(CAREFUL, waiting_messages=10_000)
     served = serve(limits)
