@@ -13,7 +13,6 @@ from broker.placement import Placement
 from broker.service import Worker
 from cluster import events, protocol
 from cluster.descriptions import read_description, read_model
-from cluster.events import Buffer
 from cluster.pairs import read_pairs
 from cluster.protocol import ModelDescription
 
@@ -59,7 +58,7 @@ class Backend:
         self._outbox = outbox
         self._pinged_s = float("-inf")
 
-    def message(self, identity: bytes, frames: Sequence[Buffer], now_s: float) -> None:
+    def message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """A message: its kind, and what belongs to it."""
         kind, parts = (frames[0], frames[1:]) if frames else (b"", [])
         worker = self._catalogue.workers.get(identity)
@@ -88,7 +87,7 @@ class Backend:
         elif kind in _ABOUT_MODELS:
             self._about_models(worker, kind, parts, now_s)
 
-    def _from_stranger(self, identity: bytes, kind: Buffer, parts: Sequence[Buffer]) -> None:
+    def _from_stranger(self, identity: bytes, kind: bytes, parts: Sequence[bytes]) -> None:
         """It has been given up, or the broker is a new one: what it still answers, nobody waits for."""
         if kind in (protocol.REPLY, protocol.REFUSE):
             with suppress(protocol.ProtocolError):
@@ -136,7 +135,7 @@ class Backend:
 
     # -- registration ---------------------------------------------------------------------------------------------
 
-    def _ready(self, identity: bytes, worker: Worker | None, parts: Sequence[Buffer], now_s: float) -> None:
+    def _ready(self, identity: bytes, worker: Worker | None, parts: Sequence[bytes], now_s: float) -> None:
         try:
             description = read_description(bytes(parts[0]) if parts else b"")
         except protocol.ProtocolError as error:
@@ -178,7 +177,7 @@ class Backend:
 
     # -- models that come and go --------------------------------------------------------------------------------------
 
-    def _about_models(self, worker: Worker, kind: Buffer, parts: Sequence[Buffer], now_s: float) -> None:
+    def _about_models(self, worker: Worker, kind: bytes, parts: Sequence[bytes], now_s: float) -> None:
         if len(parts) != (1 if kind == protocol.UNLOADED else 2):
             self._counters.bad_frames["worker_protocol"] += 1
             return
@@ -199,7 +198,7 @@ class Backend:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def _reply(self, worker: Worker, kind: Buffer, number: bytes, event: Buffer, now_s: float) -> None:
+    def _reply(self, worker: Worker, kind: bytes, number: bytes, event: bytes, now_s: float) -> None:
         conversation = worker.in_flight.get(number)
         if conversation is None:
             self._counters.late_replies += 1
@@ -227,7 +226,7 @@ class Backend:
             self._release(conversation)
             self._conversations.close(conversation, _outcome(conversation, kind, name), now_s)
 
-    def _late(self, conversation: Conversation, event: Buffer) -> None:
+    def _late(self, conversation: Conversation, event: bytes) -> None:
         """The client has been told already, or will be when it has room, that its call took too long."""
         self._counters.late_replies += 1
         if events.event_name(event) != events.STREAM:
@@ -240,7 +239,7 @@ class Backend:
             self._dispatcher.has_room(service)
 
 
-def _outcome(conversation: Conversation, kind: Buffer, name: str) -> str:
+def _outcome(conversation: Conversation, kind: bytes, name: str) -> str:
     if kind == protocol.REFUSE:  # not executed: it could not be read, or was cancelled before it began
         return counters.BAD_REQUEST if conversation.client is not None else counters.CANCELLED
     return counters.ERROR if name == events.ERR else counters.OK

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from cluster import zmtp
 from cluster.pairs import LARGE_BYTES
-from cluster.zmtp import Buffer, Session
+from cluster.zmtp import Session
 
 _LAST_READS = 16
 
@@ -40,13 +40,15 @@ class Connection:
     def __init__(self, identity: bytes, connected: socket.socket, session: Session, now_s: float) -> None:
         self.identity = identity
         self.session = session
-        self.messages: list[list[Buffer]] = []
+        self.messages: list[list[bytes]] = []
         self.accepted_s = self.heard_s = now_s
         self.asked_s = float("-inf")
         self.waiting_bytes = 0
         self._socket = connected
-        self._to_send: list[Buffer] = []
-        self._leaving: deque[Buffer] = deque()  # what the system did not take at once; the first may have left in part
+        self._to_send: list[bytes] = []
+        self._leaving: deque[bytes | memoryview] = (
+            deque()
+        )  # what the system did not take at once; the first may have left in part
 
     def fileno(self) -> int:
         """What a selector waits for."""
@@ -64,18 +66,11 @@ class Connection:
             PeerError: if what came cannot be read.
         """
         session = self.session
-        room = session.room
         try:
-            if room is None:
-                received = self._socket.recv(zmtp.READ_BYTES)
-                if not received:
-                    return False
-                self.messages += session.received(received)
-            else:
-                count = self._socket.recv_into(room)
-                if not count:
-                    return False
-                self.messages += session.filled(count)
+            received = self._socket.recv(session.read_bytes)
+            if not received:
+                return False
+            self.messages += session.received(received)
         except BlockingIOError:
             return True
         except OSError:
@@ -83,7 +78,7 @@ class Connection:
         self.heard_s = now_s
         return True
 
-    def put(self, chunks: Sequence[Buffer]) -> None:
+    def put(self, chunks: Sequence[bytes]) -> None:
         """Send what `zmtp` has written with the next `flush`."""
         self._to_send += chunks
         if self._leaving:
@@ -110,7 +105,7 @@ class Connection:
         if max(map(len, chunks)) < LARGE_BYTES:
             self._leaving.append(b"".join(chunks))
             return
-        small: list[Buffer] = []
+        small: list[bytes] = []
         for chunk in chunks:
             if len(chunk) < LARGE_BYTES:
                 small.append(chunk)
@@ -122,7 +117,7 @@ class Connection:
         if small:
             self._leaving.append(b"".join(small))
 
-    def _try_send(self, chunk: Buffer) -> int:
+    def _try_send(self, chunk: bytes | memoryview) -> int:
         # What is wrong with a connection is found when it is read, after all that has come over it.
         with suppress(OSError):
             return self._socket.send(chunk)

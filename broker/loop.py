@@ -58,7 +58,7 @@ a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one
 more; who asks for so many has to read them. Its largest result has 64 MiB.
 """
 
-WORKERS = Limits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S, large_as_views=True)
+WORKERS = Limits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S)
 """For workers. What waits for one is bounded by its room. A large answer is copied to the event for the client only."""
 
 ADMINS = Limits(
@@ -173,9 +173,10 @@ class Loop:
             ready = self._selector.select(self._patience_s())
             turn_s = self._clock()
             # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
-            handled = self._receive(ready, turn_s)
-            while 0 < handled < BURST and (more := self._selector.select(0)):
-                handled += self._receive(more, turn_s)
+            handled = newly = self._receive(ready, turn_s)
+            while newly and handled < BURST and (more := self._selector.select(0)):
+                newly = self._receive(more, turn_s)
+                handled += newly
             now_s = self._clock()
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s

@@ -21,7 +21,7 @@ from broker.connection import Connection
 from cluster import zmtp
 from cluster.pairs import LARGE_BYTES
 from cluster.settings import split_host_port
-from cluster.zmtp import Buffer, PeerError, Session
+from cluster.zmtp import PeerError, Session
 
 HANDSHAKE_S = 5.0
 """How long a connection may take to say that it speaks ZeroMQ, in seconds; then it is closed."""
@@ -61,7 +61,6 @@ class Limits:
         unread_s: how long a peer's system may confirm no byte of what was sent to it, in seconds; then the connection
             is closed. 0 for as long as it likes.
         largest_bytes: what a message of a peer may have; None if peers are trusted.
-        large_as_views: whether a large frame is handed on as a view of memory, for others to copy; otherwise as bytes.
         waiting_messages: how many may wait for one peer that does not read; None if peers are trusted.
         waiting_bytes: how many bytes may wait for one peer.
         all_waiting_bytes: how many bytes may wait for all; beyond that, one for which nothing waits still gets an equal
@@ -72,7 +71,6 @@ class Limits:
     silence_s: float = 0.0
     unread_s: float = 0.0
     largest_bytes: int | None = None
-    large_as_views: bool = False
     waiting_messages: int | None = None
     waiting_bytes: int = 0
     all_waiting_bytes: int = 0
@@ -121,9 +119,9 @@ class Router:
         """Whether there is something to `take`."""
         return bool(self._with_messages)
 
-    def take(self, most: int) -> list[tuple[bytes, list[Buffer]]]:
+    def take(self, most: int) -> list[tuple[bytes, list[bytes]]]:
         """Messages that have come, about so many at the most, each with the identity of its sender."""
-        taken: list[tuple[bytes, list[Buffer]]] = []
+        taken: list[tuple[bytes, list[bytes]]] = []
         while self._with_messages and len(taken) < most:
             connection = self._with_messages.popleft()
             identity, messages = connection.identity, connection.messages
@@ -159,7 +157,7 @@ class Router:
                     unread_ms = round(1000 * self._limits.unread_s)
                     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
         identity = b"\0" + next(_numbers).to_bytes(8, "big")
-        session = Session(b"ROUTER", _PARTNERS, self._limits.largest_bytes, large_as_views=self._limits.large_as_views)
+        session = Session(b"ROUTER", _PARTNERS, self._limits.largest_bytes)
         connection = Connection(identity, connected, session, now_s)
         self._connections[identity] = connection
         self._selector.register(connection, EVENT_READ, partial(self._happened, connection))
@@ -167,7 +165,7 @@ class Router:
 
     def _happened(self, connection: Connection, happened: int, now_s: float) -> None:
         if happened & EVENT_WRITE:
-            self._to_flush[connection] = None
+            self._flush(connection)
         if happened & EVENT_READ and not connection.messages:  # or it has its turn first
             self._receive(connection, now_s)
 
@@ -214,7 +212,7 @@ class Router:
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def send(self, identity: bytes, chunks: Sequence[Buffer]) -> None:
+    def send(self, identity: bytes, chunks: Sequence[bytes]) -> None:
         """Send a message, as `zmtp` has written it, with the next `flush`.
 
         Raises:
@@ -233,7 +231,7 @@ class Router:
         else:
             self._to_flush[connection] = None
 
-    def _has_room(self, connection: Connection, chunks: Sequence[Buffer], *, is_large: bool) -> bool:
+    def _has_room(self, connection: Connection, chunks: Sequence[bytes], *, is_large: bool) -> bool:
         limits = self._limits
         if limits.waiting_messages is None:
             return True

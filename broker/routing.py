@@ -24,7 +24,6 @@ from broker.frontend import Frontend
 from broker.outbox import Outbox, ToClient, ToWorker
 from broker.placement import Placement
 from broker.plan import Plan
-from cluster.events import Buffer
 
 
 class Core:
@@ -75,7 +74,7 @@ class Core:
         """A message from the frontend, without the identity that came first in it."""
         self._frontend.message(identity, frames, now_s)
 
-    def worker_message(self, identity: bytes, frames: Sequence[Buffer], now_s: float) -> None:
+    def worker_message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """A message from the backend, without the identity that came first in it."""
         self._backend.message(identity, frames, now_s)
 

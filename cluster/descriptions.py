@@ -9,7 +9,6 @@ import msgpack
 from pydantic import TypeAdapter, ValidationError
 
 from cluster import protocol
-from cluster.events import Buffer
 
 MAX_DESCRIPTION_BYTES = 4 * 1024 * 1024
 """Longest READY, and longest LOADED; a model with a large schema needs some KiB."""
@@ -29,7 +28,7 @@ def write_description(description: protocol.WorkerDescription | protocol.ModelDe
     return packed
 
 
-def read_description(body: Buffer) -> protocol.WorkerDescription:
+def read_description(body: bytes) -> protocol.WorkerDescription:
     """Read the body of READY.
 
     Raises:
@@ -51,7 +50,7 @@ def read_description(body: Buffer) -> protocol.WorkerDescription:
     return description
 
 
-def read_model(body: Buffer) -> protocol.ModelDescription:
+def read_model(body: bytes) -> protocol.ModelDescription:
     """Read the body of LOADED.
 
     Raises:
@@ -62,7 +61,7 @@ def read_model(body: Buffer) -> protocol.ModelDescription:
     return model
 
 
-def _unpacked(kind: str, body: Buffer) -> Any:
+def _unpacked(kind: str, body: bytes) -> Any:
     if len(body) > MAX_DESCRIPTION_BYTES:
         raise protocol.ProtocolError(f"{kind} has {len(body)} bytes; at most {MAX_DESCRIPTION_BYTES} are accepted")
     try:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgpack
 
+from cluster.pairs import LARGE_BYTES
+
 MAX_LATER_EVENT_BYTES = 1024
 """Longest later event of a client: a heartbeat or an announcement of slots; stock clients need under 200."""
 
@@ -38,8 +40,6 @@ _REPLY_HEAD = b"\x93\x83\xabresponse_to"
 _REPLY_VERSION = b"\xa1v\x03\xaamessage_id\xc4\x08"
 _OWN_HEADER_KEYS = ("message_id", "response_to", "v")
 
-Buffer = bytes | memoryview
-"""The bytes of an event. A worker's large one is a view of the memory that it was received in."""
 
 TIMEOUT = "timeout_s"
 """Header key with which a client says how long it wants to wait, in seconds (a context hook of zerorpc sets it)."""
@@ -205,7 +205,7 @@ def argument_count(payload: bytes, args_at: int) -> int | None:
     return count if count <= len(payload) - args_at - 1 - width else None
 
 
-def read_arguments(payload: Buffer, args_at: int) -> list[Any]:
+def read_arguments(payload: bytes, args_at: int) -> list[Any]:
     """Unpack the arguments of an event.
 
     Raises:
@@ -220,7 +220,7 @@ def read_arguments(payload: Buffer, args_at: int) -> list[Any]:
     return arguments
 
 
-def read_rows(payload: Buffer, args_at: int) -> Iterator[Any]:
+def read_rows(payload: bytes, args_at: int) -> Iterator[Any]:
     """The elements of an event's only argument, an array, each unpacked when it is asked for.
 
     Raises:
@@ -318,11 +318,11 @@ def reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
     return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
 
 
-def readdressed(event: Buffer, message_id: bytes, version: int, own_id: bytes) -> bytes:
+def readdressed(event: bytes, message_id: bytes, version: int, own_id: bytes) -> bytes:
     """A worker's event for a client; what its header holds beside the address is kept (zerorpc's context hooks).
 
     Args:
-        event: as the worker sent it; a view of a large one is copied once.
+        event: as the worker sent it.
         message_id: of the call, the client's own, as msgpack bytes.
         version: the client's protocol version.
         own_id: 8 bytes, sent as the `message_id` of the reply.
@@ -333,7 +333,8 @@ def readdressed(event: Buffer, message_id: bytes, version: int, own_id: bytes) -
     if version < 2:
         return _for_version_1(event, message_id, own_id)
     if event[:2] == _EMPTY_HEADER:
-        return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, event[2:]))
+        body = event[2:] if len(event) < LARGE_BYTES else memoryview(event)[2:]
+        return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
     header, body_at = _read_header(event)
     extra = {key: value for key, value in header.items() if key not in _OWN_HEADER_KEYS}
     array_head, map_head = b"\x93", msgpack.Packer().pack_map_header(3 + len(extra))
@@ -342,10 +343,10 @@ def readdressed(event: Buffer, message_id: bytes, version: int, own_id: bytes) -
     return b"".join((array_head, map_head, address, fields, event[body_at:]))
 
 
-def _for_version_1(event: Buffer, message_id: bytes, own_id: bytes) -> bytes:
+def _for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> bytes:
     _, body_at = _read_header(event)
     if event_name(event) != ERR:
-        return reply(message_id, own_id, bytes(event[body_at:]))
+        return reply(message_id, own_id, event[body_at:])
     try:
         arguments = read_arguments(event, body_at + 1 + len(ERR))
     except BadArgumentsError:
@@ -354,7 +355,7 @@ def _for_version_1(event: Buffer, message_id: bytes, own_id: bytes) -> bytes:
     return reply(message_id, own_id, error_body(1, name, text))
 
 
-def _read_header(event: Buffer) -> tuple[dict[Any, Any], int]:
+def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(event) or 1)
     unpacker.feed(event)
     try:
@@ -368,7 +369,7 @@ def _read_header(event: Buffer) -> tuple[dict[Any, Any], int]:
     return header, unpacker.tell()
 
 
-def event_name(event: Buffer) -> str | None:
+def event_name(event: bytes) -> str | None:
     """The name of a worker's event; None if it cannot be read."""
     if event[:5] == _OK_HEAD and len(event) > 5:
         return OK
@@ -382,7 +383,7 @@ def event_name(event: Buffer) -> str | None:
     end = name_at + 1 + length
     if length > 31 or end >= len(event):  # no short string, or cut off before the arguments
         return None
-    return bytes(event[name_at + 1 : end]).decode("ascii", "replace")
+    return event[name_at + 1 : end].decode("ascii", "replace")
 
 
 def worker_error(name: str, text: str, traceback: str | None = None) -> bytes:

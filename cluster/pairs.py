@@ -6,12 +6,8 @@ it is copied nowhere.
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
 
-from cluster.events import Buffer
 from cluster.protocol import NUMBER_BYTES, ProtocolError
-
-AnyBuffer = TypeVar("AnyBuffer", bytes, Buffer)
 
 LARGE_BYTES = 16 * 1024
 """From this size on an event has a frame of its own."""
@@ -41,7 +37,7 @@ def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]], *between: byt
     return frames
 
 
-def read_pairs(parts: Sequence[AnyBuffer]) -> list[tuple[bytes, AnyBuffer]]:
+def read_pairs(parts: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Each (conversation number, event) of a message, from its table on.
 
     Raises:
@@ -51,7 +47,7 @@ def read_pairs(parts: Sequence[AnyBuffer]) -> list[tuple[bytes, AnyBuffer]]:
         raise ProtocolError(f"a table of rows of {_ROW.size} bytes, and events, should come here")
     table, frame = parts[0], parts[1]
     following = iter(parts[2:])
-    pairs: list[tuple[bytes, AnyBuffer]] = []
+    pairs: list[tuple[bytes, bytes]] = []
     at = 0
     for number, size in _ROW.iter_unpack(table):
         if at == len(frame) and size:

@@ -5,13 +5,13 @@ served as well, and gets no heartbeats, which it does not know. What libzmq brin
 receives for its socket, is what this is there to do without: docs/performance.md says why.
 """
 
-import mmap
 from collections.abc import Collection, Sequence
 
-Buffer = bytes | memoryview
-
 READ_BYTES = 64 * 1024
-"""How much to read at one time; a frame that is larger gets memory of its own, to which it is read directly."""
+"""How much to read at one time; what a frame has beyond it is read by itself, in larger pieces."""
+
+PIECE_BYTES = 1024 * 1024
+"""How much to read of a large frame at one time."""
 
 PING = b"\x04\x07\x04PING\x00\x00"
 """A heartbeat, ready to be sent: no time to live, no context."""
@@ -19,6 +19,7 @@ PING = b"\x04\x07\x04PING\x00\x00"
 _MORE, _LONG, _COMMAND = 1, 2, 4  # flags of a frame
 _OF_COMMANDS = (_COMMAND, _COMMAND | _LONG)
 _GREETING_BYTES = 64
+_SMALL_PIECE_BYTES = 4096
 _VERSION_AT, _MECHANISM_AT = 10, 12
 _NULL = b"NULL".ljust(20, b"\0")
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + _NULL + bytes(32)  # signature, 3.1, not as a server, filler
@@ -31,9 +32,9 @@ class PeerError(Exception):
     """The peer does not speak this protocol; the text says what it did."""
 
 
-def written(frames: Sequence[Buffer]) -> list[Buffer]:
+def written(frames: Sequence[bytes]) -> list[bytes]:
     """What to send for a message of those frames, in the order of sending; a frame is not copied."""
-    chunks: list[Buffer] = []
+    chunks: list[bytes] = []
     left = len(frames)
     for frame in frames:
         left -= 1
@@ -64,14 +65,13 @@ class Session:
     """
 
     __slots__ = (
-        "_filled_bytes",
-        "_filling",
         "_frames",
         "_greeted",
-        "_large_as_views",
         "_largest_bytes",
+        "_missing_bytes",
         "_more_follow",
         "_partners",
+        "_pieces",
         "_received",
         "_socket_type",
         "_wanted_bytes",
@@ -81,33 +81,23 @@ class Session:
         "to_send",
     )
 
-    def __init__(
-        self,
-        socket_type: bytes,
-        partners: Collection[bytes],
-        largest_bytes: int | None = None,
-        *,
-        large_as_views: bool = False,
-    ) -> None:
+    def __init__(self, socket_type: bytes, partners: Collection[bytes], largest_bytes: int | None = None) -> None:
         """Make this end.
 
         Args:
             socket_type: this end's, such as b"ROUTER".
             partners: the socket types that the peer may have.
             largest_bytes: what a message may have; None for a peer that is trusted.
-            large_as_views: whether a large frame is a view of the memory that it was received to; otherwise it is
-                copied, to bytes.
         """
-        self._large_as_views = large_as_views
         self._socket_type = socket_type
         self._partners = partners
         self._largest_bytes = largest_bytes
         self._received = b""  # the beginning of what is not whole yet
         self._wanted_bytes = _GREETING_BYTES  # how much is needed to go on; 0 if that is not known
         self._greeted = False
-        self._frames: list[Buffer] = []  # of a message that is not whole
-        self._filling: memoryview | None = None  # a large frame that is being received
-        self._filled_bytes = 0
+        self._frames: list[bytes] = []  # of a message that is not whole
+        self._pieces: list[bytes] = []  # of a large frame that is not whole
+        self._missing_bytes = 0  # of that frame; 0 if there is none
         self._more_follow = False  # that frame
         self.is_ready = False
         self.routing_id = b""
@@ -115,29 +105,18 @@ class Session:
         self.to_send: list[bytes] = [_GREETING]
 
     @property
-    def room(self) -> memoryview | None:
-        """Where the next bytes are to be received to (then call `filled`), if in the midst of a large frame."""
-        return None if self._filling is None else self._filling[self._filled_bytes :]
+    def read_bytes(self) -> int:
+        """How much to read next at the most: no more than what is left of a large frame."""
+        return min(self._missing_bytes, PIECE_BYTES) or READ_BYTES
 
-    def filled(self, count: int) -> list[list[Buffer]]:
-        """So many bytes were received to `room`; return the messages that are whole now."""
-        assert self._filling is not None
-        self._filled_bytes += count
-        if self._filled_bytes < len(self._filling):
-            return []
-        self._frames.append(self._filling if self._large_as_views else bytes(self._filling))
-        self._filling = None
-        if self._more_follow:
-            return []
-        message, self._frames = self._frames, []
-        return [message]
-
-    def received(self, received: bytes) -> list[list[Buffer]]:
-        """These bytes came; return the messages that are whole now, each a list of its frames.
+    def received(self, received: bytes) -> list[list[bytes]]:
+        """These bytes came, `read_bytes` at the most; return the messages that are whole now, as lists of frames.
 
         Raises:
             PeerError: if they cannot be read; the connection is to be closed.
         """
+        if self._missing_bytes:
+            return self._go_on_large(received)
         if self._received:
             received = self._received + received
         if len(received) < self._wanted_bytes:
@@ -147,10 +126,10 @@ class Session:
             return []
         return self._read(received, 0 if self._greeted else self._read_greeting(received))
 
-    def _read(self, received: bytes, at: int) -> list[list[Buffer]]:
+    def _read(self, received: bytes, at: int) -> list[list[bytes]]:
         end = len(received)
         self._wanted_bytes = 0
-        messages: list[list[Buffer]] = []
+        messages: list[list[bytes]] = []
         frames = self._frames
         while end - at >= 2:
             flags = received[at]
@@ -199,14 +178,26 @@ class Session:
             whole = size + sum(len(frame) for frame in self._frames)
             if whole > self._largest_bytes:
                 raise PeerError(f"a message has {whole} bytes and more; it may have {self._largest_bytes}")
-        try:
-            # The system gives this memory when something comes to be in it, so that a promise of bytes takes nothing.
-            self._filling = memoryview(mmap.mmap(-1, size))
-        except (OSError, OverflowError, ValueError) as error:
-            raise PeerError(f"a frame has {size} bytes, for which there is no memory") from error
-        self._filling[: len(begun)] = begun
-        self._filled_bytes = len(begun)
+        # Memory is taken for what has come; a promise of bytes takes none.
+        self._pieces.append(begun)
+        self._missing_bytes = size - len(begun)
         self._more_follow = bool(flags & _MORE)
+
+    def _go_on_large(self, piece: bytes) -> list[list[bytes]]:
+        self._missing_bytes -= len(piece)
+        assert self._missing_bytes >= 0
+        if len(piece) < _SMALL_PIECE_BYTES and len(self._pieces[-1]) < READ_BYTES:
+            self._pieces[-1] += piece  # each by itself would take many times the memory of what is in it
+        else:
+            self._pieces.append(piece)
+        if self._missing_bytes:
+            return []
+        self._frames.append(b"".join(self._pieces))
+        self._pieces = []
+        if self._more_follow:
+            return []
+        message, self._frames = self._frames, []
+        return [message]
 
     def _read_greeting(self, received: bytes) -> int:
         _check_signature(received)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
 from cluster import zmtp
-from cluster.zmtp import Buffer, PeerError, Session
+from cluster.zmtp import PeerError, Session
 
 RECONNECT_S = 0.1
 """How long to wait before a connection that broke is made anew, in seconds."""
@@ -38,7 +38,7 @@ class Dealer:
         self._selector = selector
         self._family, self._peer = _endpoint(address)
         self._socket: socket.socket | None = None
-        self._to_send: list[Buffer] = []
+        self._to_send: list[bytes] = []
         self._again_s = 0.0
         self._connect()
 
@@ -90,7 +90,7 @@ class Dealer:
             return
         session = self._session
         if not self._leaving:
-            chunks: list[Buffer] = [*session.to_send]
+            chunks: list[bytes] = [*session.to_send]
             session.to_send.clear()
             if session.is_ready:
                 chunks += self._to_send
@@ -112,14 +112,9 @@ class Dealer:
             PeerError: if they cannot be read.
         """
         assert self._socket is not None
-        room = self._session.room
         try:
-            if room is None:
-                received = self._socket.recv(zmtp.READ_BYTES)
-                messages = self._session.received(received) if received else None
-            else:
-                count = self._socket.recv_into(room)
-                messages = self._session.filled(count) if count else None
+            received = self._socket.recv(self._session.read_bytes)
+            messages = self._session.received(received) if received else None
         except BlockingIOError:
             return []
         except OSError:
@@ -129,8 +124,8 @@ class Dealer:
             return []
         for frames in messages:
             if len(frames) != 2 or frames[0]:
-                raise PeerError(f"the service sent {bytes(frames[0])[:40]!r} where an empty frame should be")
-        return [bytes(event) for _, event in messages]
+                raise PeerError(f"the service sent {frames[0][:40]!r} where an empty frame should be")
+        return [event for _, event in messages]
 
 
 def _endpoint(address: str) -> tuple[int, tuple[object, ...] | str]:

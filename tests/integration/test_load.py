@@ -54,6 +54,13 @@ def test_many_connections_are_all_used(made: Cluster) -> None:
     assert seen["outcomes"] == {"OK": 300}
 
 
+def test_large_answers_to_several_clients_at_once_hold_nobody_up(made: Cluster) -> None:
+    options = ["--procedure", "echo_predict", "--data-bytes", "10000000", "--in-flight", "4", "--connections", "4"]
+    seen = result(made.frontend, *options, "--seconds", "2")
+    assert seen["outcomes"] == {"OK": seen["calls"]}
+    assert seen["latency_ms"]["max"] < 10_000
+
+
 @pytest.mark.parametrize("data", [["--data", '{"a": [1, null]}'], ["--data-bytes", "100000"]])
 def test_any_procedure_and_argument_will_do(made: Cluster, data: list[str]) -> None:
     seen = result(made.frontend, "--procedure", "echo_predict", *data, "--seconds", "0.5", "--in-flight", "2")
@@ -115,5 +122,5 @@ def test_a_service_that_is_not_there_or_refuses_is_a_sentence(made: Cluster) -> 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Linux' scheduler that is told")
 def test_the_brokers_threads_interrupt_nobody(made: Cluster) -> None:
     threads = [int(one.name) for one in Path(f"/proc/{made.broker.pid}/task").iterdir()]
-    assert len(threads) >= 3, "the loop's, libzmq's, HTTP's"
+    assert len(threads) >= 2, "the loop's, HTTP's"
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
