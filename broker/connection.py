@@ -46,9 +46,8 @@ class Connection:
         self.waiting_bytes = 0
         self._socket = connected
         self._to_send: list[bytes] = []
-        self._leaving: deque[bytes | memoryview] = (
-            deque()
-        )  # what the system did not take at once; the first may have left in part
+        # What the system did not take at once; the first may have left in part.
+        self._leaving: deque[bytes | memoryview] = deque()
 
     def fileno(self) -> int:
         """What a selector waits for."""

@@ -207,7 +207,8 @@ class Loop:
         until_s = self._clock() + FLUSH_S
         while any(router.is_stalled for router, _ in self._handlers) and self._clock() < until_s:
             for key, happened in self._selector.select(PATIENCE_S):
-                key.data(happened & EVENT_WRITE, self._clock())
+                if happened & EVENT_WRITE:
+                    key.data(EVENT_WRITE, self._clock())
             for router, _ in self._handlers:
                 router.flush()
         for router, _ in self._handlers:

@@ -16,7 +16,7 @@ import zmq
 from broker.router import IN_TURN, Limits, Router, StalledError, UnreachableError
 from cluster import zmtp
 from cluster.zmtp import Session
-from tests.processes import free_port
+from tests.processes import free_port, wait_until
 
 MIB = 1024 * 1024
 TRUSTING = Limits()
@@ -273,8 +273,8 @@ def test_who_says_much_leaves_others_their_turn(serve: Serve, peer: Any) -> None
         each.shake_hands(served)
     flooder.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.written([b"flood"])) * 1000)
     other.say(b"other")
-    time.sleep(0.1)  # so that both are there when the router looks
-    for key, happened in served.selector.select(1):
+    wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both are there when the router looks")
+    for key, happened in served.selector.select(0):
         key.data(happened, served.now_s)
     assert [b"other"] in [frames for _, frames in served.router.take(2 * IN_TURN)]
     served.turn_until(lambda: len(served.messages) >= 1000 - 2 * IN_TURN)
