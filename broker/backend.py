@@ -108,7 +108,7 @@ class Backend:
         self._placement.go_on(now_s)
 
     def ping_if_due(self, now_s: float) -> None:
-        """Send every worker a sign of life: the send to a dead one fails."""
+        """Send every worker a sign of life."""
         if now_s - self._pinged_s >= protocol.PING_INTERVAL_S:
             self._pinged_s = now_s
             for identity in self._catalogue.workers:

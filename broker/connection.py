@@ -54,17 +54,25 @@ class Connection:
         return self._socket.fileno()
 
     @property
+    def has_more(self) -> bool:
+        """Whether there are messages that were not taken, or there may be in what was read."""
+        return bool(self.messages) or self.session.is_behind
+
+    @property
     def waiting_chunks(self) -> int:
-        """How many chunks have been put since the system took no more; two are an event."""
+        """How many chunks have been put since the last `flush` that came to them; two are an event."""
         return len(self._to_send)
 
     def receive(self, now_s: float) -> bool:
-        """Read once, to `messages`; return whether the peer is still there.
+        """Read once, or go on with what was read before, to `messages`; return whether the peer is still there.
 
         Raises:
             PeerError: if what came cannot be read.
         """
         session = self.session
+        if session.is_behind:
+            self.messages += session.go_on()
+            return True
         try:
             received = self._socket.recv(session.read_bytes)
             if not received:

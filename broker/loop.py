@@ -5,9 +5,9 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from typing import Any, TypeVar
@@ -58,7 +58,7 @@ a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one
 more; who asks for so many has to read them. Its largest result has 64 MiB.
 """
 
-WORKERS = Limits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S)
+WORKERS = Limits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S, asks_all=True)
 """For workers. What waits for one is bounded by its room. A large answer is copied to the event for the client only."""
 
 ADMINS = Limits(
@@ -106,7 +106,7 @@ class Loop:
         self._selector = DefaultSelector()
         self._frontend = self._router("BROKER_FRONTEND", settings.frontend, CLIENTS)
         self._backend = self._router("BROKER_BACKEND", settings.backend, WORKERS)
-        self._admin = self._admin_router(settings.admin) if settings.admin else None
+        self._admin = self._router("BROKER_ADMIN", settings.admin, ADMINS) if settings.admin else None
         # The backend before the frontend: answers make room for what the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
             (self._backend, core.worker_message),
@@ -128,16 +128,10 @@ class Loop:
         try:
             if endpoint.startswith("ipc://"):
                 _refuse_if_taken(setting, endpoint, endpoint.removeprefix("ipc://"))
-            return Router(endpoint, self._selector, limits)
+            with _private() if limits is ADMINS else nullcontext():
+                return Router(endpoint, self._selector, limits)
         except OSError as error:
             raise cannot_bind(setting, endpoint, error) from error
-
-    def _admin_router(self, endpoint: str) -> Router:
-        before = os.umask(0o177)  # who can connect can have the workers run any code
-        try:
-            return self._router("BROKER_ADMIN", endpoint, ADMINS)
-        finally:
-            os.umask(before)
 
     def ask(self, question: Callable[[], Answer], timeout_s: float = 2.0) -> Answer:
         """Have the loop call a function between two messages, and return what it returned. For other threads.
@@ -321,6 +315,16 @@ def _taken(items: list[Any]) -> list[Any]:
     taken = items[:]
     items.clear()
     return taken
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """What is made meanwhile is for this user alone: who reaches an administrator's socket can run code on workers."""
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _refuse_if_taken(setting: str, endpoint: str, path: str) -> None:

@@ -33,11 +33,15 @@ ACCEPT_AGAIN_S = 1.0
 """How long nobody is accepted where the system had no descriptor left, in seconds."""
 
 IN_TURN = 16
-"""Messages that are taken from one connection before the others have their turn."""
+"""Messages and commands that are read of one connection before the others have their turn."""
 
 ACCEPTED_AT_ONCE = 256
 """Connections that are made before those that are there have their turn."""
 
+KEEPALIVE_S = 20
+"""A client's system is asked after so many seconds of silence whether it is still there; some know no heartbeats."""
+
+_KEEPALIVES = 3  # that may stay without an answer
 _BACKLOG = 4096  # connections that wait to be accepted; the system may allow fewer
 _PARTNERS = (b"DEALER", b"REQ", b"ROUTER")
 _numbers = itertools.count(1)
@@ -57,7 +61,9 @@ class Limits:
 
     Attributes:
         heartbeat_s: a peer that was silent for so long gets a heartbeat, in seconds; 0 for none.
-        silence_s: a peer that does not answer one is dropped when it has been silent for so long.
+        silence_s: a peer from which nothing comes for so long after one, and which takes nothing, is dropped.
+        asks_all: whether heartbeats go to those as well that do not say that they know them; the system looks after
+            these otherwise, which does not notice who is frozen.
         unread_s: how long a peer's system may confirm no byte of what was sent to it, in seconds; then the connection
             is closed. 0 for as long as it likes.
         largest_bytes: what a message of a peer may have; None if peers are trusted.
@@ -69,6 +75,7 @@ class Limits:
 
     heartbeat_s: float = 0.0
     silence_s: float = 0.0
+    asks_all: bool = False
     unread_s: float = 0.0
     largest_bytes: int | None = None
     waiting_messages: int | None = None
@@ -106,6 +113,7 @@ class Router:
         self._with_messages: deque[Connection] = deque()
         self._to_flush: dict[Connection, None] = {}
         self._stalled: dict[Connection, None] = {}
+        self._waiting_bytes = 0  # for all
         self._look_s = min(limits.heartbeat_s / 4, MOST_LOOK_S) if limits.heartbeat_s else MOST_LOOK_S
         self._looked_s = float("-inf")
         self._accept_again_s: float | None = None  # if there was no descriptor left
@@ -122,17 +130,16 @@ class Router:
     def take(self, most: int) -> list[tuple[bytes, list[bytes]]]:
         """Messages that have come, about so many at the most, each with the identity of its sender."""
         taken: list[tuple[bytes, list[bytes]]] = []
-        while self._with_messages and len(taken) < most:
+        left = most
+        while self._with_messages and left > 0:
             connection = self._with_messages.popleft()
             identity, messages = connection.identity, connection.messages
-            if len(messages) <= IN_TURN:
-                connection.messages = []
-            else:
-                connection.messages = messages[IN_TURN:]
-                messages = messages[:IN_TURN]
-                self._with_messages.append(connection)
+            connection.messages = []
             for frames in messages:
                 taken.append((identity, frames))
+            left -= len(messages) or 1
+            if connection.session.is_behind:
+                self._receive(connection, connection.heard_s)
         return taken
 
     def _accept(self, _happened: int, now_s: float) -> None:
@@ -153,20 +160,30 @@ class Router:
         with suppress(OSError):  # gone again, which is found when it is read
             if connected.family != socket.AF_UNIX:
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._limits.unread_s and sys.platform == "linux":
-                    unread_ms = round(1000 * self._limits.unread_s)
-                    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if sys.platform == "linux":
+                    self._set_times(connected)
         identity = b"\0" + next(_numbers).to_bytes(8, "big")
-        session = Session(b"ROUTER", _PARTNERS, self._limits.largest_bytes)
+        session = Session(b"ROUTER", _PARTNERS, self._limits.largest_bytes, IN_TURN)
         connection = Connection(identity, connected, session, now_s)
         self._connections[identity] = connection
         self._selector.register(connection, EVENT_READ, partial(self._happened, connection))
         self._answer(connection)
 
+    def _set_times(self, connected: socket.socket) -> None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // _KEEPALIVES)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVES)
+        if self._limits.unread_s:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * self._limits.unread_s))
+
     def _happened(self, connection: Connection, happened: int, now_s: float) -> None:
         if happened & EVENT_WRITE:
+            before = connection.waiting_bytes
             self._flush(connection)
-        if happened & EVENT_READ and not connection.messages:  # or it has its turn first
+            if connection.waiting_bytes < before:
+                connection.heard_s = now_s  # who takes a large message is there; a heartbeat would wait behind it
+        if happened & EVENT_READ and not connection.has_more:  # or that has its turn first
             self._receive(connection, now_s)
 
     def _receive(self, connection: Connection, now_s: float) -> None:
@@ -181,9 +198,10 @@ class Router:
             is_there = False
         if not is_there:
             self._drop(connection)
-        elif session.to_send:
+            return
+        if session.to_send:
             self._answer(connection)
-        if connection.messages:
+        if connection.has_more:
             self._with_messages.append(connection)
 
     def _claim(self, connection: Connection) -> None:
@@ -191,7 +209,7 @@ class Router:
         routing_id = connection.session.routing_id
         if routing_id and self._claimed.setdefault(routing_id, connection) is not connection:
             connection.messages.clear()
-            raise PeerError(f"the routing id {routing_id!r} is taken by another connection")
+            raise PeerError(f"the routing id {routing_id[:40]!r} is taken by another connection")
 
     def _answer(self, connection: Connection) -> None:
         """Send what the session itself has to say; who does not read gets no answers to heartbeats, either."""
@@ -208,6 +226,7 @@ class Router:
             del self._claimed[connection.session.routing_id]
         self._to_flush.pop(connection, None)
         self._stalled.pop(connection, None)
+        self._waiting_bytes -= connection.waiting_bytes
         self.lost.append(connection.identity)
 
     # -- sending --------------------------------------------------------------------------------------------------
@@ -223,34 +242,44 @@ class Router:
         if connection is None:
             raise UnreachableError
         is_large = len(chunks[-1]) >= LARGE_BYTES
-        if (is_large or connection.waiting_bytes) and not self._has_room(connection, chunks, is_large=is_large):
+        if is_large and not connection.waiting_bytes:
+            self._flush(connection)  # what is there already, so that what waits is known
+        if (is_large or connection.waiting_bytes) and not self._has_room(connection, chunks):
             raise StalledError
-        connection.put(chunks)
-        if is_large:
-            self._flush(connection)  # now, so that what waits is known
+        self._put(connection, chunks)
+        if is_large and not connection.waiting_bytes:
+            self._flush(connection)
         else:
             self._to_flush[connection] = None
 
-    def _has_room(self, connection: Connection, chunks: Sequence[bytes], *, is_large: bool) -> bool:
+    def _put(self, connection: Connection, chunks: Sequence[bytes]) -> None:
+        before = connection.waiting_bytes
+        connection.put(chunks)
+        self._waiting_bytes += connection.waiting_bytes - before
+
+    def _has_room(self, connection: Connection, chunks: Sequence[bytes]) -> bool:
         limits = self._limits
         if limits.waiting_messages is None:
             return True
         if connection.waiting_chunks >= 2 * limits.waiting_messages:
             return False
         size = sum(map(len, chunks))
-        # To add up what waits for all, for each small message as well, would take long when there are many.
-        if is_large and sum(other.waiting_bytes for other in self._stalled) + size > limits.all_waiting_bytes:
+        if self._waiting_bytes + size > limits.all_waiting_bytes:
             return not connection.waiting_bytes and size <= limits.all_waiting_bytes // (len(self._stalled) + 1)
         return connection.waiting_bytes + size <= limits.waiting_bytes
 
     def flush(self) -> None:
         """Send what there is, as far as the system takes it now; what is left goes when it takes more."""
         for connection in self._to_flush:
-            self._flush(connection)
+            if connection not in self._stalled:  # that is told when it takes more
+                self._flush(connection)
         self._to_flush.clear()
 
     def _flush(self, connection: Connection) -> None:
-        if connection.flush():
+        before = connection.waiting_bytes
+        is_all = connection.flush()
+        self._waiting_bytes += connection.waiting_bytes - before
+        if is_all:
             if connection in self._stalled:
                 del self._stalled[connection]
                 self._selector.modify(connection, EVENT_READ, self._selector.get_key(connection).data)
@@ -282,11 +311,13 @@ class Router:
                 self._ask(connection, now_s)
 
     def _ask(self, connection: Connection, now_s: float) -> None:
-        if not connection.session.knows_heartbeats or connection.messages:  # or it may have said more, not read yet
+        if not (connection.session.knows_heartbeats or self._limits.asks_all):
+            return
+        if connection.has_more:  # and perhaps still more, not read yet
             return
         if connection.asked_s <= connection.heard_s:
             connection.asked_s = now_s
-            connection.put((zmtp.PING,))
+            self._put(connection, (zmtp.PING,))
             self._to_flush[connection] = None
         elif now_s - connection.asked_s >= self._limits.silence_s:
             self._receive(connection, now_s)  # this process may have been the one that was away

@@ -26,6 +26,8 @@ def _checked_port(match: re.Match[str] | None) -> bool:
 
 def _endpoint(value: str) -> str:
     if value.startswith("ipc://") and len(value) > len("ipc://"):
+        if value.startswith("ipc://@"):
+            raise ValueError("ipc:///path: names that begin with @, of sockets without a file, are not for it")
         return value
     if not _checked_port(_TCP_ENDPOINT.fullmatch(value)):
         raise ValueError("a ZeroMQ endpoint, tcp://host:port with a port from 1 to 65535, or ipc:///path")

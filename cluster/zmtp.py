@@ -1,10 +1,12 @@
 """ZMTP, what ZeroMQ sockets say to each other (https://rfc.zeromq.org/spec/37): one end of a connection, as bytes.
 
-As much of version 3.1 as DEALER, REQ and ROUTER need, without security (the mechanism NULL); a peer of version 3.0 is
-served as well, and gets no heartbeats, which it does not know. What libzmq brings beyond it, a thread that sends and
-receives for its socket, is what this is there to do without: docs/performance.md says why.
+As much of version 3.1 as DEALER, REQ and ROUTER need, without security (the mechanism NULL). A peer of version 3.0 is
+served as well; it need not know heartbeats, though libzmq 4.2.0 to 4.3.2, which says that it is of 3.0, answers them.
+What libzmq brings beyond it, a thread that sends and receives for its socket, is what this is there to do without:
+docs/performance.md says why.
 """
 
+import sys
 from collections.abc import Collection, Sequence
 
 READ_BYTES = 64 * 1024
@@ -24,6 +26,8 @@ _VERSION_AT, _MECHANISM_AT = 10, 12
 _NULL = b"NULL".ljust(20, b"\0")
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + _NULL + bytes(32)  # signature, 3.1, not as a server, filler
 _MOST_FRAMES = 64
+_MOST_ID_BYTES = 255  # of a routing id, as the protocol has it
+_SHOWN_BYTES = 80  # of what a peer has sent, in a text
 _SHORT = [(bytes((0, size)), bytes((_MORE, size))) for size in range(256)]
 _EVENT = [bytes((_MORE, 0, 0, size)) for size in range(256)]
 
@@ -59,46 +63,60 @@ class Session:
 
     Attributes:
         is_ready: whether the peer has said who it is; before, no message may be sent.
+        is_behind: whether there is more in what was received; then `go_on` comes before anything else is received.
         routing_id: that the peer has given itself; empty if none.
-        knows_heartbeats: whether the peer answers a `PING`.
+        knows_heartbeats: whether the peer says that it answers a `PING`.
         to_send: what this end has to send by itself, before anything else; whoever sends it empties it.
     """
 
     __slots__ = (
+        "_at",
         "_frames",
         "_greeted",
         "_largest_bytes",
         "_missing_bytes",
         "_more_follow",
+        "_most_at_once",
         "_partners",
         "_pieces",
         "_received",
         "_socket_type",
         "_wanted_bytes",
+        "is_behind",
         "is_ready",
         "knows_heartbeats",
         "routing_id",
         "to_send",
     )
 
-    def __init__(self, socket_type: bytes, partners: Collection[bytes], largest_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        socket_type: bytes,
+        partners: Collection[bytes],
+        largest_bytes: int | None = None,
+        most_at_once: int = sys.maxsize,
+    ) -> None:
         """Make this end.
 
         Args:
             socket_type: this end's, such as b"ROUTER".
             partners: the socket types that the peer may have.
             largest_bytes: what a message may have; None for a peer that is trusted.
+            most_at_once: so many messages and commands are read at one time, however many have come.
         """
         self._socket_type = socket_type
         self._partners = partners
         self._largest_bytes = largest_bytes
-        self._received = b""  # the beginning of what is not whole yet
+        self._most_at_once = most_at_once
+        self._received = b""  # the beginning of what is not whole yet, or what is still to be read
+        self._at = 0  # there what is still to be read begins
         self._wanted_bytes = _GREETING_BYTES  # how much is needed to go on; 0 if that is not known
         self._greeted = False
         self._frames: list[bytes] = []  # of a message that is not whole
         self._pieces: list[bytes] = []  # of a large frame that is not whole
         self._missing_bytes = 0  # of that frame; 0 if there is none
         self._more_follow = False  # that frame
+        self.is_behind = False
         self.is_ready = False
         self.routing_id = b""
         self.knows_heartbeats = False
@@ -110,7 +128,7 @@ class Session:
         return min(self._missing_bytes, PIECE_BYTES) or READ_BYTES
 
     def received(self, received: bytes) -> list[list[bytes]]:
-        """These bytes came, `read_bytes` at the most; return the messages that are whole now, as lists of frames.
+        """These bytes came, `read_bytes` at the most; return messages that are whole now, as lists of frames.
 
         Raises:
             PeerError: if they cannot be read; the connection is to be closed.
@@ -126,12 +144,21 @@ class Session:
             return []
         return self._read(received, 0 if self._greeted else self._read_greeting(received))
 
+    def go_on(self) -> list[list[bytes]]:
+        """Return more messages of what was received; only if it `is_behind`.
+
+        Raises:
+            PeerError: as `received`.
+        """
+        return self._read(self._received, self._at)
+
     def _read(self, received: bytes, at: int) -> list[list[bytes]]:
         end = len(received)
+        left = self._most_at_once
         self._wanted_bytes = 0
         messages: list[list[bytes]] = []
         frames = self._frames
-        while end - at >= 2:
+        while left and end - at >= 2:
             flags = received[at]
             if flags & _LONG:
                 if end - at < 9:
@@ -148,16 +175,21 @@ class Session:
                 break
             if flags >= _COMMAND:
                 self._command(received[start:stop])
+                left -= 1
             elif flags & _MORE:
                 frames.append(received[start:stop])
-                if len(frames) == _MOST_FRAMES and self._largest_bytes is not None:
-                    raise PeerError(f"a message has {_MOST_FRAMES} frames and more")
+                self._check_count(frames)
             else:
                 frames.append(received[start:stop])
                 messages.append(frames)
                 frames = []
+                left -= 1
             at = stop
         self._frames = frames
+        self.is_behind = not left and at < end
+        if self.is_behind:
+            self._received, self._at = received, at
+            return messages
         if self._wanted_bytes > READ_BYTES:
             self._begin_large(flags, received[start:], stop - start)
             at = end
@@ -169,6 +201,10 @@ class Session:
             raise PeerError(f"a frame has the flags {flags:#04x}")
         if flags < _COMMAND and not self.is_ready:
             raise PeerError("a message came before the READY")
+
+    def _check_count(self, frames: list[bytes]) -> None:
+        if len(frames) >= _MOST_FRAMES and self._largest_bytes is not None:
+            raise PeerError(f"a message has {_MOST_FRAMES} frames and more")
 
     def _begin_large(self, flags: int, begun: bytes, size: int) -> None:
         self._wanted_bytes = 0
@@ -195,6 +231,7 @@ class Session:
         self._frames.append(b"".join(self._pieces))
         self._pieces = []
         if self._more_follow:
+            self._check_count(self._frames)
             return []
         message, self._frames = self._frames, []
         return [message]
@@ -215,7 +252,7 @@ class Session:
     def _command(self, command: bytes) -> None:
         name, body = command[1 : 1 + command[0]] if command else b"", command[1 + command[0] :] if command else b""
         if name == b"ERROR":
-            raise PeerError(f"the peer refuses the connection: {body[1:]!r}")
+            raise PeerError(f"the peer refuses the connection: {body[1 : 1 + _SHOWN_BYTES]!r}")
         if not self.is_ready:
             if name != b"READY":
                 raise PeerError(f"the command {name[:20]!r} came before the READY")
@@ -224,6 +261,9 @@ class Session:
             if socket_type not in self._partners:
                 raise PeerError(f"the peer is a {socket_type[:20]!r} socket")
             self.routing_id = properties.get(b"identity", b"")
+            if len(self.routing_id) > _MOST_ID_BYTES:
+                size = len(self.routing_id)
+                raise PeerError(f"the peer's routing id has {size} bytes; it may have {_MOST_ID_BYTES}")
             self.is_ready = True
         elif name == b"PING":  # its time to live, then what the answer repeats
             pong = b"\x04PONG" + body[2:18]

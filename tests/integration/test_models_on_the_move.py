@@ -248,10 +248,11 @@ def test_code_that_has_changed_is_loaded_anew_and_a_new_version_stands_beside(tm
 def test_only_its_user_reaches_a_broker_and_only_one_broker_has_an_address(tmp_path: Path) -> None:
     made = Cluster(tmp_path)
     with tempfile.TemporaryDirectory() as short:  # the path of a socket must be
-        made.admin = f"ipc://{short}/admin.sock"
+        made.admin = f"ipc://{short}/run/admin.sock"
         try:
             first = made.start_broker()
-            assert stat.S_IMODE(Path(short, "admin.sock").stat().st_mode) == 0o600
+            assert stat.S_IMODE(Path(short, "run", "admin.sock").stat().st_mode) == 0o600
+            assert stat.S_IMODE(Path(short, "run").stat().st_mode) & 0o700 == 0o700
             assert models(made, "list").split() == ["model", "version", "state", "calls", "workers", "from"]
             second = Cluster(tmp_path / "second")
             second.folder.mkdir()

@@ -77,6 +77,7 @@ class Peer:
     def __init__(self, endpoint: str, version: bytes = b"\x03\x01") -> None:
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(5)
         self._session = Session(b"DEALER", (b"ROUTER",))
         self._version = version
@@ -280,6 +281,25 @@ def test_who_says_much_leaves_others_their_turn(serve: Serve, peer: Any) -> None
     served.turn_until(lambda: len(served.messages) >= 1000 - 2 * IN_TURN)
 
 
+@pytest.mark.parametrize("tiny", [b"\x04\x00", b"\x00\x00"], ids=["commands", "messages"])
+def test_who_says_much_that_is_tiny_leaves_others_their_turn(serve: Serve, peer: Any, tiny: bytes) -> None:
+    served = serve()
+    flooder, other = peer(served), peer(served)
+    for each in (flooder, other):
+        each.shake_hands(served)
+    flooder.socket.sendall(tiny * 20_000)
+    other.say(b"other")
+    wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both are there when the router looks")
+    for key, happened in served.selector.select(0):
+        key.data(happened, served.now_s)
+    connection = next(iter(served.router._connections.values()))
+    assert len(connection.messages) <= IN_TURN
+    assert [b"other"] in [frames for _, frames in served.router.take(2 * IN_TURN)]
+    assert connection.session.is_behind
+    flooder.say(b"the end")
+    served.turn_until(lambda: [b"the end"] in [frames for _, frames in served.messages])
+
+
 @pytest.mark.parametrize("greets", [False, True])
 def test_who_does_not_shake_hands_in_time_is_dropped(serve: Serve, peer: Any, greets: bool) -> None:
     served = serve(TRUSTING)
@@ -334,6 +354,46 @@ def test_a_peer_of_3_0_is_not_asked(serve: Serve, peer: Any) -> None:
     for _ in range(5):
         served.look_after(20.0)
     assert served.router.lost == []
+
+
+def test_a_peer_of_3_0_is_asked_as_well_where_all_are(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, asks_all=True))
+    old = peer(served, version=b"\x03\x00")
+    old.shake_hands(served)
+    served.identity_of(old)
+    served.look_after(2.0)
+    served.router.flush()
+    assert old.answer_heartbeats() == 1
+    served.turn_until(lambda: next(iter(served.router._connections.values())).heard_s == served.now_s)
+    for _ in range(5):
+        served.look_after(2.0)
+    assert len(served.router.lost) == 1
+
+
+def test_the_system_looks_after_who_knows_no_heartbeats(serve: Serve, peer: Any) -> None:
+    served = serve()
+    peer(served, version=b"\x03\x00").shake_hands(served)
+    connection = next(iter(served.router._connections.values()))
+    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+def test_who_takes_a_large_message_is_there(serve: Serve, peer: Any) -> None:
+    served = serve(Limits(heartbeat_s=1.0, silence_s=3.0))
+    reader = peer(served)
+    reader.shake_hands(served)
+    served.send(served.identity_of(reader), bytes(40 * MIB))
+    assert served.router.is_stalled
+    while served.router.is_stalled:
+        reader.socket.recv(MIB)
+        served.turn(0)
+        served.look_after(0.2)
+        assert served.router.lost == []
+    served.send(next(iter(served.router._connections)), bytes(40 * MIB))
+    assert served.router.is_stalled
+    for _ in range(20):  # and who takes none of it is not
+        served.turn(0)
+        served.look_after(0.5)
+    assert len(served.router.lost) == 1
 
 
 def test_libzmq_is_content_with_the_heartbeats(serve: Serve, connect: Any) -> None:
@@ -424,6 +484,29 @@ def test_all_together_have_a_bound_and_a_reader_its_share(serve: Serve, peer: An
     lazy.socket.close()
     served.turn_until(lambda: served.router.lost)
     assert fill(served, identities[1], 500_000) > 5  # what was kept for the other is free
+
+
+def test_all_together_have_a_bound_for_small_messages_as_well(serve: Serve, peer: Any) -> None:
+    limits = replace(CAREFUL, waiting_messages=10_000)
+    served = serve(limits)
+    for _ in range(3):
+        lazy = peer(served)
+        lazy.shake_hands(served)
+        fill(served, served.identity_of(lazy), 16_000)
+    waiting = [connection.waiting_bytes for connection in served.router._connections.values()]
+    assert limits.waiting_bytes < sum(waiting) <= limits.all_waiting_bytes + 3 * 16_100
+
+
+def test_what_leaves_in_the_same_turn_does_not_wait(serve: Serve, peer: Any) -> None:
+    served = serve()
+    reader = peer(served)
+    reader.shake_hands(served)
+    identity = served.identity_of(reader)
+    for _ in range(3 * (CAREFUL.waiting_messages or 0)):
+        served.router.send(identity, zmtp.written([b"small"]))
+    served.router.send(identity, zmtp.written([bytes(20_000)]))
+    served.router.flush()
+    assert not served.router.is_stalled
 
 
 def test_without_descriptors_nobody_is_accepted_until_there_are_some(serve: Serve, connect: Any) -> None:

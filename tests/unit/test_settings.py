@@ -43,6 +43,7 @@ def test_every_setting_has_its_default() -> None:
         ("BROKER_ADMIN", "tcp://0.0.0.0:4244", "tcp://127.0.0.1:port: who reaches it can run code"),
         ("BROKER_ADMIN", "tcp://127.0.0.1", "tcp://127.0.0.1:port"),
         ("BROKER_ADMIN", "ipc://", "a ZeroMQ endpoint"),
+        ("BROKER_BACKEND", "ipc://@workers", "ipc:///path"),
         ("WORKER_BROKER", "tcp://", "tcp://host:port"),
         ("WORKER_METRICS_ADDRESS", "here", "host:port"),
         ("WORKER_EXPOSE_TRACEBACKS", "perhaps", "true or false"),

@@ -19,7 +19,7 @@ def greeting(version: bytes = b"\x03\x01", mechanism: bytes = b"NULL") -> bytes:
 
 def command(name: bytes, body: bytes = b"") -> bytes:
     said = bytes((len(name),)) + name + body
-    return bytes((4, len(said))) + said
+    return (bytes((4, len(said))) if len(said) < 256 else b"\x06" + len(said).to_bytes(8, "big")) + said
 
 
 def ready(socket_type: bytes = b"DEALER", more: bytes = b"") -> bytes:
@@ -123,6 +123,11 @@ def test_the_peers_routing_id_is_read() -> None:
         (greeting() + ready() + b"\x05\x00", "the flags 0x05"),
         (greeting() + ready() + b"\x08\x00", "the flags 0x08"),
         (greeting() + ready() + b"\x01\x00" * 64, "has 64 frames and more"),
+        (
+            greeting() + ready() + b"\x01\x00" * 63 + b"\x03" + (70_000).to_bytes(8, "big") + bytes(70_000),
+            "has 64 frames and more",
+        ),
+        (greeting() + ready(more=b"\x08Identity\x00\x00\x01\x00" + bytes(256)), "id has 256 bytes; it may have 255"),
         (greeting() + ready() + b"\x06" + (70_000).to_bytes(8, "big"), "a command has 70000 bytes; it may have 65536"),
         (greeting() + ready() + b"\x02" + (3 * MIB).to_bytes(8, "big"), "has 3145728 bytes and more; it may have"),
         (greeting() + ready() + b"\x02" + (2**63).to_bytes(8, "big"), "has 9223372036854775808 bytes and more"),
@@ -133,6 +138,24 @@ def test_what_a_peer_must_not_do_is_named(said: bytes, text: str) -> None:
     for step in (1, 1000):
         with pytest.raises(PeerError, match=text):
             fed(router(), said, step)
+
+
+def test_what_a_peer_says_of_a_refusal_is_told_in_part() -> None:
+    with pytest.raises(PeerError) as raised:
+        router().received(greeting() + command(b"ERROR", b"\xff" + b"x" * 255))
+    assert len(str(raised.value)) < 150
+
+
+def test_no_more_is_read_at_one_time_than_is_wanted() -> None:
+    session = Session(b"ROUTER", (b"DEALER",), most_at_once=3)
+    wire = b"".join(b"".join(zmtp.written([b"", b"%d" % i])) + zmtp.PING for i in range(10))
+    passes = [session.received(greeting() + ready() + wire[:-1])]
+    while session.is_behind:
+        passes.append(session.go_on())
+    assert [len(messages) for messages in passes] == [1, 2, 1, 2, 1, 2, 1]  # and the READY and the PINGs
+    session.received(wire[-1:])
+    assert [frames for messages in passes for frames in messages] == [[b"", b"%d" % i] for i in range(10)]
+    assert b"".join(session.to_send).count(b"PONG") == 10
 
 
 def test_many_frames_are_one_message_to_its_limit() -> None:
