@@ -38,10 +38,11 @@ IN_TURN = 16
 ACCEPTED_AT_ONCE = 256
 """Connections that are made before those that are there have their turn."""
 
-KEEPALIVE_S = 20
-"""A client's system is asked after so many seconds of silence whether it is still there; some know no heartbeats."""
+KEEPALIVE_S = 30
+"""A peer's system is asked after so many seconds of silence whether it is still there, for peers that know no
+heartbeats. Later than these come, for where a peer must confirm what is sent to it, one question is all that it gets."""
 
-_KEEPALIVES = 3  # that may stay without an answer
+_KEEPALIVES = 3  # that may stay without an answer elsewhere
 _BACKLOG = 4096  # connections that wait to be accepted; the system may allow fewer
 _PARTNERS = (b"DEALER", b"REQ", b"ROUTER")
 _numbers = itertools.count(1)
