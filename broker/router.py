@@ -39,8 +39,10 @@ ACCEPTED_AT_ONCE = 256
 """Connections that are made before those that are there have their turn."""
 
 KEEPALIVE_S = 30
-"""A peer's system is asked after so many seconds of silence whether it is still there, for peers that know no
-heartbeats. Later than these come, for where a peer must confirm what is sent to it, one question is all that it gets."""
+"""A peer's system is asked after so many seconds of silence whether it is there, for peers that know no heartbeats.
+
+Later than these come: where there is an `unread_s`, one question without an answer ends the connection.
+"""
 
 _KEEPALIVES = 3  # that may stay without an answer elsewhere
 _BACKLOG = 4096  # connections that wait to be accepted; the system may allow fewer
