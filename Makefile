@@ -73,11 +73,11 @@ test-faults: $(VENV)/.installed-dev
 bench-tools: $(VENV)/.installed-bench
 
 bench: $(VENV)/.installed-bench
-	$(PY) -m scripts.bench $(ARGS)
+	$(PY) -m bench $(ARGS)
 
 bench-peers: $(VENV)/.installed-bench
-	@scripts/bench/peers/make_venvs $(PY) .venv-peers
-	$(PY) -m scripts.bench --peers $(ARGS)
+	@bench/peers/make_venvs $(PY) .venv-peers
+	$(PY) -m bench --peers $(ARGS)
 
 docs: $(VENV)/.installed-docs
 	@$(PY) -m scripts.describe $(ADDRESS) $(ARGS)

@@ -4,33 +4,33 @@ import logging
 import signal
 from types import FrameType
 
-from broker import process
-from broker.http import pages
-from broker.loop import Loop
-from broker.routing import Core
+from broker.core.core import Core
+from broker.http.pages import pages
+from broker.io import process
+from broker.io.loop import Loop
+from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
-from broker.state import StateFile
-from cluster import logs
-from cluster.endpoint import HttpEndpoint
-from cluster.refusal import refuse
-from cluster.settings import WrongSettingError, load
+from cluster.runtime import logs
+from cluster.runtime.config_error import refuse
+from cluster.runtime.http_server import HttpServer
+from cluster.runtime.settings import ConfigError, load
 
 log = logging.getLogger("broker")
 
 
 def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
-    process.interrupt_nobody()
-    process.keep_memory()
+    process.use_batch_scheduling()
+    process.tune_malloc()
     try:
         logs.configure()
-        process.allow_many_connections()
+        process.raise_descriptor_limit()
         settings = load(BrokerSettings)
         state = StateFile(settings.state)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
         loop = Loop(core, settings, state.write)
-        http = HttpEndpoint("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
-    except WrongSettingError as error:
+        http = HttpServer("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
+    except ConfigError as error:
         refuse(error)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from broker.dispatch import Limits
-from cluster.settings import Endpoint, HostPort, local_endpoint
+from broker.core.scheduling.scheduler import Limits
+from cluster.runtime.settings import Endpoint, HostPort, local_endpoint
 
 RUN = Path(__file__).resolve().parents[1] / "run"
 """Where a broker that is told nothing else has its administrators' address."""

@@ -24,9 +24,9 @@ from calling import DEFAULT_ADDRESS, FLOWER
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # it is run by its path
 
-from cluster.zmtp import PeerError
-from scripts.calls import Calls, read
-from scripts.dealer import Dealer
+from bench.calls import Calls, read
+from zmtp.dealer import Dealer
+from zmtp.session import PeerError
 
 try:
     from hdrh.histogram import HdrHistogram

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 from prometheus_client.metrics_core import Metric
 
-from broker import metrics
-from broker.dispatch import Limits
-from broker.routing import Core
-from cluster import protocol
-from cluster.descriptions import write_description
-from cluster.protocol import ModelDescription, ProcedureDescription, WorkerDescription
-from worker.metrics import WorkerMetrics
+from broker.core.core import Core
+from broker.core.scheduling.scheduler import Limits
+from broker.http import metrics
+from cluster.wire import protocol
+from cluster.wire.descriptions import write_description
+from cluster.wire.protocol import ModelDescription, ProcedureDescription, WorkerDescription
+from worker.http.metrics import WorkerMetrics
 
 _ANY_LIMITS = Limits(
     no_worker_grace_s=1, queue_timeout_s=1, queue_calls=1, queue_bytes=1, client_calls=1, client_bytes=1

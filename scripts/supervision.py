@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from broker.settings import BrokerSettings
-from cluster import logs
-from cluster.settings import WrongSettingError, load, reachable, split_host_port
-from worker.models import ModelManager, configured_entries
+from cluster.runtime import logs
+from cluster.runtime.settings import ConfigError, load, reachable, split_host_port
+from worker.models.models import ModelManager, configured_entries
 from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -69,7 +69,7 @@ def plan() -> Plan:
         logs.chosen_formatter()
         made = Plan(load(BrokerSettings), load(WorkerSettings), _workers())
         ModelManager(configured_entries(), made.worker.hosted_models())
-    except WrongSettingError as error:
+    except ConfigError as error:
         fail(str(error))
     _, http_port = split_host_port(made.broker.http)
     _, worker_port = split_host_port(made.worker.http)

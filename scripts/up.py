@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zerorpc
 
-from cluster.settings import reachable
+from cluster.runtime.settings import reachable
 from scripts import supervision
 from scripts.supervision import LogMark, Plan
 

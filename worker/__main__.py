@@ -5,14 +5,14 @@ import os
 import signal
 from types import FrameType
 
-from cluster import logs
-from cluster.endpoint import HttpEndpoint
-from cluster.refusal import refuse
-from cluster.settings import WrongSettingError, load
-from worker.http import pages
-from worker.metrics import WorkerMetrics
-from worker.models import ModelManager, configured_entries
-from worker.server import STATE_LOADING, RefusedError, Server
+from cluster.runtime import logs
+from cluster.runtime.config_error import refuse
+from cluster.runtime.http_server import HttpServer
+from cluster.runtime.settings import ConfigError, load
+from worker.http.metrics import WorkerMetrics
+from worker.http.pages import pages
+from worker.loop.server import STATE_LOADING, RefusedError, Server
+from worker.models.models import ModelManager, configured_entries
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
@@ -27,14 +27,14 @@ def main() -> None:
         manager = ModelManager(configured_entries(), settings.hosted_models())
         server = Server(settings, metrics)
         # Before the models are loaded: while that takes its time, /readyz says so.
-        http = HttpEndpoint("WORKER_HTTP", settings.http, pages(server, metrics))
-    except WrongSettingError as error:
+        http = HttpServer("WORKER_HTTP", settings.http, pages(server, metrics))
+    except ConfigError as error:
         refuse(error)
     _stop_on_signals(server)
     http.start()
     try:
         server.serve(manager.load())
-    except WrongSettingError as error:
+    except ConfigError as error:
         refuse(error)
     except RefusedError as error:
         refuse(error)

@@ -5,7 +5,7 @@ import socket
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cluster.settings import Endpoint, HostPort, split_host_port
+from cluster.runtime.settings import Endpoint, HostPort, split_host_port
 
 
 class WorkerSettings(BaseSettings):

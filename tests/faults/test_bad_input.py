@@ -72,7 +72,7 @@ def honest(made: Cluster) -> Iterator[None]:
     yield
     assert made.client().echo_predict({"still": "here"}) == {"still": "here"}
     wait_until(lambda: made.in_flight() == 0, 10, "nothing is in flight")
-    wait_until(lambda: total(made.http, "zerorpc_broker_open_channels") == 0, 10, "no conversation is open")
+    wait_until(lambda: total(made.http, "zerorpc_broker_open_channels") == 0, 10, "no call is open")
     assert [worker["id"] for worker in made.workers()] == before, "no worker was hurt"
 
 

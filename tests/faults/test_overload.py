@@ -9,7 +9,7 @@ import pytest
 import zerorpc
 
 from tests.processes import cluster, total, wait_until
-from worker.watchdog import GRACE_S, STUCK_EXIT_CODE
+from worker.loop.watchdog import GRACE_S, STUCK_EXIT_CODE
 
 
 @pytest.mark.fault(5)

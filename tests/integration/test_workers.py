@@ -11,7 +11,7 @@ import gevent
 import pytest
 import zerorpc
 
-from cluster import protocol
+from cluster.wire import protocol
 from tests import needs
 from tests.processes import START_S, Cluster, Process, cluster, free_port, get, samples, total, wait_until
 

@@ -1,6 +1,6 @@
 """A worker that speaks a version of the protocol that is still to come: everything else in it is the real one."""
 
-from cluster import protocol
+from cluster.wire import protocol
 
 protocol.VERSION = 99
 

@@ -14,8 +14,8 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from scripts.calls import Calls, read
-from scripts.dealer import Dealer
+from bench.calls import Calls, read
+from zmtp.dealer import Dealer
 
 POLL_MS = 1
 LAST = ("OK", "ERR", "STREAM_DONE")

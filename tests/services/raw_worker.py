@@ -15,7 +15,7 @@ import msgpack
 import zmq
 
 READY, REPLY, BYE, PING = b"\x01", b"\x02", b"\x05", b"\x06"
-ROW = struct.Struct(">8sI")  # conversation number, size of its event
+ROW = struct.Struct(">8sI")  # call number, size of its event
 WELCOME, WORK, MORE, CANCEL, RESET = b"\x11", b"\x12", b"\x13", b"\x14", b"\x15"
 
 

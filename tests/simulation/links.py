@@ -54,7 +54,7 @@ class End(Protocol):
         """The connection is no more."""
         ...
 
-    def given_up(self, link: "Link") -> None:
+    def abandoned(self, link: "Link") -> None:
         """The broker has given this end up, and the connection is still there: its calls will not be answered."""
         ...
 
@@ -116,7 +116,7 @@ class Link:
 
     def give_up(self) -> None:
         """The broker drops whatever the peer has asked for."""
-        self._peer.given_up(self)
+        self._peer.abandoned(self)
 
     def _carry(self, way: str, arrive: Callable[[], None]) -> None:
         if not self.is_broken:

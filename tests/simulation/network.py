@@ -8,10 +8,10 @@ starts again. Whatever happens, what a client sees must be right, and the core's
 from collections import Counter
 from collections.abc import Callable
 
-from broker import counters
-from broker.dispatch import Limits
-from broker.routing import Core
-from cluster import protocol
+from broker.core.core import Core
+from broker.core.scheduling.scheduler import Limits
+from broker.core.state import counters
+from cluster.wire import protocol
 from tests.simulation import invariants
 from tests.simulation.links import Agenda, End, Link
 from tests.simulation.peers import TIMEOUT_S, WATCHDOG_S, Client, Worker
@@ -72,7 +72,7 @@ class Broker:
     def disconnected(self, link: Link) -> None:
         raise AssertionError("only peers are told")
 
-    given_up = disconnected
+    abandoned = disconnected
 
     def freeze(self, seconds: float) -> None:
         """SIGSTOP, then SIGCONT."""
@@ -100,10 +100,10 @@ class Broker:
         def leave() -> None:
             if self.core is not leaving:
                 return  # it was killed meanwhile
-            if self.is_frozen or (len(self.core.conversations) and self._agenda.now_s < until_s):
+            if self.is_frozen or (len(self.core.calls) and self._agenda.now_s < until_s):
                 self._agenda.after(0.1, leave)
                 return
-            self.core.farewell()
+            self.core.reset_workers()
             self._send()
             self._agenda.after(0.01, self.restart)
 
@@ -161,7 +161,7 @@ class Broker:
         core = self.core
         invariants.check(core, LIMITS, ticked_s=self._ticked_s)
         ended = invariants.counted(core)
-        assert ended + len(core.conversations) + invariants.orphans(core) == self.calls, "the books do not balance"
+        assert ended + len(core.calls) + invariants.orphans(core) == self.calls, "the books do not balance"
 
 
 class Network:
@@ -230,10 +230,10 @@ class Network:
             assert not lost, f"never answered: {lost}"
         core = self.broker.core
         self.broker.check()
-        assert len(core.conversations) == 0
-        assert not core.conversations.clients
-        assert all(not worker.in_flight for worker in core.catalogue.workers.values())
-        assert len(core.catalogue.workers) == len(self.workers), "not every worker has come back"
+        assert len(core.calls) == 0
+        assert not core.calls.clients
+        assert all(not worker.in_flight for worker in core.registry.workers.values())
+        assert len(core.registry.workers) == len(self.workers), "not every worker has come back"
 
     @property
     def calls(self) -> int:

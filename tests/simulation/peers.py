@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from broker.conversation import LEAST_PATIENCE_S
-from cluster import protocol
-from cluster.descriptions import write_description
-from cluster.pairs import read_pairs, write_pairs
+from broker.core.state.calls import LEAST_PATIENCE_S
+from cluster.wire import protocol
+from cluster.wire.descriptions import write_description
+from cluster.wire.pairs import read_pairs, write_pairs
 from tests.simulation.links import Link
 from tests.unit.world import describe
 
@@ -49,7 +49,7 @@ class Call:
     link: Link
     made_s: float
     beat_s: float
-    heard_s: float | None = None
+    last_received_s: float | None = None
     room: int = 1
     items: int = 0
     ended: bool = False
@@ -108,13 +108,13 @@ class Client:
         header, name, args = msgpack.unpackb(frames[-1])
         message_id = header["response_to"]
         call = self.calls.get(message_id)
-        assert call is not None, "an event for a conversation that its receiver never began"
+        assert call is not None, "an event for a call that its receiver never began"
         assert link is call.link, "an event on another connection than its call's"
         if call.abandoned:
             return
         assert not call.ended, f"{name} after the last event"
         if name == "_zpc_hb":
-            call.heard_s = self._network.agenda.now_s
+            call.last_received_s = self._network.agenda.now_s
             return
         call.room -= 1
         assert call.room >= 0, "more events than the client has room for"
@@ -137,7 +137,7 @@ class Client:
             self._abandon_all()
             self.link = self._network.connect("frontend", self)
 
-    def given_up(self, link: Link) -> None:
+    def abandoned(self, link: Link) -> None:
         self.disturb(0)  # it is not told, and its heartbeats will notice
         for call in self.calls.values():
             call.dropped = True
@@ -172,9 +172,9 @@ class Client:
             if call.ended or call.abandoned or now_s - call.beat_s < self._heartbeat_s:
                 continue
             call.beat_s = now_s
-            if call.heard_s is None:
-                call.heard_s = now_s
-            if now_s > call.heard_s + 2 * self._heartbeat_s:  # zerorpc `HeartBeatOnChannel`
+            if call.last_received_s is None:
+                call.last_received_s = now_s
+            if now_s > call.last_received_s + 2 * self._heartbeat_s:  # zerorpc `HeartBeatOnChannel`
                 assert now_s < self.disturbed_until_s, "LostRemote, and nothing has happened to this client"
                 call.abandoned = True
             else:
@@ -192,7 +192,7 @@ class Client:
         now_s, patience_s = self._network.agenda.now_s, max(LEAST_PATIENCE_S, 4 * self._heartbeat_s)
         has_beaten = call.beat_s > call.made_s
         if has_beaten and now_s > max(call.beat_s, self.disturbed_until_s) + patience_s + 3:
-            client = self._network.broker.core.conversations.clients.get(call.link.identity)
+            client = self._network.broker.core.calls.clients.get(call.link.identity)
             assert client is None or msgpack.packb(message_id) not in client.open, "a given-up call is still there"
 
     def _later_event(self, message_id: bytes, call: Call, name: str, argument: int) -> None:
@@ -209,7 +209,7 @@ class Client:
 
 @dataclass(eq=False)
 class Job:
-    """What a worker knows of a conversation that it was given."""
+    """What a worker knows of a call that it was given."""
 
     procedure: str
     what: dict[str, Any]
@@ -225,7 +225,7 @@ class Stay:
 
     id: str
     link: Link
-    heard_s: float
+    last_received_s: float
     welcome: bool = False
     drain_agreed: bool = False
     jobs: dict[bytes, Job] = field(default_factory=dict)
@@ -287,7 +287,7 @@ class Worker:
         if self.is_alive and link is self.stay.link:
             self.stay.link = self._network.connect("backend", self)
 
-    def given_up(self, link: Link) -> None:
+    def abandoned(self, link: Link) -> None:
         raise AssertionError("workers are never stalled")
 
     def _do(self, action: Callable[[], None]) -> None:
@@ -310,7 +310,7 @@ class Worker:
         if not self.is_alive or self.is_frozen:
             return
         now_s, stay = self._network.agenda.now_s, self.stay
-        if stay.welcome and now_s - stay.heard_s >= protocol.SILENCE_S:
+        if stay.welcome and now_s - stay.last_received_s >= protocol.SILENCE_S:
             if self.is_draining:
                 self.kill()
             else:
@@ -339,7 +339,7 @@ class Worker:
         stay = self.stay
         if link is not stay.link:
             return
-        stay.heard_s = self._network.agenda.now_s
+        stay.last_received_s = self._network.agenda.now_s
         kind, *parts = frames
         if kind == protocol.WELCOME:
             stay.welcome = True
@@ -356,7 +356,7 @@ class Worker:
             for number, event in batch:
                 self._begin(number, bytes(event))
         elif kind == protocol.MORE:
-            stay.jobs[parts[0]].slots += int.from_bytes(parts[1], "big")  # a KeyError here: not its conversation
+            stay.jobs[parts[0]].slots += int.from_bytes(parts[1], "big")  # a KeyError here: not its call
             self._stream(stay, parts[0])
         elif kind == protocol.CANCEL:
             stay.jobs[parts[0]].cancelled = True
@@ -367,7 +367,7 @@ class Worker:
     def _begin(self, number: bytes, event: bytes) -> None:
         stay = self.stay
         assert not stay.drain_agreed, "work for a worker that drains"
-        assert number not in stay.jobs, "the same conversation twice to one worker"
+        assert number not in stay.jobs, "the same call twice to one worker"
         _, procedure, (what,) = msgpack.unpackb(event)
         stay.jobs[number] = Job(procedure, what)
         taken = sum(one.procedure == procedure and not one.ended for one in stay.jobs.values())

@@ -39,7 +39,7 @@ def run(seed: int, steps: int) -> Simulation:
         (30, call),
         (30, lambda: simulation.answer(which(), chance.choice([0, 0, 0, 1, 2, 2, 3]))),
         (8, lambda: simulation.more(which(), chance.randrange(4))),
-        (5, lambda: simulation.beat(which())),
+        (5, lambda: simulation.send_heartbeat(which())),
         (2, lambda: simulation.noise(client(), chance.randbytes(4))),
         (2, lambda: simulation.answer_again(which())),
         (3, lambda: simulation.lose_worker(which())),

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgpack
 
-from broker import counters
-from broker.dispatch import EXPIRE_INTERVAL_S
-from broker.placement import MOST_DEATHS
-from cluster import protocol
-from cluster.descriptions import write_description
-from cluster.pairs import read_pairs, write_pairs
-from cluster.protocol import ModelKey, Version
+from broker.core.deployment.deployment import MOST_DEATHS
+from broker.core.scheduling.scheduler import EXPIRE_INTERVAL_S
+from broker.core.state import counters
+from cluster.wire import protocol
+from cluster.wire.descriptions import write_description
+from cluster.wire.pairs import read_pairs, write_pairs
+from cluster.wire.protocol import ModelKey, Version
 from tests.simulation.invariants import has_needless_wait
 from tests.unit.world import LIMITS, Reply, World, describe, describe_model
 
@@ -56,7 +56,7 @@ class Call:
 
 @dataclass
 class Job:
-    """What a worker knows of a conversation that it was given."""
+    """What a worker knows of a call that it was given."""
 
     worker: bytes
     number: bytes
@@ -191,7 +191,7 @@ class Simulation:
         if call is not None:
             self._make_room(call, slots)
 
-    def beat(self, which: int) -> None:
+    def send_heartbeat(self, which: int) -> None:
         """A client sends a heartbeat, which is answered at once."""
         call = self._pick_call(which)
         if call is not None:
@@ -205,10 +205,10 @@ class Simulation:
         assert self.world.core.counters.bad_frames.total() == before + 1
 
     def answer(self, which: int, name: int) -> None:
-        """A worker says something in one of its conversations, if the client has room for it."""
+        """A worker says something in one of its calls, if the client has room for it."""
         job = self._pick_job(which)
         if job is not None and job.cancelled:
-            self._reply(job, "ERR")  # the last event of a cancelled conversation needs no room
+            self._reply(job, "ERR")  # the last event of a cancelled call needs no room
         elif job is not None and job.slots > 0:
             job.slots -= 1
             self._reply(job, ANSWERS[name])
@@ -308,8 +308,8 @@ class Simulation:
             self.wait(0.5)
         assert all(call.ended for call in self.calls.values()), [call for call in self.calls.values() if not call.ended]
         self.wait(1.0)
-        assert not self.world.core.placement._unloadings
-        assert self.world.core.placement._loading is None
+        assert not self.world.core.deployment._unloadings
+        assert self.world.core.deployment._loading is None
         self._check_plan()
         self.world.assert_at_rest()
 
@@ -319,13 +319,13 @@ class Simulation:
 
     def _check_plan(self) -> None:
         """What was unloaded cannot be called, and what was loaded is hosted by everybody."""
-        placement, procedures = self.world.core.placement, self.world.core.catalogue.procedures
-        for name, version in placement._plan.unloaded:
+        deployment, procedures = self.world.core.deployment, self.world.core.registry.procedures
+        for name, version in deployment._plan.unloaded:
             assert f"{name}_v{version.replace('.', '_')}_predict" not in procedures
         peers = [peer for peer in self._reachable() if not peer.draining]
-        for placed in placement._plan.loaded:
-            is_known = placement._deaths[placed.key] < MOST_DEATHS
-            failed = {identity for identity, key in placement._troubles if key == placed.key}
+        for placed in deployment._plan.loaded:
+            is_known = deployment._deaths[placed.key] < MOST_DEATHS
+            failed = {identity for identity, key in deployment._troubles if key == placed.key}
             hosts = {peer.identity for peer in peers if placed.key in peer.hosted}
             assert not is_known or {peer.identity for peer in peers} - failed <= hosts, placed
 
@@ -376,7 +376,7 @@ class Simulation:
 
     def _to_client(self, reply: Reply) -> None:
         call = self.calls.get((reply.client, reply.header["response_to"]))
-        assert call is not None, f"an event for a conversation that its receiver never began: {reply}"
+        assert call is not None, f"an event for a call that its receiver never began: {reply}"
         assert not call.ended, f"an event after the last one: {reply}"
         call.ended = reply.name in LAST
         if reply.name != "_zpc_hb":
@@ -397,7 +397,7 @@ class Simulation:
             for number, event in batch:
                 self._work(peer, number, frames[1].decode(), bytes(event))
         elif kind == protocol.MORE:
-            job = peer.jobs[frames[1]]  # a KeyError here: about a conversation that this worker does not own
+            job = peer.jobs[frames[1]]  # a KeyError here: about a call that this worker does not own
             job.slots += int.from_bytes(frames[2], "big")
         elif kind == protocol.CANCEL:
             peer.jobs[frames[1]].cancelled = True  # a KeyError here: as above
@@ -422,7 +422,7 @@ class Simulation:
         owners = [call for call in self.calls.values() if call.message_id == header["message_id"] and not call.ended]
         assert len(owners) == 1, "work for a call that nobody waits for"
         assert owners[0].deadline_s > self.world.now_s, "an expired call is executed"
-        assert number not in peer.jobs, "the same conversation twice to one worker"
+        assert number not in peer.jobs, "the same call twice to one worker"
         owners[0].given += 1
         assert owners[0].given <= 2, "a call that was under way in two deaths is tried again"
         peer.jobs[number] = Job(peer.identity, number, owners[0], procedure)
@@ -440,16 +440,16 @@ class Simulation:
         """Every invariant."""
         core = self.world.core
         open_calls = [call for call in self.calls.values() if not call.ended]
-        assert len(core.conversations) == len(open_calls)
+        assert len(core.calls) == len(open_calls)
         late_s = EXPIRE_INTERVAL_S + 0.5
-        waiting = {number for service in core.catalogue.all_services() for number in service.queue.again}
-        for service in core.catalogue.all_services():
-            assert 0 <= service.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
-            assert service.queue.bytes >= 0
-            assert not has_needless_wait(service), "calls wait beside free room"
-            assert service.free == sum(max(hosting.free, 0) for hosting in service.hostings)
-            assert all(hosting.free <= hosting.capacity for hosting in service.hostings)
-        for identity, worker in core.catalogue.workers.items():
+        waiting = {number for pool in core.registry.all_pools() for number in pool.queue.again}
+        for pool in core.registry.all_pools():
+            assert 0 <= pool.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
+            assert pool.queue.bytes >= 0
+            assert not has_needless_wait(pool), "calls wait beside free room"
+            assert pool.free == sum(max(replica.free, 0) for replica in pool.replicas)
+            assert all(replica.free <= replica.capacity for replica in pool.replicas)
+        for identity, worker in core.registry.workers.items():
             peer = self.peers[identity]
             owed = {job.number for job in peer.jobs.values() if not job.ended}
             assert set(worker.in_flight) <= set(peer.jobs), "in flight where it never was sent"
@@ -459,22 +459,22 @@ class Simulation:
                 if not job.ended and not job.cancelled:
                     assert job.slots == job.call.room, "the worker does not know how much room its client has"
         for call in open_calls:
-            conversation = core.conversations.clients.get(call.client)
-            assert conversation is not None
-            one = conversation.open[msgpack.packb(call.message_id)]
+            client = core.calls.clients.get(call.client)
+            assert client is not None
+            one = client.open[msgpack.packb(call.message_id)]
             is_told_late = one.deadline_s <= self._ticked_s - late_s
             assert one.failure is not None or not is_told_late, "overdue and not told"
-        counted = sum(sum(procedure.all_outcomes().values()) for procedure in core.catalogue.counted())
+        counted = sum(sum(procedure.all_outcomes().values()) for procedure in core.registry.counted())
         counted += core.counters.unknown_method.total()
         orphans = sum(
-            conversation.client is None and not conversation.closed
-            for worker in core.catalogue.workers.values()
-            for conversation in worker.in_flight.values()
+            call.client is None and not call.closed
+            for worker in core.registry.workers.values()
+            for call in worker.in_flight.values()
         )
         assert counted + len(open_calls) + orphans == self._sent_by_clients, "the books do not balance"
 
     def _registered(self) -> dict[bytes, Any]:
-        return dict(self.world.core.catalogue.workers)
+        return dict(self.world.core.registry.workers)
 
     def _reachable_with_orders(self) -> list[Peer]:
         return [peer for peer in self._reachable() if peer.orders]

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from cluster.protocol import Version
+from cluster.wire.protocol import Version
 from tests.simulation.run import run, run_network
 from tests.simulation.simulation import VERSIONS, Simulation
 
@@ -58,8 +58,8 @@ class World(RuleBasedStateMachine):
         self.simulation.more(which, slots)
 
     @rule(which=WHICH)
-    def beat(self, which: int) -> None:
-        self.simulation.beat(which)
+    def send_heartbeat(self, which: int) -> None:
+        self.simulation.send_heartbeat(which)
 
     @rule(client=CLIENT, payload=st.binary(max_size=5))
     def noise(self, client: int, payload: bytes) -> None:

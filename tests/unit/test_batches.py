@@ -6,9 +6,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker import counters, dispatch
-from cluster import protocol
-from cluster.pairs import write_pairs
+from broker.core.scheduling import scheduler as dispatch
+from broker.core.state import counters
+from cluster.wire import protocol
+from cluster.wire.pairs import write_pairs
 from tests.unit.world import Reply, World
 
 A, B = b"client-a", b"client-b"
@@ -37,7 +38,7 @@ def batches_of(world: World, worker: bytes) -> list[list[Any]]:
 
 
 def answer_all(world: World, worker: bytes) -> list[Reply]:
-    in_flight = world.core.catalogue.workers[worker].in_flight
+    in_flight = world.core.registry.workers[worker].in_flight
     return [reply for number in list(in_flight) for reply in world.answer(worker, number)]
 
 
@@ -58,7 +59,7 @@ def test_the_next_batch_waits_for_the_whole_of_the_last(world: World) -> None:
     call_all(world, 1, 2, 3, 4)
     answer_all(world, W1)
     assert batches_of(world, W1) == [[1], [2, 3]]
-    first, second = list(world.core.catalogue.workers[W1].in_flight)
+    first, second = list(world.core.registry.workers[W1].in_flight)
     world.answer(W1, first)
     assert batches_of(world, W1) == []
     world.answer(W1, second)
@@ -71,7 +72,7 @@ def test_a_batch_may_be_on_the_way_while_another_runs(world: World) -> None:
     world.join(W1, max_batch_size=2, batches_ahead=1)
     call_all(world, 1, 2, 3, 4, 5)
     assert batches_of(world, W1) == [[1], [2]]
-    world.answer(W1, next(iter(world.core.catalogue.workers[W1].in_flight)))
+    world.answer(W1, next(iter(world.core.registry.workers[W1].in_flight)))
     assert batches_of(world, W1) == [[3, 4]]
     answer_all(world, W1)
     assert batches_of(world, W1) == [[5]]
@@ -121,7 +122,7 @@ def test_each_call_of_a_dead_workers_batch_is_tried_again_alone(world: World) ->
     world.core.worker_lost(W1, world.now_s)
     world.flush()
     for worker, expected in ((W2, "a"), (W2, "poison"), (b"w3", "b")):
-        if worker not in world.core.catalogue.workers:
+        if worker not in world.core.registry.workers:
             world.join(worker, max_batch_size=8)
         assert batches_of(world, worker) == [[expected]], "nothing shares its fate"
         if expected == "poison":
@@ -163,7 +164,7 @@ def test_a_worker_is_kept_free_for_a_call_that_must_run_alone(world: World) -> N
     assert batches_of(world, other) == [], "it is kept free"
     world.join(b"w3", slots=2)
     assert len(batches_of(world, b"w3")) == 1
-    while world.core.conversations:
+    while world.core.calls:
         for worker in (other, b"w3"):
             answer_all(world, worker)
     world.assert_at_rest()
@@ -197,7 +198,7 @@ def test_a_call_that_must_run_alone_waits_for_no_others_than_there_are(world: Wo
     assert [batches_of(world, worker) for worker in workers] == [[[1]], [[2]]]
     call_all(world, "new")
     for worker in workers:
-        (number,) = world.core.catalogue.workers[worker].in_flight
+        (number,) = world.core.registry.workers[worker].in_flight
         event = msgpack.packb([{}, "OK", ["y"]])
         world.core.worker_message(worker, write_pairs(protocol.REPLY, [(number, event)]), world.now_s)
     world.flush()
@@ -209,10 +210,10 @@ def test_to_pick_one_of_many_idle_workers_costs_no_more_than_of_few() -> None:
         world = World()
         for i in range(workers):
             world.join(b"worker-%d" % i)
-        service = world.service("m")
+        pool = world.pool("m")
         started_s = time.process_time()
         for _ in range(2000):
-            assert service.roomiest(world.now_s) is not None
+            assert pool.least_loaded(world.now_s) is not None
         return time.process_time() - started_s
 
     assert cost_s(2000) < 5 * min(cost_s(20) for _ in range(3)), "and not 100 times as much"
@@ -221,7 +222,7 @@ def test_to_pick_one_of_many_idle_workers_costs_no_more_than_of_few() -> None:
 def test_a_list_is_a_batch_of_its_own(world: World) -> None:
     for worker in (W1, W2):
         world.join(worker, max_batch_size=8)
-    target = world.core.catalogue.procedures["m_predict"].target
+    target = world.core.registry.procedures["m_predict"].target
     assert target is not None
     target.is_list = True
     call_all(world, 1, 2, 3)

@@ -12,9 +12,9 @@ from selectors import DefaultSelector
 import pytest
 import zmq
 
-from cluster.zmtp import PeerError
-from scripts.dealer import Dealer
 from tests.processes import free_port
+from zmtp.dealer import Dealer
+from zmtp.session import PeerError
 
 
 class Client:

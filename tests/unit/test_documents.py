@@ -2,9 +2,9 @@
 
 import re
 
-from broker.counters import BAD_FRAMES
+from bench import report
+from broker.core.state.counters import BAD_FRAMES
 from scripts import metrics_reference
-from scripts.bench import report
 from tests.processes import REPOSITORY
 
 
@@ -14,7 +14,7 @@ def test_every_metric_is_in_the_reference() -> None:
 
 
 def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
-    files = [*(REPOSITORY / "broker").glob("*.py"), *(REPOSITORY / "cluster").glob("*.py")]
+    files = [*(REPOSITORY / "broker").rglob("*.py"), *(REPOSITORY / "cluster").rglob("*.py")]
     named = [re.findall(r'(?:BadFrameError\(|bad_frames\[)"(\w+)"', path.read_text()) for path in files]
     arguments = "arguments"  # of a worker's own error, and counted as "worker_event"
     assert {name for names in named for name in names} - {arguments} == set(BAD_FRAMES)
@@ -23,4 +23,4 @@ def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
 def test_the_tables_of_performance_are_those_of_the_results() -> None:
     text, results = report.DOCUMENT.read_text(), report.Results()
     for table in (report.ratios(results), report.compared(results), report.grown(results)):
-        assert table in text, "bring it up to date: python -m scripts.bench.report"
+        assert table in text, "bring it up to date: python -m bench.report"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import counters
-from cluster import events, protocol
-from cluster.events import BadFrameError, read_event
+from broker.core.state import counters
+from cluster.wire import events, protocol
+from cluster.wire.events import BadFrameError, read_event
 from tests.unit.world import World
 
 ID = b"0123456789abcdef0123456789abcdef"
@@ -184,5 +184,5 @@ def test_no_bytes_of_anyone_make_the_core_raise(steps: list[tuple[str, bytes, by
             world.core.worker_lost(who, world.now_s)
         world.pass_time(0.25)
         given_work += [work.number for work in world.work_of(b"w1")]
-        service = world.service("m")
-        assert 0 <= service.free <= 2 * len(service.hostings)
+        pool = world.pool("m")
+        assert 0 <= pool.free <= 2 * len(pool.replicas)

@@ -11,15 +11,15 @@ from typing import Any
 import msgpack
 import pytest
 
-from cluster.protocol import Version
-from cluster.settings import WrongSettingError
+from cluster.runtime.settings import ConfigError
+from cluster.wire.protocol import Version
 from tests.processes import wait_until
-from worker.hosted import Hosted
-from worker.installed import Installed
-from worker.job import Registration
-from worker.loader import Loader, LoadResult
-from worker.metrics import WorkerMetrics
-from worker.models import load_anew, read_entry
+from worker.http.metrics import WorkerMetrics
+from worker.jobs.job import Registration
+from worker.loop.hosted import Hosted
+from worker.models.installed import Installed
+from worker.models.loader import Loader, LoadResult
+from worker.models.models import load_anew, read_entry
 
 CODE = """\
 from ml_model_abc import MLModel
@@ -96,7 +96,7 @@ def test_what_cannot_be_loaded_leaves_the_modules_as_they_were(package: Package,
     ],
 )
 def test_an_entry_that_is_none_is_refused(raw: Any, says: str) -> None:
-    with pytest.raises(WrongSettingError, match=says):
+    with pytest.raises(ConfigError, match=says):
         read_entry(raw)
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from worker.leadership import PATIENCE_S, Leadership
+from worker.loop.leadership import PATIENCE_S, Leadership
 
 WAIT_S = 10.0
 

@@ -6,8 +6,8 @@ import queue
 
 import pytest
 
-from cluster import logs
-from cluster.settings import WrongSettingError
+from cluster.runtime import logs
+from cluster.runtime.settings import ConfigError
 
 
 def record(text: str) -> logging.LogRecord:
@@ -32,5 +32,5 @@ def test_the_format_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch
     assert (line["level"], line["logger"], line["message"]) == ("INFO", "name", "a line")
     assert {"time", "pid"} < set(line)
     monkeypatch.setenv("LOG_FORMAT", "xml")
-    with pytest.raises(WrongSettingError, match="LOG_FORMAT='xml' is wrong: it should be text or json"):
+    with pytest.raises(ConfigError, match="LOG_FORMAT='xml' is wrong: it should be text or json"):
         logs.chosen_formatter()

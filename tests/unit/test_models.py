@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from cluster.descriptions import read_description, write_description
-from cluster.settings import WrongSettingError
+from cluster.runtime.settings import ConfigError
+from cluster.wire.descriptions import read_description, write_description
 from tests.unit.world import describe
-from worker.models import HostedModel, ModelManager, configured_entries
+from worker.models.models import HostedModel, ModelManager, configured_entries
 
 
 def load(config: str) -> dict[str, HostedModel]:
@@ -40,13 +40,13 @@ def test_every_configuration_hosts_the_iris_model(name: str | None) -> None:
     ],
 )
 def test_a_configuration_that_cannot_be_served_is_refused(config: str, says: str) -> None:
-    with pytest.raises(WrongSettingError, match=says) as raised:
+    with pytest.raises(ConfigError, match=says) as raised:
         load(config)
     assert "\n" not in str(raised.value)
 
 
 def test_an_unknown_configuration_is_refused_with_those_there_are() -> None:
-    with pytest.raises(WrongSettingError, match=r"'Produktion' is no configuration; there are .*ProdConfig"):
+    with pytest.raises(ConfigError, match=r"'Produktion' is no configuration; there are .*ProdConfig"):
         configured_entries({"APP_SETTINGS": "Produktion"})
 
 
@@ -91,11 +91,9 @@ def test_what_another_worker_hosts_need_not_be_installed_here() -> None:
 
 
 def test_a_model_that_is_not_configured_cannot_be_hosted() -> None:
-    with pytest.raises(WrongSettingError, match="WORKER_MODELS='echo,ekko': the configuration has no model 'ekko'; th"):
+    with pytest.raises(ConfigError, match="WORKER_MODELS='echo,ekko': the configuration has no model 'ekko'; th"):
         hosted("SleeperAndEcho", "echo", "ekko")
-    with pytest.raises(
-        WrongSettingError, match=r"there are echo; or it is one that cannot be loaded: .*no_such_package"
-    ):
+    with pytest.raises(ConfigError, match=r"there are echo; or it is one that cannot be loaded: .*no_such_package"):
         hosted("EchoAndNoModule", "other")
 
 

@@ -1,11 +1,11 @@
-"""Conversation numbers and events in frames."""
+"""Call numbers and events in frames."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import pairs, protocol
-from cluster.pairs import LARGE_BYTES, read_pairs, write_pairs
+from cluster.wire import pairs, protocol
+from cluster.wire.pairs import LARGE_BYTES, read_pairs, write_pairs
 
 NUMBER = b"\0\0\0\0\0\0\0\1"
 TABLE = NUMBER + (3).to_bytes(4, "big")

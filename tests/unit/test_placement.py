@@ -6,11 +6,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker.plan import Placed, Plan, Routed
-from broker.routing import Core
-from cluster import protocol
-from cluster.descriptions import write_description
-from cluster.protocol import ModelDescription, Version
+from broker.core.core import Core
+from broker.core.state.plan import Placed, Plan, Routed
+from cluster.wire import protocol
+from cluster.wire.descriptions import write_description
+from cluster.wire.protocol import ModelDescription, Version
 from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, Reply, World, describe, describe_model
 
 A = b"client-a"
@@ -242,13 +242,13 @@ def test_a_model_is_loaded_anew_with_other_room(world: World) -> None:
     world.call(A, b"one", "new_predict")
     (work,) = world.work_of(W1) + world.work_of(W2)
     load_everywhere(world, new_model(slots=3))
-    assert world.service("new").free == 5, "one is taken"
+    assert world.pool("new").free == 5, "one is taken"
     load_everywhere(world, new_model(slots=1))
-    assert world.service("new").free == 1
+    assert world.pool("new").free == 1
     load_everywhere(world, new_model(slots=2))
     for worker in (W1, W2):
         world.answer(worker, work.number)
-    assert world.service("new").free == 4
+    assert world.pool("new").free == 4
     world.assert_at_rest()
 
 
@@ -327,7 +327,7 @@ def test_an_idle_model_is_unloaded_at_once_and_what_was_counted_stays(world: Wor
     unloaded(world, W1)
     unloaded(world, W2)
     assert answer(world).name == "OK"
-    counts = {one.name: one.all_outcomes()["ok"] for one in world.core.catalogue.counted()}
+    counts = {one.name: one.all_outcomes()["ok"] for one in world.core.registry.counted()}
     assert counts["new_predict"] == 1
     load_everywhere(world)
     assert is_callable(world)
@@ -545,11 +545,11 @@ def test_what_is_unloaded_while_a_worker_loads_it_stays_away(world: World) -> No
 def test_a_worker_that_is_still_to_load_what_it_should_says_so(world: World) -> None:
     load_everywhere(world)
     world.join(W3)
-    workers = {one.description.id: world.core.placement.awaited(one) for one in world.core.catalogue.workers.values()}
+    workers = {one.description.id: world.core.deployment.awaited(one) for one in world.core.registry.workers.values()}
     assert workers == {"w1": [], "w2": [], "w3": ["new.model:New"]}
     loaded(world, W3)
-    assert world.core.placement.awaited(world.core.catalogue.workers[W3]) == []
-    assert world.core.placement.expected() == {"new"}
+    assert world.core.deployment.awaited(world.core.registry.workers[W3]) == []
+    assert world.core.deployment.expected() == {"new"}
 
 
 def test_a_worker_that_cannot_unload_is_not_waited_for(world: World) -> None:
@@ -788,7 +788,7 @@ def test_refusals_count_for_the_version_that_the_call_went_to() -> None:
     world.join_with(W1, describe_model("m", Version(0, 1)))
     for i in range(13):
         world.call(A, b"%d" % i)
-    target = world.core.catalogue.procedures["m_predict"].target
+    target = world.core.registry.procedures["m_predict"].target
     assert target is not None
     assert target.outcomes["busy"] == 2
 

@@ -5,13 +5,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from cluster import events, protocol
-from worker import prediction
-from worker.hosted import Hosted
-from worker.job import Call, Job, Registration
-from worker.long_call import Stream
-from worker.metrics import WorkerMetrics
-from worker.models import ModelManager, configured_entries
+from cluster.wire import events, protocol
+from worker.http.metrics import WorkerMetrics
+from worker.jobs import prediction
+from worker.jobs.job import Call, Job, Registration
+from worker.jobs.long_job import Stream
+from worker.loop.hosted import Hosted
+from worker.models.models import ModelManager, configured_entries
 
 
 class Bench:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from broker import counters
-from broker.routing import Core
+from broker.core.core import Core
+from broker.core.state import counters
 from broker.settings import BrokerSettings
-from cluster import protocol
+from cluster.wire import protocol
 from tests.unit.world import LIMITS, World
 
 A, B, C = b"client-a", b"client-b", b"client-c"
@@ -91,8 +91,8 @@ def test_what_a_client_took_back_makes_room(world: World) -> None:
     for i in range(LIMITS.client_calls):
         world.call(A, i)
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
-    service = world.service("m")
-    assert (service.queue.calls, service.queue.bytes) == (0, 0)
+    pool = world.pool("m")
+    assert (pool.queue.calls, pool.queue.bytes) == (0, 0)
     assert world.call(A, b"new") == []
 
 
@@ -110,7 +110,7 @@ def test_a_call_that_waits_too_long_is_told_so_and_never_executed() -> None:
 
 
 def call_with_timeout(world: World, client: bytes, call: bytes, timeout_s: Any) -> list[Any]:
-    return list(world.say(client, {"message_id": call, "v": 3, "timeout_s": timeout_s}, "m_predict", ["x"]))
+    return list(world.send_event(client, {"message_id": call, "v": 3, "timeout_s": timeout_s}, "m_predict", ["x"]))
 
 
 def test_a_caller_may_wait_for_less(world: World) -> None:
@@ -132,7 +132,7 @@ def test_a_callers_time_counts_on_while_its_call_runs(world: World) -> None:
     assert reply.args[0] == "DeadlineExceeded"
     assert "it may yet" in reply.args[1]
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
-    assert world.service("m").free == 0, "the worker is still at it"
+    assert world.pool("m").free == 0, "the worker is still at it"
     assert world.answer(W1, work.number) == []
     assert world.core.counters.late_replies == 1
     assert world.outcomes() == {counters.DEADLINE: 1}
@@ -160,7 +160,7 @@ def test_a_time_that_is_none_is_a_bad_request(world: World, timeout_s: Any) -> N
 def test_a_call_that_runs_too_long_is_told_so_and_not_tried_again_when_its_worker_is_replaced(world: World) -> None:
     world.join(W2, timeout_s=60.0)
     world.call(A, b"hangs")
-    owner = W1 if world.core.catalogue.workers[W1].in_flight else W2
+    owner = W1 if world.core.registry.workers[W1].in_flight else W2
     other = W2 if owner == W1 else W1
     replies = [reply for reply in world.pass_time(61) if reply.name == "ERR"]
     assert [reply.args[0] for reply in replies] == ["DeadlineExceeded"]
@@ -180,7 +180,7 @@ def test_a_stream_beyond_its_callers_time_ends_when_its_reader_has_room(world: W
     number = next(frames[1] for _, frames in world.to_workers if frames[0] == protocol.CANCEL)
     assert world.answer(W1, number, "STREAM", 2) == [], "there is no room for it at the client"
     assert world.answer(W1, number, "STREAM_DONE", None) == [], "nor for this, and the call has failed"
-    (reply,) = world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
+    (reply,) = world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
     assert reply.args[0] == "DeadlineExceeded"
     assert world.outcomes() == {counters.DEADLINE: 1}
     world.assert_at_rest()
@@ -191,7 +191,7 @@ def test_a_failure_that_waits_for_room_is_not_replaced_by_the_death_of_its_worke
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)
     world.pass_time(70)
     world.core.worker_lost(W1, world.now_s)
-    (reply,) = world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
+    (reply,) = world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
     assert reply.args[0] == "DeadlineExceeded"
     assert world.outcomes() == {counters.DEADLINE: 1}
     world.assert_at_rest()

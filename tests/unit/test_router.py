@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import zmq
 
-from broker.router import IN_TURN, Limits, Router, StalledError, UnreachableError
-from cluster import zmtp
-from cluster.zmtp import Session
+import zmtp
 from tests.processes import free_port, wait_until
+from zmtp.router import IN_TURN, PeerLimits, Router, StalledError, UnreachableError
+from zmtp.session import Session
 
 MIB = 1024 * 1024
-TRUSTING = Limits()
-CAREFUL = Limits(
+TRUSTING = PeerLimits()
+CAREFUL = PeerLimits(
     heartbeat_s=1.0,
     silence_s=3.0,
     largest_bytes=MIB,
@@ -33,7 +33,7 @@ CAREFUL = Limits(
 class Served:
     """A router and the loop around it, which has a clock of its own."""
 
-    def __init__(self, endpoint: str, limits: Limits) -> None:
+    def __init__(self, endpoint: str, limits: PeerLimits) -> None:
         self.endpoint = endpoint
         self.selector = DefaultSelector()
         self.router = Router(endpoint, self.selector, limits)
@@ -59,14 +59,14 @@ class Served:
 
     def look_after(self, seconds: float) -> None:
         self.now_s += seconds
-        self.router.look(self.now_s)
+        self.router.check_timeouts(self.now_s)
 
     def send(self, identity: bytes, *frames: bytes) -> None:
-        self.router.send(identity, zmtp.written(frames))
+        self.router.send(identity, zmtp.encode_message(frames))
         self.router.flush()
 
     def identity_of(self, peer: "Peer") -> bytes:
-        peer.say(b"it is me")
+        peer.send_event(b"it is me")
         self.turn_until(lambda: self.messages)
         return self.messages.pop()[0]
 
@@ -97,8 +97,8 @@ class Peer:
         self.socket.sendall(b"".join(self._session.to_send))
         self._session.to_send.clear()
 
-    def say(self, *frames: bytes) -> None:
-        self.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.written(frames)))
+    def send_event(self, *frames: bytes) -> None:
+        self.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.encode_message(frames)))
 
     def answer_heartbeats(self) -> int:
         """Answer the heartbeats that have come; return how many."""
@@ -116,7 +116,7 @@ Serve = Callable[..., Served]
 def serve() -> Iterator[Serve]:
     made: list[Served] = []
 
-    def one(limits: Limits = CAREFUL, endpoint: str = "") -> Served:
+    def one(limits: PeerLimits = CAREFUL, endpoint: str = "") -> Served:
         made.append(Served(endpoint or f"tcp://127.0.0.1:{free_port()}", limits))
         return made[-1]
 
@@ -161,7 +161,9 @@ def peer() -> Iterator[Callable[..., Peer]]:
 
 @pytest.mark.parametrize("limits", [TRUSTING, replace(CAREFUL, largest_bytes=32 * MIB)], ids=["trusting", "careful"])
 @pytest.mark.parametrize("kind", ["tcp", "ipc"])
-def test_messages_go_to_libzmq_and_back(serve: Serve, connect: Any, limits: Limits, kind: str, tmp_path: Path) -> None:
+def test_messages_go_to_libzmq_and_back(
+    serve: Serve, connect: Any, limits: PeerLimits, kind: str, tmp_path: Path
+) -> None:
     served = serve(limits, f"ipc://{tmp_path}/s" if kind == "ipc" else "")
     dealer = connect(served.endpoint)
     sent: list[list[bytes]] = [[b"", bytes([size % 251]) * size] for size in (0, 1, 255, 256, 70_000, 9_000_000)]
@@ -257,7 +259,7 @@ def test_what_was_said_before_the_end_is_taken_and_the_end_is_told(serve: Serve,
     talker = peer(served)
     talker.shake_hands(served)
     for i in range(3 * IN_TURN):
-        talker.say(b"%d" % i)
+        talker.send_event(b"%d" % i)
     talker.socket.close()
     served.turn_until(lambda: served.router.lost)
     served.turn_until(lambda: not served.router.has_messages)
@@ -272,8 +274,8 @@ def test_who_says_much_leaves_others_their_turn(serve: Serve, peer: Any) -> None
     flooder, other = peer(served), peer(served)
     for each in (flooder, other):
         each.shake_hands(served)
-    flooder.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.written([b"flood"])) * 1000)
-    other.say(b"other")
+    flooder.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.encode_message([b"flood"])) * 1000)
+    other.send_event(b"other")
     wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both are there when the router looks")
     for key, happened in served.selector.select(0):
         key.data(happened, served.now_s)
@@ -288,15 +290,15 @@ def test_who_says_much_that_is_tiny_leaves_others_their_turn(serve: Serve, peer:
     for each in (flooder, other):
         each.shake_hands(served)
     flooder.socket.sendall(tiny * 20_000)
-    other.say(b"other")
+    other.send_event(b"other")
     wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both are there when the router looks")
     for key, happened in served.selector.select(0):
         key.data(happened, served.now_s)
     connection = next(iter(served.router._connections.values()))
     assert len(connection.messages) <= IN_TURN
     assert [b"other"] in [frames for _, frames in served.router.take(2 * IN_TURN)]
-    assert connection.session.is_behind
-    flooder.say(b"the end")
+    assert connection.session.has_buffered
+    flooder.send_event(b"the end")
     served.turn_until(lambda: [b"the end"] in [frames for _, frames in served.messages])
 
 
@@ -364,7 +366,7 @@ def test_a_peer_of_3_0_is_asked_as_well_where_all_are(serve: Serve, peer: Any) -
     served.look_after(2.0)
     served.router.flush()
     assert old.answer_heartbeats() == 1
-    served.turn_until(lambda: next(iter(served.router._connections.values())).heard_s == served.now_s)
+    served.turn_until(lambda: next(iter(served.router._connections.values())).last_received_s == served.now_s)
     for _ in range(5):
         served.look_after(2.0)
     assert len(served.router.lost) == 1
@@ -378,7 +380,7 @@ def test_the_system_looks_after_who_knows_no_heartbeats(serve: Serve, peer: Any)
 
 
 def test_who_takes_a_large_message_is_there(serve: Serve, peer: Any) -> None:
-    served = serve(Limits(heartbeat_s=1.0, silence_s=3.0))
+    served = serve(PeerLimits(heartbeat_s=1.0, silence_s=3.0))
     reader = peer(served)
     reader.shake_hands(served)
     served.send(served.identity_of(reader), bytes(40 * MIB))
@@ -397,14 +399,14 @@ def test_who_takes_a_large_message_is_there(serve: Serve, peer: Any) -> None:
 
 
 def test_libzmq_is_content_with_the_heartbeats(serve: Serve, connect: Any) -> None:
-    served = serve(Limits(heartbeat_s=0.05, silence_s=0.5))
+    served = serve(PeerLimits(heartbeat_s=0.05, silence_s=0.5))
     dealer = connect(served.endpoint, HEARTBEAT_IVL=50, HEARTBEAT_TIMEOUT=500)
     dealer.send(b"hello")
     until_s = time.monotonic() + 1.5
     while time.monotonic() < until_s:
         served.now_s = time.monotonic()
         served.turn()
-        served.router.look(time.monotonic())
+        served.router.check_timeouts(time.monotonic())
     assert served.router.lost == []
     assert len(served.messages) == 1
 
@@ -503,8 +505,8 @@ def test_what_leaves_in_the_same_turn_does_not_wait(serve: Serve, peer: Any) -> 
     reader.shake_hands(served)
     identity = served.identity_of(reader)
     for _ in range(3 * (CAREFUL.waiting_messages or 0)):
-        served.router.send(identity, zmtp.written([b"small"]))
-    served.router.send(identity, zmtp.written([bytes(20_000)]))
+        served.router.send(identity, zmtp.encode_message([b"small"]))
+    served.router.send(identity, zmtp.encode_message([bytes(20_000)]))
     served.router.flush()
     assert not served.router.is_stalled
 

@@ -5,11 +5,11 @@ from dataclasses import asdict
 import msgpack
 import pytest
 
-from broker import counters
-from broker.backend import LAST_WORKER_S, STOPPED_TOGETHER_S
-from broker.conversation import BEAT_INTERVAL_S
-from cluster import protocol
-from cluster.descriptions import write_description
+from broker.core.handlers.workers import LAST_WORKER_S, STOPPED_TOGETHER_S
+from broker.core.state import counters
+from broker.core.state.calls import BEAT_INTERVAL_S
+from cluster.wire import protocol
+from cluster.wire.descriptions import write_description
 from tests.unit.world import GRACE_S, MAX_MESSAGE_BYTES, Reply, World, describe
 
 A, B = b"client-a", b"client-b"
@@ -59,7 +59,7 @@ def test_equal_ids_of_two_clients_are_two_conversations(world: World) -> None:
 def test_ids_that_differ_in_type_only_are_two_conversations(world: World) -> None:
     for message_id in (b"1", "1", 1):
         world.call(A, message_id)
-    assert len(world.core.conversations) == 3
+    assert len(world.core.calls) == 3
     assert not +world.core.counters.bad_frames
 
 
@@ -75,7 +75,7 @@ def test_a_worker_gets_no_more_than_it_has_room_for(world: World) -> None:
     for i in range(3):
         world.call(A, i)
     (work,) = world.work_of(W1)
-    assert len(world.service("m").queue) == 2
+    assert len(world.pool("m").queue) == 2
     world.answer(W1, work.number)
     (second,) = world.work_of(W1)
     assert second.event[0]["message_id"] == 1, "the one that waited longest is next"
@@ -120,7 +120,7 @@ def test_no_worker_is_left_alone_for_long() -> None:
     asked = []
     for i in range(9):
         world.call(A, i)
-        (worker,) = [w for w in (W1, W2, b"w3") if world.core.catalogue.workers[w].in_flight]
+        (worker,) = [w for w in (W1, W2, b"w3") if world.core.registry.workers[w].in_flight]
         world.answer(worker, world.work_of(worker)[0].number)
         asked.append(worker)
         world.now_s += 0.4
@@ -132,11 +132,11 @@ def test_a_slow_worker_does_not_hold_up_the_rest() -> None:
     world.join(W1)
     world.join(W2)
     world.call(A, "slow")
-    slow, fast = (W1, W2) if world.core.catalogue.workers[W1].in_flight else (W2, W1)
+    slow, fast = (W1, W2) if world.core.registry.workers[W1].in_flight else (W2, W1)
     for i in range(20):
         world.call(B, i)
         assert world.answer(fast, world.work_of(fast)[0].number)
-    assert len(world.core.catalogue.workers[slow].in_flight) == 1
+    assert len(world.core.registry.workers[slow].in_flight) == 1
 
 
 def test_each_call_goes_to_a_worker_that_hosts_its_model() -> None:
@@ -164,10 +164,10 @@ def test_a_full_model_does_not_block_another_on_the_same_worker() -> None:
 def test_a_stream_stays_with_its_worker_and_its_client(world: World) -> None:
     world.join(W2)
     world.call(A, b"stream")
-    owner = W1 if world.core.catalogue.workers[W1].in_flight else W2
+    owner = W1 if world.core.registry.workers[W1].in_flight else W2
     (work,) = world.work_of(owner)
     assert [r.args for r in world.answer(owner, work.number, "STREAM", 1)] == [1]
-    world.say(A, {"message_id": b"m1", "v": 3, "response_to": b"stream"}, "_zpc_more", [100])
+    world.send_event(A, {"message_id": b"m1", "v": 3, "response_to": b"stream"}, "_zpc_more", [100])
     more = [send for send in world.to_workers if send[1][0] == protocol.MORE]
     assert more == [(owner, [protocol.MORE, work.number, (100).to_bytes(4, "big")])]
     assert [r.args for r in world.answer(owner, work.number, "STREAM", 2)] == [2]
@@ -179,7 +179,7 @@ def test_a_stream_stays_with_its_worker_and_its_client(world: World) -> None:
 def test_slots_announced_in_the_queue_reach_the_worker_after_the_work(world: World) -> None:
     world.call(A, b"first")
     world.call(A, b"waits")
-    world.say(A, {"message_id": b"m", "v": 3, "response_to": b"waits"}, "_zpc_more", [50])
+    world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"waits"}, "_zpc_more", [50])
     assert protocol.MORE not in world.kinds_to(W1)
     world.answer(W1, world.work_of(W1)[0].number)
     kinds = world.kinds_to(W1)
@@ -190,8 +190,12 @@ def test_heartbeats_are_answered_by_the_broker_at_once(world: World) -> None:
     world.call(A, b"queued-or-not")
     world.call(A, b"queued")
     for call in (b"queued-or-not", b"queued"):
-        (beat,) = world.say(A, {"message_id": b"hb", "v": 3, "response_to": call}, "_zpc_hb", [0])
-        assert (beat.client, beat.name, beat.header["response_to"]) == (A, "_zpc_hb", call)
+        (beat,) = world.send_event(A, {"message_id": b"hb", "v": 3, "response_to": call}, "_zpc_hb", [0])
+        assert (beat.client, beat.name, beat.header["response_to"]) == (
+            A,
+            "_zpc_hb",
+            call,
+        )
     assert protocol.WORK in world.kinds_to(W1)
     assert not [kind for kind in world.kinds_to(W1) if kind not in (protocol.WORK, protocol.WELCOME)]
 
@@ -215,14 +219,14 @@ def test_an_hour_in_the_queue_is_no_silence(world: World) -> None:
 @pytest.mark.parametrize("slots", [-1, "ten", [1], None, 1.5])
 def test_insane_slots_are_dropped(world: World, slots: object) -> None:
     world.call(A, b"id")
-    world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [slots])
+    world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [slots])
     assert +world.core.counters.bad_frames == {"slots": 1}
     assert protocol.MORE not in world.kinds_to(W1)
 
 
 def test_too_many_slots_are_clamped(world: World) -> None:
     world.call(A, b"id")
-    world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [2**62])
+    world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [2**62])
     (more,) = [frames for _, frames in world.to_workers if frames[0] == protocol.MORE]
     assert int.from_bytes(more[2], "big") <= 2**31
 
@@ -230,13 +234,13 @@ def test_too_many_slots_are_clamped(world: World) -> None:
 @pytest.mark.parametrize("response_to", [b"unknown", "id", [1], {}])
 def test_an_event_of_no_conversation_is_dropped(world: World, response_to: object) -> None:
     world.call(A, b"id")
-    assert world.say(A, {"message_id": b"m", "v": 3, "response_to": response_to}, "_zpc_hb", [0]) == []
+    assert world.send_event(A, {"message_id": b"m", "v": 3, "response_to": response_to}, "_zpc_hb", [0]) == []
     assert world.core.counters.bad_frames.total() == 1
 
 
 def test_an_event_of_another_clients_conversation_is_dropped(world: World) -> None:
     world.call(A, b"id")
-    assert world.say(B, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5]) == []
+    assert world.send_event(B, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5]) == []
     assert +world.core.counters.bad_frames == {"unknown_conversation": 1}
     assert protocol.MORE not in world.kinds_to(W1)
 
@@ -244,7 +248,7 @@ def test_an_event_of_another_clients_conversation_is_dropped(world: World) -> No
 def test_unasked_events_never_reach_the_worker(world: World) -> None:
     world.call(A, b"id")
     for i in range(10_000):
-        world.say(A, {"message_id": i, "v": 3, "response_to": b"id"}, "STREAM", [i])
+        world.send_event(A, {"message_id": i, "v": 3, "response_to": b"id"}, "STREAM", [i])
     assert +world.core.counters.bad_frames == {"unexpected_event": 10_000}
     assert len(world.answer(W1, world.work_of(W1)[0].number)) == 1
     world.assert_at_rest()
@@ -266,7 +270,7 @@ def test_an_unknown_procedure_is_a_name_error(world: World) -> None:
 )
 def test_nothing_but_procedures_is_callable(world: World, name: object) -> None:
     world.core._frontend._max_message_bytes = 1 << 24
-    (reply,) = world.say(A, {"message_id": b"id", "v": 3}, name, [])
+    (reply,) = world.send_event(A, {"message_id": b"id", "v": 3}, name, [])
     assert reply.args[0] == ("NameError" if isinstance(name, str) else "BadRequest")
     assert len(reply.args[1]) < 300
     assert protocol.WORK not in world.kinds_to(W1)
@@ -274,7 +278,7 @@ def test_nothing_but_procedures_is_callable(world: World, name: object) -> None:
 
 @pytest.mark.parametrize("args", [[], ["x", "y"], 5, "x", None, {}])
 def test_wrong_arguments_are_a_bad_request(world: World, args: object) -> None:
-    (reply,) = world.say(A, {"message_id": b"id", "v": 3}, "m_predict", args)
+    (reply,) = world.send_event(A, {"message_id": b"id", "v": 3}, "m_predict", args)
     assert reply.args[0] == "BadRequest"
     assert world.outcomes() == {counters.BAD_REQUEST: 1}
     assert protocol.WORK not in world.kinds_to(W1)
@@ -357,7 +361,7 @@ def test_large_arguments_to_the_broker_itself_are_not_unpacked(world: World) -> 
 
 def test_a_large_later_event_is_dropped_unread(world: World) -> None:
     world.call(A, b"id")
-    world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [[{}] * 10_000])
+    world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [[{}] * 10_000])
     assert +world.core.counters.bad_frames == {"unexpected_event": 1}
 
 
@@ -420,7 +424,7 @@ def test_the_calls_of_a_dead_worker_run_elsewhere_in_turn_with_others(world: Wor
         assert again.event == [{"message_id": message_id, "v": 3}, "m_predict", ["x"]]
         assert [reply.name for reply in world.answer(b"w3", again.number)] == ["OK"]
     assert world.outcomes() == {counters.OK: 3}
-    target = world.core.catalogue.procedures["m_predict"].target
+    target = world.core.registry.procedures["m_predict"].target
     assert target is not None
     assert target.queue_wait.cumulative()[-1] == ("+Inf", 3.0)
     world.assert_at_rest()
@@ -474,7 +478,7 @@ def test_an_error_of_the_broker_in_mid_stream_waits_for_a_free_slot(world: World
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)  # takes the only slot
     world.core.worker_lost(W1, world.now_s)
     assert world.flush() == []
-    (reply,) = world.say(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [10])
+    (reply,) = world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [10])
     assert (reply.name, reply.args[0]) == ("ERR", "WorkerLost")
     assert world.outcomes() == {counters.WORKER_LOST: 1}
     world.assert_at_rest()
@@ -531,8 +535,8 @@ def test_a_forgotten_worker_is_told_to_register_anew() -> None:
 
 def test_a_ready_said_twice_registers_once(world: World) -> None:
     world.join(W1)
-    assert len(world.core.catalogue.workers) == 1
-    assert world.service("m").free == 1
+    assert len(world.core.registry.workers) == 1
+    assert world.pool("m").free == 1
 
 
 def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: World) -> None:
@@ -540,7 +544,7 @@ def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: Wo
     body = write_description(describe("w1"))
     world.core.worker_message(b"other connection", [protocol.READY, body], world.now_s)
     world.flush()
-    assert [worker.identity for worker in world.core.catalogue.workers.values()] == [b"other connection"]
+    assert [worker.identity for worker in world.core.registry.workers.values()] == [b"other connection"]
     assert +world.core.counters.worker_lost == {counters.EVICTED: 1}
     assert len(world.work_of(b"other connection")) == 1
 
@@ -582,13 +586,13 @@ def test_a_ready_that_cannot_be_read_is_refused_with_a_reason(body: bytes, says:
     ((_, (kind, reason)),) = world.to_workers
     assert kind == protocol.BYE
     assert says in reason.decode()
-    assert not world.core.catalogue.workers
+    assert not world.core.registry.workers
 
 
 def test_a_worker_cannot_take_the_name_of_another_models_procedure(world: World) -> None:
     description = describe("w2", "other")
     description.models[0].procedures[0] = protocol.ProcedureDescription("m_predict", "", ["data"])
-    objection = world.core.catalogue.objection(description.models)
+    objection = world.core.registry.objection(description.models)
     assert objection is not None
     assert "m_predict" in objection
 
@@ -621,7 +625,7 @@ def test_what_a_vanished_client_had_running_is_cancelled_and_its_room_comes_back
     world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
     world.flush()
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
-    assert world.service("m").free == 0, "the worker is still at it"
+    assert world.pool("m").free == 0, "the worker is still at it"
     assert world.outcomes() == {}, "it may be executed or not"
     assert world.answer(W1, work.number) == []
     assert world.outcomes() == {counters.OK: 1}, "as the worker counts it"
@@ -668,14 +672,14 @@ def test_the_books_balance() -> None:
         world.call(A, i, name, args)
         sent += 1
     world.answer(W1, world.work_of(W1)[0].number)
-    counted = sum(sum(p.all_outcomes().values()) for p in world.core.catalogue.counted())
+    counted = sum(sum(p.all_outcomes().values()) for p in world.core.registry.counted())
     assert counted + world.core.counters.unknown_method.total() == sent
 
 
 def test_a_worker_that_registers_again_unreadably_is_sent_away_and_gets_no_more_work(world: World) -> None:
     world.from_worker(W1, protocol.READY, b"\xc1")
     assert world.kinds_to(W1)[-1] == protocol.BYE
-    assert not world.core.catalogue.workers
+    assert not world.core.registry.workers
     world.call(A, b"id")
     assert world.work_of(W1) == []
 
@@ -685,11 +689,11 @@ def test_a_worker_that_is_refused_displaces_nobody(world: World) -> None:
     description.models[0].procedures[0] = protocol.ProcedureDescription("get_models", "", [])
     world.from_worker(W2, protocol.READY, write_description(description))
     assert world.kinds_to(W2) == [protocol.BYE]
-    assert [worker.identity for worker in world.core.catalogue.workers.values()] == [W1]
+    assert [worker.identity for worker in world.core.registry.workers.values()] == [W1]
 
 
-def beat(world: World, client: bytes, message_id: bytes) -> list[Reply]:
-    return world.say(client, {"message_id": b"h", "v": 3, "response_to": message_id}, "_zpc_hb", [0])
+def send_heartbeat(world: World, client: bytes, message_id: bytes) -> list[Reply]:
+    return world.send_event(client, {"message_id": b"h", "v": 3, "response_to": message_id}, "_zpc_hb", [0])
 
 
 @pytest.mark.parametrize(("beats_every_s", "given_up_after_s"), [(1.0, 15.0), (5.0, 15.0), (30.0, 90.0)])
@@ -702,11 +706,11 @@ def test_a_call_whose_client_has_stopped_its_heartbeats_is_dropped(
     for _ in range(3):
         world.pass_time(beats_every_s)
         for message_id in (b"running", b"waiting"):
-            assert beat(world, b"c", message_id)[0].name == "_zpc_hb"
+            assert send_heartbeat(world, b"c", message_id)[0].name == "_zpc_hb"
     world.pass_time(given_up_after_s - 0.5)
-    assert len(world.core.conversations) == 2
+    assert len(world.core.calls) == 2
     world.pass_time(2)
-    assert len(world.core.conversations) == 0
+    assert len(world.core.calls) == 0
     assert protocol.CANCEL in world.kinds_to(b"w1")
     world.answer(b"w1", work.number)
     assert world.work_of(b"w1") == [], "the one that waited is never begun"
@@ -717,7 +721,7 @@ def test_a_call_whose_client_has_stopped_its_heartbeats_is_dropped(
 def test_a_client_without_heartbeats_is_waited_for(world: World) -> None:
     world.call(b"c", b"id")
     world.pass_time(1000)
-    assert len(world.core.conversations) == 1
+    assert len(world.core.calls) == 1
 
 
 def test_the_last_workers_are_kept_by_a_draining_broker_until_what_waits_has_been_answered(world: World) -> None:
@@ -730,7 +734,7 @@ def test_the_last_workers_are_kept_by_a_draining_broker_until_what_waits_has_bee
     assert world.kinds_to(b"w1") == [protocol.DRAIN], "the other can answer what waits"
     world.from_worker(b"w2", protocol.DRAIN)
     assert world.kinds_to(b"w2") == [], "nobody else can"
-    (number,) = world.core.catalogue.workers[b"w2"].in_flight
+    (number,) = world.core.registry.workers[b"w2"].in_flight
     world.answer(b"w2", number)
     (last,) = world.work_of(b"w2")
     world.pass_time(0.25)

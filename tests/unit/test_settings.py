@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.settings import BrokerSettings
-from cluster.settings import WrongSettingError, load
+from cluster.runtime.settings import ConfigError, load
 from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def test_every_setting_has_its_default() -> None:
 )
 def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(WrongSettingError) as raised:
+    with pytest.raises(ConfigError) as raised:
         load(BrokerSettings if name.startswith("BROKER_") else WorkerSettings)
     sentence = str(raised.value)
     assert name in sentence
@@ -62,7 +62,7 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, va
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_FRONTED", "x")
-    with pytest.raises(WrongSettingError, match="BROKER_FRONTED='x' is no setting; did you mean BROKER_FRONTEND"):
+    with pytest.raises(ConfigError, match="BROKER_FRONTED='x' is no setting; did you mean BROKER_FRONTEND"):
         load(BrokerSettings)
 
 

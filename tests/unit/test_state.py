@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.plan import Placed, Plan, Routed
-from broker.state import StateFile
-from cluster.settings import WrongSettingError
+from broker.core.state.plan import Placed, Plan, Routed
+from broker.io.state_file import StateFile
+from cluster.runtime.settings import ConfigError
 
 PLAN = Plan(
     [Placed({"module_name": "m", "class_name": "C", "slots": 2}, ["gpu-*"], "red", "1.0")],
@@ -45,9 +45,7 @@ def test_without_a_path_nothing_is_kept() -> None:
 def test_a_file_that_is_none_of_a_brokers_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(text, encoding="latin-1")
-    with pytest.raises(
-        WrongSettingError, match=r"BROKER_STATE='.*state.json' cannot be read .*: correct the file"
-    ) as raised:
+    with pytest.raises(ConfigError, match=r"BROKER_STATE='.*state.json' cannot be read .*: correct the file") as raised:
         StateFile(str(path)).read()
     assert "\n" not in str(raised.value)
     assert path.read_text(encoding="latin-1") == text

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster import protocol
+from cluster.wire import protocol
 from tests.unit.world import LIMITS, Reply, World
 
 UNREAD_PATIENCE_S = LIMITS.unread_patience_s
@@ -22,15 +22,15 @@ def world() -> World:
 
 
 def more(world: World, client: bytes, message_id: bytes, slots: int) -> list[Reply]:
-    return world.say(client, {"message_id": b"more", "v": 3, "response_to": message_id}, "_zpc_more", [slots])
+    return world.send_event(client, {"message_id": b"more", "v": 3, "response_to": message_id}, "_zpc_more", [slots])
 
 
-def beat(world: World, client: bytes, message_id: bytes) -> list[Reply]:
-    return world.say(client, {"message_id": b"beat", "v": 3, "response_to": message_id}, "_zpc_hb", [0])
+def send_heartbeat(world: World, client: bytes, message_id: bytes) -> list[Reply]:
+    return world.send_event(client, {"message_id": b"beat", "v": 3, "response_to": message_id}, "_zpc_hb", [0])
 
 
 def begin(world: World, client: bytes, message_id: bytes, args: Any = ("x",)) -> bytes:
-    """Ask for a stream; the number of the conversation."""
+    """Ask for a stream; the number of the call."""
     world.call(client, message_id, STREAM, args)
     (work,) = world.work_of(W1)
     return work.number
@@ -79,7 +79,7 @@ def test_a_reader_may_take_its_time(world: World) -> None:
     world.answer(W1, number, "STREAM", "item")
     for _ in range(100):
         assert errors(world.pass_time(10)) == []
-        beat(world, A, b"id")
+        send_heartbeat(world, A, b"id")
     more(world, A, b"id", 1)
     (reply,) = world.answer(W1, number, "STREAM", "another")
     assert reply.args == "another"
@@ -89,9 +89,9 @@ def test_a_reader_without_heartbeats_is_given_up_in_the_end(world: World) -> Non
     number = begin(world, A, b"id")
     world.answer(W1, number, "STREAM", "item")
     world.pass_time(UNREAD_PATIENCE_S - 5)
-    assert len(world.core.conversations) == 1, "it may yet make room"
+    assert len(world.core.calls) == 1, "it may yet make room"
     world.pass_time(10)
-    assert len(world.core.conversations) == 0
+    assert len(world.core.calls) == 0
     assert (W1, [protocol.CANCEL, number]) in world.to_workers
     world.reply(W1, number, b"\x93\x80\xa3ERR\x93\xa1E\xa1t\xc0", protocol.REFUSE)
     assert world.outcomes(STREAM) == {"cancelled": 1}
@@ -103,7 +103,7 @@ def test_an_error_that_finds_no_room_is_dropped_in_the_end(world: World) -> None
     world.answer(W1, number, "STREAM", "item")
     world.core.worker_lost(W1, world.now_s)
     world.pass_time(UNREAD_PATIENCE_S + 10)
-    assert len(world.core.conversations) == 0
+    assert len(world.core.calls) == 0
     assert world.outcomes(STREAM) == {"worker_lost": 1}
     world.assert_at_rest()
 
@@ -122,10 +122,10 @@ def test_streams_of_a_dead_worker_that_have_not_begun_go_on_beside_each_other(wo
 
 def test_what_was_asked_is_kept_no_longer_than_it_may_be_asked_again(world: World) -> None:
     number = begin(world, A, b"id", ["x" * 1000])
-    (conversation,) = world.core.conversations.clients[A].open.values()
-    assert len(conversation.event) > 1000
+    (call,) = world.core.calls.clients[A].open.values()
+    assert len(call.event) > 1000
     world.answer(W1, number, "STREAM", "item")
-    assert conversation.event == b""
+    assert call.event == b""
 
 
 def test_what_open_streams_ask_is_bounded_in_bytes() -> None:
@@ -151,6 +151,6 @@ def test_a_reader_with_heartbeats_is_given_up_after_an_hour_too(world: World) ->
     world.answer(W1, number, "STREAM", "item")
     for _ in range(370):
         world.pass_time(10, step_s=5)
-        if world.core.conversations.clients:
-            beat(world, A, b"id")
-    assert len(world.core.conversations) == 0
+        if world.core.calls.clients:
+            send_heartbeat(world, A, b"id")
+    assert len(world.core.calls) == 0

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from broker import metrics
-from broker.catalogue import Catalogue
-from cluster import protocol
-from cluster.protocol import ModelDescription, Version
+from broker.core.state.registry import Registry
+from broker.http import metrics
+from cluster.wire import protocol
+from cluster.wire.protocol import ModelDescription, Version
 from tests.unit.world import World, describe_model
 
 A = b"client-a"
@@ -206,8 +206,8 @@ def test_a_route_that_cannot_be_is_refused(world: World, weights: Any, says: str
 
 def test_a_name_with_a_version_in_it_belongs_to_one_model(world: World) -> None:
     taken = describe_model("m_v0_1", Version(1, 0))
-    objection = world.core.catalogue.objection([taken])
+    objection = world.core.registry.objection([taken])
     assert objection is not None
     assert "'m_v0_1_predict' is already that of model 'm'" in objection
-    assert Catalogue([]).objection([model(OLD), taken]) is not None
-    assert Catalogue([]).objection([model(OLD), model(NEW)]) is None
+    assert Registry([]).objection([model(OLD), taken]) is not None
+    assert Registry([]).objection([model(OLD), model(NEW)]) is None

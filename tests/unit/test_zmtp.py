@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from cluster import zmtp
-from cluster.zmtp import PeerError, Session
+import zmtp
+from zmtp.session import PeerError, Session
 
 MIB = 1024 * 1024
 SIZES = (0, 1, 255, 256, 65_526, 65_527, 65_535, 65_536, 70_000, 1_000_000)
@@ -51,14 +51,14 @@ def fed(session: Session, data: bytes, step: int) -> list[list[bytes]]:
 def test_messages_arrive_as_they_were_written_however_they_are_cut(step: int) -> None:
     sent: list[Sequence[bytes]] = [[bytes([i % 256]) * size] for i, size in enumerate(SIZES)]
     sent += [[b"x" * first, b"", b"y" * last] for first, last in itertools.pairwise(SIZES)]
-    wire = b"".join(chunk for frames in sent for chunk in zmtp.written(frames))
+    wire = b"".join(chunk for frames in sent for chunk in zmtp.encode_message(frames))
     assert fed(greeted(), wire, step) == [list(frames) for frames in sent]
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_event_is_written_quickly_as_any_other_message(size: int) -> None:
     event = b"e" * size
-    assert b"".join(zmtp.written_event(event)) == b"".join(zmtp.written([b"", event]))
+    assert b"".join(zmtp.encode_event(event)) == b"".join(zmtp.encode_message([b"", event]))
 
 
 def test_the_handshake_is_the_same_however_it_is_cut() -> None:
@@ -66,7 +66,7 @@ def test_the_handshake_is_the_same_however_it_is_cut() -> None:
         session = router()
         for_peer = b"".join(session.to_send)
         session.to_send.clear()
-        message = b"".join(zmtp.written([b"", b"first"]))
+        message = b"".join(zmtp.encode_message([b"", b"first"]))
         assert fed(session, greeting() + ready() + message, step) == [[b"", b"first"]]
         assert session.is_ready
         assert session.knows_heartbeats
@@ -148,9 +148,9 @@ def test_what_a_peer_says_of_a_refusal_is_told_in_part() -> None:
 
 def test_no_more_is_read_at_one_time_than_is_wanted() -> None:
     session = Session(b"ROUTER", (b"DEALER",), most_at_once=3)
-    wire = b"".join(b"".join(zmtp.written([b"", b"%d" % i])) + zmtp.PING for i in range(10))
+    wire = b"".join(b"".join(zmtp.encode_message([b"", b"%d" % i])) + zmtp.PING for i in range(10))
     passes = [session.received(greeting() + ready() + wire[:-1])]
-    while session.is_behind:
+    while session.has_buffered:
         passes.append(session.go_on())
     assert [len(messages) for messages in passes] == [1, 2, 1, 2, 1, 2, 1]  # and the READY and the PINGs
     session.received(wire[-1:])
@@ -162,7 +162,7 @@ def test_many_frames_are_one_message_to_its_limit() -> None:
     session = greeted()
     large = b"x" * 700_000
     with pytest.raises(PeerError, match="has 2100000 bytes and more; it may have 2097152"):
-        fed(session, b"".join(zmtp.written([large, large, large])), 65_536)
+        fed(session, b"".join(zmtp.encode_message([large, large, large])), 65_536)
 
 
 def test_a_promise_of_bytes_takes_no_memory() -> None:
@@ -179,7 +179,7 @@ def test_a_promise_of_bytes_takes_no_memory() -> None:
 def test_a_large_frame_in_small_pieces_takes_no_more_memory_than_it_has() -> None:
     session = greeted()
     before = resident_bytes()
-    fed(session, zmtp.written([b"x" * 2 * MIB])[0] + b"x" * MIB, 10)
+    fed(session, zmtp.encode_message([b"x" * 2 * MIB])[0] + b"x" * MIB, 10)
     assert resident_bytes() - before < 3 * MIB
 
 

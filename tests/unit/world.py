@@ -5,14 +5,14 @@ from typing import Any
 
 import msgpack
 
-from broker.dispatch import Limits
-from broker.outbox import ToWorker
-from broker.routing import Core
-from broker.service import Service
-from cluster import protocol
-from cluster.descriptions import write_description
-from cluster.pairs import read_pairs, write_pairs
-from cluster.protocol import ModelDescription, ProcedureDescription, Version, WorkerDescription
+from broker.core.core import Core
+from broker.core.scheduling.scheduler import Limits
+from broker.core.state.outbox import ToWorker
+from broker.core.state.pool import WorkerPool
+from cluster.wire import protocol
+from cluster.wire.descriptions import write_description
+from cluster.wire.pairs import read_pairs, write_pairs
+from cluster.wire.protocol import ModelDescription, ProcedureDescription, Version, WorkerDescription
 
 GRACE_S = 10.0
 VERSION = Version(1, 2)
@@ -72,7 +72,7 @@ class Reply:
 
 @dataclass
 class Work:
-    """One conversation in a WORK."""
+    """One call in a WORK."""
 
     number: bytes
     payload: bytes
@@ -92,7 +92,7 @@ class World:
 
     # -- clients
 
-    def say(self, client: bytes, header: Any, name: Any, args: Any) -> list[Reply]:
+    def send_event(self, client: bytes, header: Any, name: Any, args: Any) -> list[Reply]:
         return self.say_bytes(client, msgpack.packb([header, name, args]))
 
     def say_bytes(self, client: bytes, payload: bytes) -> list[Reply]:
@@ -102,7 +102,7 @@ class World:
     def call(
         self, client: bytes, message_id: Any, name: str = "m_predict", args: Any = ("x",), v: int = 3
     ) -> list[Reply]:
-        return self.say(client, {"message_id": message_id, "v": v}, name, args)
+        return self.send_event(client, {"message_id": message_id, "v": v}, name, args)
 
     # -- workers
 
@@ -189,27 +189,27 @@ class World:
 
     def assert_at_rest(self) -> None:
         core = self.core
-        assert len(core.conversations) == 0
-        assert not core.conversations.clients
-        assert not core._dispatcher._dirty
-        for service in core.catalogue.all_services():
-            assert (service.queue.calls, service.queue.bytes) == (0, 0)
-            assert not service.queue._lanes
-            assert not service.queue.again
-            assert service.stream_bytes == 0
-            ready = [worker for worker in core.catalogue.workers.values() if worker.state == "ready"]
-            hostings = [one for worker in ready for one in worker.hostings if one.service is service]
-            assert service.free == sum(one.capacity for one in hostings)
-            assert all(one.free == one.capacity for one in hostings)
-        for worker in core.catalogue.workers.values():
+        assert len(core.calls) == 0
+        assert not core.calls.clients
+        assert not core._scheduler._dirty
+        for pool in core.registry.all_pools():
+            assert (pool.queue.calls, pool.queue.bytes) == (0, 0)
+            assert not pool.queue._lanes
+            assert not pool.queue.again
+            assert pool.stream_bytes == 0
+            ready = [worker for worker in core.registry.workers.values() if worker.state == "ready"]
+            replicas = [one for worker in ready for one in worker.replicas if one.pool is pool]
+            assert pool.free == sum(one.capacity for one in replicas)
+            assert all(one.free == one.capacity for one in replicas)
+        for worker in core.registry.workers.values():
             assert not worker.in_flight
 
     def outcomes(self, name: str = "m_predict") -> dict[str, int]:
         return {
-            outcome: count for outcome, count in self.core.catalogue.procedures[name].all_outcomes().items() if count
+            outcome: count for outcome, count in self.core.registry.procedures[name].all_outcomes().items() if count
         }
 
-    def service(self, name: str = "m") -> Service:
+    def pool(self, name: str = "m") -> WorkerPool:
         """The calls of a model that has one version."""
-        (hosted,) = self.core.catalogue.families[name].versions.values()
+        (hosted,) = self.core.registry.models[name].versions.values()
         return hosted.calls

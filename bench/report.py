@@ -1,0 +1,194 @@
+"""Results as tables and plots: the parts of docs/performance.md between its markers, and the pictures beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from bench.compare import IN_FLIGHT
+from bench.systems import REPOSITORY
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+DOCUMENT = REPOSITORY / "docs" / "performance.md"
+FOLDER = REPOSITORY / "docs" / "performance"
+RESULTS = FOLDER / "results.json"
+
+_GROWTH = {
+    "clients": ("connected clients", "calls", "broker CPU µs a call"),
+    "clients of zmq.proxy": ("connected clients of `zmq.proxy`", "calls", "its CPU µs a call"),
+    "workers": ("workers", "calls", "broker CPU µs a call"),
+    "procedures": ("procedures", "calls", "broker CPU µs a call"),
+    "bytes": ("bytes there and back", "calls", "broker CPU µs a call"),
+    "streams": ("streams beside each other", "items", "broker CPU µs an item"),
+}
+"""By the name of a curve: what grows, what is counted, and its cost."""
+
+
+class Results:
+    """What was measured."""
+
+    def __init__(self, path: Path = RESULTS) -> None:
+        self.all: dict[str, Any] = json.loads(path.read_text())
+        self.points: list[dict[str, Any]] = self.all["compare"]
+
+    def of(self, system: str, in_flight: int) -> dict[str, float]:
+        """The figures of a system under a load."""
+        return next(
+            point["measured"] for point in self.points if (point["system"], point["in_flight"]) == (system, in_flight)
+        )
+
+    def best_of(self, family: str, in_flight: int) -> tuple[str, dict[str, float]]:
+        """The setting of a product with the most calls a second under that load, and its figures."""
+        points = [one for one in self.points if (one["family"], one["in_flight"]) == (family, in_flight)]
+        best = max(points, key=lambda one: float(one["measured"]["calls_a_second"]))
+        return best["title"], best["measured"]
+
+    def curve(self, name: str) -> dict[str, Any]:
+        """How something grows."""
+        return next(curve for curve in self.all["growth"] if curve["name"] == name)
+
+
+def compared(results: Results) -> str:
+    """The table of all systems under all loads."""
+    lines = [
+        "| system | "
+        + " | ".join(f"{load} in flight" for load in IN_FLIGHT)
+        + " | CPU µs a call | p50 / p99 ms | MiB |",
+        "|---|" + "---|" * (len(IN_FLIGHT) + 3),
+    ]
+    for key in dict.fromkeys(point["system"] for point in results.points):
+        rows = [results.of(key, load) for load in IN_FLIGHT]
+        title = next(point["title"] for point in results.points if point["system"] == key)
+        calls = " | ".join(
+            f"{row['calls_a_second']:,.0f}" + (f" ({row['failed']:,.0f} failed)" if row["failed"] else "")
+            for row in rows
+        )
+        cpu = " / ".join(f"{row['cpu_us']:,.0f}" for row in rows)
+        at_64 = f"{rows[2]['p50_ms']:.2f} / {rows[2]['p99_ms']:.2f}"
+        lines.append(f"| {title} | {calls} | {cpu} | {at_64} | {rows[3]['memory_mib']:,.0f} |")
+    return "\n".join(lines)
+
+
+def ratios(results: Results) -> str:
+    """The table of what was to be reached."""
+    ours, stock, proxy = "cluster-2", "stock", "proxy"
+    lines = ["| measure | at least | measured | |", "|---|---|---|---|"]
+
+    def row(measure: str, wanted: float, value: float, *, at_most: bool = False) -> None:
+        reached = value <= wanted if at_most else value >= wanted
+        sign = "at most " if at_most else ""
+        lines.append(f"| {measure} | {sign}{wanted:g} | {value:.2f} | {'reached' if reached else '**not reached**'} |")
+
+    def calls(system: str, load: int) -> float:
+        return results.of(system, load)["calls_a_second"]
+
+    row("calls/s at 64 in flight, to one stock server's", 10, calls(ours, 64) / calls(stock, 64))
+    row("calls/s at 64 in flight, to `zmq.proxy` with two", 7, calls(ours, 64) / calls(proxy, 64))
+    if any(point["family"] == "mosec" for point in results.points):
+        for load in IN_FLIGHT:
+            title, best = results.best_of("mosec", load)
+            row(f"calls/s at {load} in flight, to {title}", 1, calls(ours, load) / best["calls_a_second"])
+        for load in IN_FLIGHT[1:]:
+            title, best = results.best_of("mosec", load)
+            row(
+                f"server CPU a call at {load} in flight, to {title}",
+                1,
+                results.of(ours, load)["cpu_us"] / best["cpu_us"],
+                at_most=True,
+            )
+    p50 = results.of(ours, 1)["p50_ms"] / results.of(stock, 1)["p50_ms"]
+    row("p50 with one call in flight, to one stock server's", 1, p50, at_most=True)
+    for load in (64, 256):
+        ratio = calls("echo-broker", load) / calls("echo-proxy", load)
+        row(f"echo calls/s at {load} in flight, to `zmq.proxy`'s", 0.6, ratio)
+    if "growth" in results.all:
+        workers, clients = results.curve("workers"), results.curve("clients")
+        by_workers = dict(zip(workers["sizes"], workers["calls_a_second"], strict=True))
+        by_clients = dict(zip(clients["sizes"], clients["broker_cpu_us"], strict=True))
+        row("calls/s with 16 sleeping workers, to one's", 15, by_workers[16] / by_workers[1])
+        row("broker CPU a call, 5,000 clients to 10", 1.2, by_clients[5_000] / by_clients[10], at_most=True)
+    return "\n".join(lines)
+
+
+def grown(results: Results) -> str:
+    """The tables of how cost grows."""
+    parts = []
+    for curve in results.all["growth"]:
+        what, counted, cost = _GROWTH[curve["name"]]
+        lines = [f"| {what} | {counted}/s | {cost} |", "|---|---|---|"]
+        for size, calls, cpu in zip(curve["sizes"], curve["calls_a_second"], curve["broker_cpu_us"], strict=True):
+            lines.append(f"| {size:,} | {calls:,.0f} | {cpu:,.0f} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def draw(results: Results) -> None:
+    """The pictures."""
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    keys = dict.fromkeys(one["system"] for one in results.points if not one["system"].startswith("echo"))
+    for key in keys:
+        title = next(point["title"] for point in results.points if point["system"] == key)
+        style, width = ("o-", 2.5) if key.startswith("cluster") else ("o--", 1.2)
+        values = [results.of(key, load)["calls_a_second"] for load in IN_FLIGHT]
+        axes.plot(IN_FLIGHT, values, style, linewidth=width, label=title)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(IN_FLIGHT, [str(load) for load in IN_FLIGHT])
+    axes.set(xlabel="calls in flight", ylabel="calls a second")
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save(figure, "calls.svg")
+    if "growth" not in results.all:
+        return
+    figure, grid = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    for axes in grid.flat[len(results.all["growth"]) :]:
+        axes.set_axis_off()
+    for axes, curve in zip(grid.flat, results.all["growth"], strict=False):
+        what, counted, cost = (text.replace("`", "") for text in _GROWTH[curve["name"]])
+        of_throughput = curve["name"] == "workers"
+        values = curve["calls_a_second" if of_throughput else "broker_cpu_us"]
+        axes.plot(curve["sizes"], values, "o-")
+        axes.set_xscale("log")
+        if curve["name"] in ("workers", "bytes"):
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
+        axes.set(xlabel=what, ylabel=f"{counted} a second" if of_throughput else cost)
+        axes.grid(alpha=0.3)
+    _save(figure, "growth.svg")
+
+
+def _save(figure: Any, name: str) -> None:
+    figure.savefig(FOLDER / name, metadata={"Date": None})
+    plt.close(figure)
+
+
+def write(results: Results | None = None) -> None:
+    """Put everything where it belongs."""
+    results = results or Results()
+    text = DOCUMENT.read_text()
+    machine = ", ".join(f"{name}: {value}" for name, value in results.all["machine"].items())
+    parts = {
+        "machine": f"{results.all['made']}; {machine}; {results.all['how']}",
+        "ratios": ratios(results),
+        "compare": compared(results),
+    }
+    if "growth" in results.all:
+        parts["growth"] = grown(results)
+    for name, part in parts.items():
+        pattern = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        found = pattern.search(text)
+        assert found is not None, f"{DOCUMENT} has no place for {name}"
+        text = f"{text[: found.start()]}{found[1]}{part}\n{found[2]}{text[found.end() :]}"
+    DOCUMENT.write_text(text)
+    draw(results)
+
+
+if __name__ == "__main__":
+    write()

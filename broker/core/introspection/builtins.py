@@ -1,0 +1,136 @@
+"""The procedures that the broker answers itself, for the cluster as a whole. Pure: registry in, plain values out.
+
+The `_zerorpc_*` answers have the shapes of zerorpc-python's `ServerBase._inject_builtins`. Its own versions fail on
+Python 3.11 and later, where `inspect.getargspec` is gone; these need no inspection, the workers described themselves.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from broker.core.introspection import openrpc
+from broker.core.state.procedures import Procedure
+from broker.core.state.registry import Registry
+from cluster.wire import events
+from cluster.wire.protocol import ModelDescription
+
+SERVICE_NAME = "ModelZeroRPCService"
+
+
+class ProcedureError(Exception):
+    """An error for the caller, by the name and text that it will see."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
+        self.name = name
+        self.text = text
+
+
+def own_procedures() -> list[Procedure]:
+    """What the broker answers itself."""
+    return [Procedure(name, doc, args) for name, (_, args, doc) in _ANSWERS.items()]
+
+
+def answer(registry: Registry, name: str, args: list[Any]) -> object:
+    """Answer one of the broker's own procedures.
+
+    Args:
+        registry: what is known of the cluster.
+        name: of one of `own_procedures`.
+        args: as many as the procedure has.
+
+    Raises:
+        ProcedureError: for the caller.
+    """
+    function, _, _ = _ANSWERS[name]
+    return function(registry, *args)
+
+
+def _get_models(registry: Registry) -> list[dict[str, Any]]:
+    return [_summary(one.description) for family in registry.models.values() for one in family.callable_versions]
+
+
+def _summary(model: ModelDescription) -> dict[str, Any]:
+    return {
+        "display_name": model.display_name,
+        "qualified_name": model.qualified_name,
+        "description": model.description,
+        "major_version": model.major_version,
+        "minor_version": model.minor_version,
+    }
+
+
+def _get_model_metadata(registry: Registry, qualified_name: object) -> dict[str, Any]:
+    model = _described(registry, qualified_name)
+    if model is None:
+        raise ProcedureError("ValueError", "Metadata not found for this model.")
+    return {**_summary(model), "input_schema": model.input_schema, "output_schema": model.output_schema}
+
+
+def _described(registry: Registry, name: object) -> ModelDescription | None:
+    """The model of that qualified name, in the version that answers its calls unless the name has one in it."""
+    if not isinstance(name, str):
+        return None
+    if name in registry.models and (current := registry.models[name].current) is not None:
+        return current.description
+    able = (one.description for family in registry.models.values() for one in family.callable_versions)
+    return next((description for description in able if description.pinned_name == name), None)
+
+
+def _get_service_schema(registry: Registry) -> events.Packed:
+    if registry.document is None:
+        registry.document = events.pack(openrpc.document(registry))
+    return events.Packed(registry.document)
+
+
+def _procedure(registry: Registry, name: object) -> Procedure:
+    procedure = registry.procedures.get(name) if isinstance(name, str) else None
+    if procedure is None:
+        # What a single server's dictionary raises; of a value that is no name, only its type, for it may be anything.
+        raise ProcedureError("KeyError", ascii(name[:80]) if isinstance(name, str) else type(name).__name__)
+    return procedure
+
+
+def _name(_: Registry) -> str:
+    return SERVICE_NAME
+
+
+def _ping(_: Registry) -> list[str]:
+    return ["pong", SERVICE_NAME]
+
+
+def _list(registry: Registry) -> list[str]:
+    return [procedure.name for procedure in registry.public()]
+
+
+def _help(registry: Registry, name: object) -> str:
+    return _procedure(registry, name).doc
+
+
+def _args(registry: Registry, name: object) -> list[Any]:
+    """As `inspect.getargspec` was sent: names, name of varargs, name of keywords, defaults."""
+    return [_procedure(registry, name).args, None, None, None]
+
+
+def _inspect(registry: Registry) -> dict[str, Any]:
+    methods = {
+        procedure.name: {"args": [{"name": arg} for arg in procedure.args], "doc": procedure.doc}
+        for procedure in registry.public()
+    }
+    return {"name": SERVICE_NAME, "methods": methods}
+
+
+_ANSWERS: dict[str, tuple[Callable[..., object], list[str], str]] = {
+    "get_models": (_get_models, [], "Return list of models hosted in this service."),
+    "get_model_metadata": (
+        _get_model_metadata,
+        ["qualified_name"],
+        "Return metadata about a model hosted by the service.",
+    ),
+    "get_service_schema": (_get_service_schema, [], "Return an OpenRPC document that describes the service."),
+    "_zerorpc_name": (_name, [], "Return the name of the service."),
+    "_zerorpc_ping": (_ping, [], "Return 'pong' and the name of the service."),
+    "_zerorpc_list": (_list, [], "Return the names of all procedures."),
+    "_zerorpc_help": (_help, ["method"], "Return the documentation of a procedure."),
+    "_zerorpc_args": (_args, ["method"], "Return the parameters of a procedure."),
+    "_zerorpc_inspect": (_inspect, [], "Return the documentation and parameters of all procedures."),
+}

@@ -1,0 +1,187 @@
+"""The service as one OpenRPC 1.3 document, made from what the workers said of their models. Pure.
+
+https://spec.open-rpc.org. ZeroRPC is no JSON-RPC, so three things are said in the document's own description: errors
+have names, a stream's items come one by one, and parameters go by position.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from broker.core.state.procedures import Procedure
+from broker.core.state.registry import Registry
+from cluster import __version__
+from cluster.wire.protocol import ModelKey
+
+JsonSchema = dict[str, Any]
+
+_DESCRIPTION = """\
+Models served over ZeroRPC. Parameters go by position. An error arrives by its name, which is the "message" of the \
+errors here; the codes only tell them apart. A method with "x-stream" is answered with a stream: each element of its \
+result arrives by itself, as soon as it is there."""
+
+_NO_ROW = "no; of a list or a stream, the rows before it may have been"
+
+_ERRORS = {
+    "NameError": (-32601, "there is no such procedure", "no"),
+    "BadRequest": (-32602, "the arguments cannot be read, or are too many or too few", _NO_ROW),
+    "MessageTooLarge": (1, "the call has more bytes than are accepted", "no"),
+    "ServerBusy": (2, "the procedure's queue, or this client's share of it, is full", "no"),
+    "NoWorkers": (3, "no worker that hosts the model has been ready for a while", "no"),
+    "Draining": (4, "the broker is shutting down", "no"),
+    "DeadlineExceeded": (5, "the call waited or ran longer than allowed", "the text says so"),
+    "WorkerLost": (6, "the worker died during the call", "maybe"),
+    "ResultTooLarge": (7, "the result has more bytes than are sent", "yes"),
+    "MLModelSchemaValidationException": (8, "the input does not fit the model's schema", _NO_ROW),
+    "ValueError": (9, "there is no such model", "no"),
+}
+"""By name: code, when, and whether the call was executed."""
+
+_OF_EVERY_PROCEDURE = ("BadRequest", "MessageTooLarge", "Draining")
+_OF_MODELS = (
+    *_OF_EVERY_PROCEDURE,
+    "ServerBusy",
+    "NoWorkers",
+    "DeadlineExceeded",
+    "WorkerLost",
+    "ResultTooLarge",
+    "MLModelSchemaValidationException",
+)
+
+_TEXT: JsonSchema = {"type": "string"}
+_NUMBER: JsonSchema = {"type": "integer"}
+_SUMMARY = {
+    "display_name": _TEXT,
+    "qualified_name": _TEXT,
+    "description": _TEXT,
+    "major_version": _NUMBER,
+    "minor_version": _NUMBER,
+}
+_METADATA = {**_SUMMARY, "input_schema": {"type": "object"}, "output_schema": {"type": "object"}}
+_REFS = ("#/$defs/", "#/definitions/")
+
+
+def document(registry: Registry) -> dict[str, Any]:
+    """Every public procedure with its parameters, result, errors and examples."""
+    schemas: dict[str, JsonSchema] = {"model": _object(_SUMMARY), "model_metadata": _object(_METADATA)}
+    names: dict[ModelKey, str] = {}
+    for name, family in registry.models.items():
+        for one in family.callable_versions:
+            model = one.description
+            names[model.key] = name if one is family.current else model.pinned_name
+            schemas |= _components(f"{names[model.key]}_input", model.input_schema)
+            schemas |= _components(f"{names[model.key]}_output", model.output_schema)
+    methods = [_method(procedure, registry, names) for procedure in registry.public()]
+    errors = {
+        name: {"code": code, "message": name, "data": {"when": when, "executed": executed}}
+        for name, (code, when, executed) in _ERRORS.items()
+    }
+    return {
+        "openrpc": "1.3.2",
+        "info": {"title": "ModelZeroRPCService", "version": __version__, "description": _DESCRIPTION},
+        "methods": methods,
+        "components": {"schemas": schemas, "errors": errors},
+    }
+
+
+def _method(procedure: Procedure, registry: Registry, names: Mapping[ModelKey, str]) -> dict[str, Any]:
+    if procedure.model is None:
+        params, result = _OWN[procedure.name]
+        errors: Iterable[str] = (*_OF_EVERY_PROCEDURE, *(["ValueError"] if params else []))
+        return _described(procedure, params, result, errors)
+    family = registry.models[procedure.model]
+    hosted = family.current if procedure.version is None else family.versions[procedure.version]
+    assert hosted is not None
+    model = hosted.description
+    what = procedure.name.removeprefix(procedure.model if procedure.version is None else model.pinned_name)
+    name = names[model.key]
+    row, output = _ref(f"{name}_input"), _ref(f"{name}_output")
+    param: JsonSchema = {}
+    result = {}
+    examples: list[tuple[Any, Any]] = []
+    if what == "_predict":
+        param, result = row, output
+        examples = [(one["input"], one["output"]) for one in model.examples]
+    elif what in ("_predict_batch", "_predict_stream") and procedure.args == ["rows"]:
+        param, result = _array(row), _array(output)
+        if model.examples:
+            examples = [([one["input"] for one in model.examples], [one["output"] for one in model.examples])]
+    elif procedure.is_stream:
+        param, result = row, _array({})
+    method = _described(procedure, dict.fromkeys(procedure.args, param), result, _OF_MODELS)
+    method["tags"] = [{"name": model.qualified_name}]
+    if procedure.is_stream:
+        method["x-stream"] = True
+    if examples and len(procedure.args) == 1:
+        (arg,) = procedure.args
+        method["examples"] = [
+            {
+                "name": f"{procedure.name} {number}",
+                "params": [{"name": arg, "value": value}],
+                "result": {"name": "result", "value": answer},
+            }
+            for number, (value, answer) in enumerate(examples, start=1)
+        ]
+    return method
+
+
+def _described(
+    procedure: Procedure, params: dict[str, JsonSchema], result: JsonSchema, errors: Iterable[str]
+) -> dict[str, Any]:
+    return {
+        "name": procedure.name,
+        "summary": procedure.doc,
+        "paramStructure": "by-position",
+        "params": [{"name": name, "required": True, "schema": schema} for name, schema in params.items()],
+        "result": {"name": "result", "schema": result},
+        "errors": [{"$ref": f"#/components/errors/{name}"} for name in errors],
+    }
+
+
+def _object(properties: dict[str, JsonSchema]) -> JsonSchema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _array(items: JsonSchema) -> JsonSchema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> JsonSchema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_OWN: dict[str, tuple[dict[str, JsonSchema], JsonSchema]] = {
+    "get_models": ({}, _array(_ref("model"))),
+    "get_model_metadata": ({"qualified_name": _TEXT}, _ref("model_metadata")),
+    "get_service_schema": ({}, {"type": "object"}),
+}
+"""Parameters and result of the broker's own procedures."""
+
+
+def _components(name: str, schema: JsonSchema) -> dict[str, JsonSchema]:
+    """A model's schema, and the definitions that it brings, as components of the document."""
+    made: dict[str, JsonSchema] = {}
+    inner: JsonSchema = {}
+    for definitions in (schema.get("definitions"), schema.get("$defs")):
+        inner |= definitions if isinstance(definitions, dict) else {}
+    outer = {key: value for key, value in schema.items() if key not in ("$schema", "$id", "$defs", "definitions")}
+    made[name] = _with_own_refs(outer, name)
+    for key, value in inner.items():
+        made[f"{name}_{key}"] = _with_own_refs(value, name)
+    return made
+
+
+def _with_own_refs(value: Any, name: str) -> Any:
+    """A part of a schema, whose references lead to the components made of that schema."""
+    if isinstance(value, list):
+        return [_with_own_refs(one, name) for one in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _with_own_refs(one, name) for key, one in value.items()}
+    target = value.get("$ref")
+    if isinstance(target, str):
+        if target == "#":
+            made["$ref"] = f"#/components/schemas/{name}"
+        for prefix in _REFS:
+            if target.startswith(prefix):
+                made["$ref"] = f"#/components/schemas/{name}_{target.removeprefix(prefix)}"
+    return made

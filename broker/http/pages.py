@@ -1,0 +1,69 @@
+"""The broker's HTTP pages. Each asks the message loop for its answer, so what they say is true at one moment."""
+
+import json
+import time
+from http import HTTPStatus
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from broker.core.core import Core
+from broker.http import metrics, status
+from broker.io.loop import Loop
+from cluster.runtime.http_server import Handler, Response, text
+
+
+def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handler]:
+    """What the broker answers, by path."""
+    registry = metrics.registry(core, loop.ask)
+
+    def show_metrics() -> Response:
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    def healthz() -> Response:
+        loop.ask(lambda: None)
+        return text("ok")
+
+    def readyz() -> Response:
+        draining, seen, missing = loop.ask(
+            lambda: (
+                core.draining,
+                bool(core.registry.models or core.registry.workers),
+                status.missing(core.registry, expected_models, core.deployment.expected()),
+            )
+        )
+        if draining:
+            return text("the broker is draining", HTTPStatus.SERVICE_UNAVAILABLE)
+        if missing:
+            return text(f"no ready worker hosts {', '.join(missing)}", HTTPStatus.SERVICE_UNAVAILABLE)
+        if not seen:
+            return text("no worker has registered yet", HTTPStatus.SERVICE_UNAVAILABLE)
+        return text("ready")
+
+    def workers() -> Response:
+        return _json(loop.ask(lambda: status.workers(core.registry, core.deployment.awaited, time.monotonic())))
+
+    def prometheus_targets() -> Response:
+        return _json(loop.ask(lambda: status.prometheus_targets(core.registry)))
+
+    handlers: dict[str, Handler] = {
+        "/metrics": show_metrics,
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/workers": workers,
+        "/prometheus/targets": prometheus_targets,
+    }
+    return {path: _in_time(handler) for path, handler in handlers.items()}
+
+
+def _in_time(handler: Handler) -> Handler:
+    def answer() -> Response:
+        try:
+            return handler()
+        except TimeoutError:
+            return text("the message loop does not turn", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return answer
+
+
+def _json(value: object) -> Response:
+    return Response(json.dumps(value, indent=1).encode() + b"\n", content_type="application/json")

@@ -1,0 +1,127 @@
+"""Settings from environment variables: read, checked and refused in one sentence. Knows no particular setting."""
+
+import difflib
+import errno
+import os
+import re
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings
+
+# A container platform adds variables of its own for a service that is called "broker" or "worker".
+_PLATFORM_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP)(_|$)|$)")
+_TCP_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
+
+
+class ConfigError(Exception):
+    """A setting that is unknown, missing or wrong; the text names it, its value and what would be right."""
+
+
+def _checked_port(match: re.Match[str] | None) -> bool:
+    return match is not None and 1 <= int(match["port"]) <= 65535
+
+
+def _endpoint(value: str) -> str:
+    if value.startswith("ipc://") and len(value) > len("ipc://"):
+        if value.startswith("ipc://@"):
+            raise ValueError("ipc:///path: names that begin with @, of sockets without a file, are not for it")
+        return value
+    if not _checked_port(_TCP_ENDPOINT.fullmatch(value)):
+        raise ValueError("a ZeroMQ endpoint, tcp://host:port with a port from 1 to 65535, or ipc:///path")
+    return value
+
+
+def local_endpoint(value: str) -> str:
+    """An `Endpoint` that only this machine reaches, or nothing; for a validator.
+
+    Raises:
+        ValueError: if it is no such endpoint.
+    """
+    host = (_TCP_ENDPOINT.fullmatch(value) or {"host": ""})["host"]
+    if value and not (value.startswith("ipc://") or host in ("127.0.0.1", "[::1]", "localhost")):
+        raise ValueError("ipc:///path, or tcp://127.0.0.1:port: who reaches it can run code on the workers")
+    return _endpoint(value) if value else value
+
+
+def _host_port(value: str) -> str:
+    if not _checked_port(_HOST_PORT.fullmatch(value)):
+        raise ValueError("host:port with a port from 1 to 65535")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""A ZeroMQ endpoint."""
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+"""An address as `host:port`."""
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def reachable(endpoint: str) -> str:
+    """An endpoint to connect to, from one to bind: "every interface" becomes this machine."""
+    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//*:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """The two parts of a `HostPort`; the brackets of an IPv6 address are dropped."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def load(settings: type[Settings]) -> Settings:
+    """Read the settings of one process from its environment.
+
+    Args:
+        settings: the class; its `env_prefix` says which variables are its own.
+
+    Raises:
+        ConfigError: naming the first setting that is unknown or wrong.
+    """
+    prefix = settings.model_config["env_prefix"]
+    known = {f"{prefix}{name.upper()}" for name in settings.model_fields}
+    for name, value in os.environ.items():
+        if name.startswith(prefix) and name not in known and not _PLATFORM_VARIABLE.search(name):
+            near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+            raise ConfigError(f"{name}={value!r} is no setting; did you mean {near[0]}?")
+    try:
+        return settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{prefix}{str(first['loc'][0]).upper()}"
+        raise ConfigError(f"{name}={first['input']!r} is wrong: it should be {wanted(first)}") from error
+
+
+def wanted(error: ErrorDetails) -> str:
+    """What would be right in place of a value that pydantic has refused, to follow "it should be"."""
+    named = {
+        "bool_parsing": "true or false",
+        "bool_type": "true or false",
+        "dict_type": "a dictionary",
+        "float_parsing": "a number",
+        "float_type": "a number",
+        "int_from_float": "a whole number",
+        "int_parsing": "a whole number",
+        "int_type": "a whole number",
+        "model_type": "a dictionary",
+        "string_type": "a string",
+    }
+    if error["type"] == "greater_than_equal":
+        return f"{error['ctx']['ge']} or more"
+    if error["type"] == "less_than_equal":
+        return f"{error['ctx']['le']} or less"
+    if error["type"] == "greater_than":
+        return f"more than {error['ctx']['gt']}"
+    return named.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+
+
+def cannot_bind(setting: str, value: str, error: Exception) -> ConfigError:
+    """The error for an address that could not be bound, from what the system said."""
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        return ConfigError(
+            f"{setting}={value!r} is taken: another process listens there; stop it or choose another port"
+        )
+    return ConfigError(f"{setting}={value!r} cannot be bound ({error}): it should be an address of this machine")
