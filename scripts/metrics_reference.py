@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from prometheus_client.metrics_core import Metric
 
 from broker.core.core import Core
-from broker.core.scheduling.scheduler import Limits
+from broker.core.scheduling.admission import QueueLimits
 from broker.http import metrics
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.protocol import ModelDescription, ProcedureDescription, WorkerDescription
 from worker.http.metrics import WorkerMetrics
 
-_ANY_LIMITS = Limits(
+_ANY_LIMITS = QueueLimits(
     no_worker_grace_s=1, queue_timeout_s=1, queue_calls=1, queue_bytes=1, client_calls=1, client_bytes=1
 )
 _MODEL = ModelDescription(
@@ -32,8 +32,8 @@ def table() -> str:
     """The table, in Markdown."""
     core = Core(max_message_bytes=1024, limits=_ANY_LIMITS)
     # Labels show with values only: one worker, and a message that is nothing.
-    core.worker_message(b"worker", [protocol.READY, write_description(_WORKER)], 0.0)
-    core.client_message(b"client", [b"", b"\xc1"], 0.0)
+    core.workers.message(b"worker", [protocol.READY, write_description(_WORKER)], 0.0)
+    core.clients.message(b"client", [b"", b"\xc1"], 0.0)
     worker = WorkerMetrics()
     worker.of_model(_MODEL)
     own = (family for family in worker.registry.collect() if family.name.startswith("zerorpc_"))

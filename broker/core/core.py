@@ -1,140 +1,107 @@
-"""The routing core: the whole of the broker but its sockets, its clock and its HTTP pages.
+"""The routing core: the broker without sockets, clock and HTTP pages.
 
-Messages, ticks and failed sends go in, with the time as an argument; what is to be sent comes out of `take_sends`.
-There is no socket, no clock and no chance in here, so the core can be run through years of faults in a minute.
+Messages, ticks and lost connections go in, each with the time as an argument; messages to send come out of the outbox.
+The core reads no socket, no clock and no random number, so that a test can run it through years of faults in a minute.
 
-The way of a call: `frontend` reads its head and either answers at once (errors, introspection) or opens a call
-(`call`) and queues it with its service. `dispatch` gives it to the worker with the most room. From then on the
-call belongs to that worker: `backend` passes its events on to the client until OK, ERR or STREAM_DONE. Whatever
-is to be sent meets in the `outbox`.
+The path of a call: `handlers.clients` reads its head and either answers it at once (errors, introspection) or opens a
+call in the table (`state.call_table`), which puts it in the queue of its pool. `scheduling.scheduler` dispatches it to
+the least loaded worker. From then on the call belongs to that worker: `handlers.workers` passes its events on to the
+client until OK, ERR or STREAM_DONE. Everything that is to be sent meets in `state.outbox`.
 
-Models come and go by way of `admin`, where it is asked for, and `deployment`, which has workers carry it out.
+Administrators change models through `handlers.admin`; `deployment` has workers carry the changes out.
 """
 
-from collections.abc import Sequence
-
 from broker.core.deployment.deployment import Deployment
-from broker.core.handlers.admin import Admin
+from broker.core.handlers.admin import AdminHandler
 from broker.core.handlers.clients import ClientHandler
 from broker.core.handlers.workers import WorkerHandler
-from broker.core.introspection import builtins as introspection
-from broker.core.scheduling.scheduler import Limits, Scheduler
-from broker.core.state.calls import CallTable
+from broker.core.introspection import builtins
+from broker.core.scheduling.admission import Admission, QueueLimits
+from broker.core.scheduling.deadlines import Deadlines
+from broker.core.scheduling.scheduler import Scheduler
+from broker.core.state.call_table import CallTable
 from broker.core.state.counters import Counters
-from broker.core.state.outbox import Outbox, ToClient, ToWorker
+from broker.core.state.outbox import Outbox
 from broker.core.state.plan import Plan
 from broker.core.state.registry import Registry
 
 
 class Core:
-    """The state of the broker.
+    """The state of the broker, and what acts on it.
 
     Attributes:
-        registry: workers, services and procedures.
-        counters: what is counted beside them.
-        calls: those whose client waits.
-        deployment: which models are hosted beside those of the workers' configurations.
-        again_s: when to take sends again at the latest, in monotonic seconds.
+        registry: workers, models and procedures.
+        calls: all calls.
+        counters: counts that belong to no procedure and no worker.
+        outbox: what is to be sent and logged.
+        clients, workers, admin: handlers of the messages from the three sockets.
+        deployment: models that were loaded, unloaded and routed while the cluster runs.
     """
 
-    def __init__(self, *, max_message_bytes: int, limits: Limits, plan: Plan | None = None) -> None:
+    def __init__(self, *, max_message_bytes: int, limits: QueueLimits, plan: Plan | None = None) -> None:
         """Build an empty broker.
 
         Args:
-            max_message_bytes: events of clients beyond this are answered `MessageTooLarge`.
-            limits: how much may wait, and how long.
-            plan: which models are hosted beside those that the workers' configurations name, from a former broker.
+            max_message_bytes: limit on the bytes of a client's event; a larger one gets `MessageTooLarge`.
+            limits: how many calls may wait, and for how long.
+            plan: what a former broker kept of loaded, unloaded and routed models.
         """
-        self.registry = Registry(introspection.own_procedures())
+        self.registry = Registry(builtins.own_procedures())
         self.counters = Counters()
-        self.again_s = float("inf")
-        self._outbox = Outbox()
-        self.calls = CallTable(self._outbox, self.counters, unread_patience_s=limits.unread_patience_s)
-        self._scheduler = Scheduler(self.registry, self.calls, self.counters, self._outbox, limits)
-        self._frontend = ClientHandler(
+        self.outbox = Outbox()
+        self.calls = CallTable(self.outbox, self.counters, unread_timeout_s=limits.unread_timeout_s)
+        self._scheduler = Scheduler(
+            self.registry, self.calls, self.counters, self.outbox, queue_timeout_s=limits.queue_timeout_s
+        )
+        admission = Admission(self.calls, limits)
+        self._deadlines = Deadlines(self.registry, self.calls, self._scheduler, admission, self.outbox)
+        self.deployment = Deployment(
+            self.registry,
+            self._scheduler,
+            self.outbox,
+            plan or Plan(),
+            has_waiting=lambda pool: bool(self.calls.queues[pool]),
+        )
+        self.clients = ClientHandler(
             self.registry,
             self.calls,
             self._scheduler,
+            admission,
             self.counters,
-            self._outbox,
+            self.outbox,
             max_message_bytes=max_message_bytes,
         )
-        self.deployment = Deployment(self.registry, self._scheduler, self._outbox, plan or Plan())
-        self._backend = WorkerHandler(
-            self.registry, self.calls, self._scheduler, self.deployment, self.counters, self._outbox
+        self.workers = WorkerHandler(
+            self.registry, self.calls, self._scheduler, self.deployment, self.counters, self.outbox
         )
-        self._admin = Admin(self.deployment, self._outbox)
+        self.admin = AdminHandler(self.deployment, self.outbox)
 
     @property
     def draining(self) -> bool:
-        """Whether new calls are refused because the broker is about to stop."""
+        """Whether the broker is about to stop and refuses new calls."""
         return self._scheduler.draining
 
-    def client_message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
-        """A message from the frontend, without the identity that came first in it."""
-        self._frontend.message(identity, frames, now_s)
-
-    def worker_message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
-        """A message from the backend, without the identity that came first in it."""
-        self._backend.message(identity, frames, now_s)
-
-    def admin_message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
-        """A message from the administrators' address, without the identity that came first in it."""
-        self._admin.message(identity, frames, now_s)
-
-    def admin_lost(self, identity: bytes) -> None:
-        """A send to the administrator failed."""
-        self._admin.client_lost(identity)
-
-    def client_lost(self, identity: bytes, reason: str, now_s: float) -> None:
-        """A send to the client failed.
-
-        Args:
-            identity: the client's.
-            reason: `counters.UNREACHABLE`, or `counters.STALLED` for one that does not read.
-            now_s: monotonic seconds.
-        """
-        self._frontend.client_lost(identity, reason, now_s)
-
-    def worker_lost(self, identity: bytes, now_s: float) -> None:
-        """The worker's connection has ended: it has exited, or was silent for so long that it was given up."""
-        self._backend.worker_lost(identity, now_s)
-
-    def tick(self, now_s: float) -> None:
-        """Do what is due: heartbeats, signs of life, and the end of what has waited or run for too long."""
-        self.calls.send_due_heartbeats(now_s)
-        self._backend.ping_if_due(now_s)
-        self._backend.release_draining_workers(now_s)
-        self._frontend.cancel_abandoned_if_due(now_s)
-        self._scheduler.refuse_unserved(now_s)
-        self._scheduler.expire_if_due(now_s)
-        self.deployment.go_on(now_s)
-        self._admin.send_heartbeats_if_due(now_s)
-
     def drain(self) -> None:
-        """Refuse new calls from now on; those that are open go on."""
+        """Refuse new calls from now on; open calls continue."""
         self._scheduler.draining = True
 
-    def reset_workers(self) -> None:
-        """Tell the workers that this broker knows them no longer, so that they look for the next one at once."""
-        self._backend.reset_workers()
+    def tick(self, now_s: float) -> None:
+        """Do what is due: heartbeats, PINGs, and the end of calls that have waited or run for too long."""
+        self.calls.send_due_heartbeats(now_s)
+        self.workers.ping_if_due(now_s)
+        self.workers.release_draining_workers(now_s)
+        self.clients.cancel_abandoned_if_due(now_s)
+        self._deadlines.refuse_unserved(now_s)
+        self._deadlines.check_if_due(now_s)
+        self.deployment.go_on(now_s)
+        self.admin.send_heartbeats_if_due(now_s)
 
-    def take_sends(self, now_s: float) -> tuple[list[ToClient], list[ToWorker]]:
-        """What is to be sent now, to clients and to workers; each is handed out once.
+    def dispatch(self, now_s: float) -> float:
+        """Dispatch waiting calls to workers.
 
-        Work is given out here and not as it arrives, so that what arrived together goes in one message.
+        The loop calls it after it has handled all messages that arrived together, so that they form batches.
+
+        Returns:
+            The monotonic time of the next `dispatch` at the latest.
         """
-        self.again_s = self._scheduler.dispatch(now_s)
-        return self._outbox.take()
-
-    def take_admin_sends(self) -> list[ToClient]:
-        """What is to be sent to administrators; each is handed out once."""
-        return self._outbox.take_admins()
-
-    def take_plan(self) -> Plan | None:
-        """What a next broker has to know, if that has changed since it was last taken. To be kept before any answer."""
-        return self.deployment.take_plan()
-
-    def take_notes(self) -> list[str]:
-        """What a person should read in the log, a line each; each is handed out once."""
-        return self._outbox.take_notes()
+        return self._scheduler.dispatch(now_s)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The HTTP pages of the broker: metrics, health, discovery."""

@@ -1,4 +1,4 @@
-"""The broker's Prometheus metrics, made from the routing core's counts when they are asked for."""
+"""The broker's Prometheus metrics, made from the counts of the routing core at each scrape."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -19,11 +19,11 @@ Answer = TypeVar("Answer")
 
 
 def registry(core: Core, ask: Callable[[Callable[[], list[Metric]]], list[Metric]]) -> CollectorRegistry:
-    """The registry of a broker process.
+    """Return the Prometheus registry of a broker process.
 
     Args:
-        core: whose counts are shown.
-        ask: has a function called where the core may be read (`Loop.ask`).
+        core: the core whose counts are shown.
+        ask: calls a function in the thread that may read the core (`Loop.ask`).
     """
     made = CollectorRegistry()
     ProcessCollector(registry=made)
@@ -39,29 +39,29 @@ class _CoreCollector(Collector):
         self._ask = ask
 
     def describe(self) -> Iterable[Metric]:
-        return families(self._core)  # at registration, before the loop runs
+        return families(self._core)  # called at registration, before the loop runs
 
     def collect(self) -> Iterable[Metric]:
         return self._ask(lambda: families(self._core))
 
 
 def families(core: Core) -> list[Metric]:
-    """Every metric of the broker, with its values now."""
-    return [*_by_method(core), *_by_version(core), *_by_worker(core), *_of_the_whole(core)]
+    """Return every metric of the broker with its current values."""
+    return [*_by_method(core), *_by_version(core), *_by_worker(core), *_broker_wide(core)]
 
 
 def _by_method(core: Core) -> list[Metric]:
-    requests = CounterMetricFamily(
-        "zerorpc_broker_requests", "Requests, by how they ended.", labels=["method", "outcome"]
-    )
+    requests = CounterMetricFamily("zerorpc_broker_requests", "Requests, by outcome.", labels=["method", "outcome"])
     duration = HistogramMetricFamily(
-        "zerorpc_broker_request_duration_seconds", "From a call's arrival to its last event.", labels=["method"]
+        "zerorpc_broker_request_duration_seconds", "Time from a call's arrival to its last event.", labels=["method"]
     )
     queue_wait = HistogramMetricFamily(
-        "zerorpc_broker_queue_wait_seconds", "From a call's arrival to the worker.", labels=["method"]
+        "zerorpc_broker_queue_wait_seconds",
+        "Time from a call's arrival to its dispatch to a worker.",
+        labels=["method"],
     )
-    queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait for room.", labels=["method"])
-    waiting = Counter(one.target.procedure for pool in core.registry.all_pools() for one in pool.queue)
+    queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait in the queue.", labels=["method"])
+    waiting = Counter(call.target.procedure for queue in core.calls.queues.values() for call in queue)
     for procedure in core.registry.counted():
         for outcome, count in procedure.all_outcomes().items():
             requests.add_metric([procedure.name, outcome], count)
@@ -78,12 +78,12 @@ def _by_method(core: Core) -> list[Metric]:
 def _by_version(core: Core) -> list[Metric]:
     requests = CounterMetricFamily(
         "zerorpc_broker_version_requests",
-        "Requests that went to a version of a model, by how they ended.",
+        "Requests that went to a version of a model, by outcome.",
         labels=["model", "version", "outcome"],
     )
     duration = HistogramMetricFamily(
         "zerorpc_broker_version_request_duration_seconds",
-        "From a call's arrival to its last event, by the version of the model that it went to.",
+        "Time from a call's arrival to its last event, by version of the model.",
         labels=["model", "version"],
     )
     workers = GaugeMetricFamily(
@@ -93,8 +93,8 @@ def _by_version(core: Core) -> list[Metric]:
     for procedure in core.registry.counted():
         for pool, target in procedure.targets.items():
             targets[pool].append(target)
-    for name, family in core.registry.models.items():
-        for one in family.versions.values():
+    for name, model_versions in core.registry.models.items():
+        for one in model_versions.versions.values():
             labels = [name, str(one.version)]
             theirs = [target for pool in one.pools for target in targets[pool]]
             outcomes = from_zero(OK, ERROR)
@@ -115,17 +115,19 @@ def _add(family: HistogramMetricFamily, labels: list[str], histograms: Iterable[
 
 
 def _by_worker(core: Core) -> list[Metric]:
-    dispatched = CounterMetricFamily("zerorpc_broker_dispatched", "Calls given to a worker.", labels=["worker"])
-    inflight = GaugeMetricFamily("zerorpc_broker_inflight", "Calls that a worker owes an answer.", labels=["worker"])
-    workers = GaugeMetricFamily("zerorpc_broker_workers", "Registered workers.", labels=["state"])
+    dispatched = CounterMetricFamily("zerorpc_broker_dispatched", "Calls dispatched to a worker.", labels=["worker"])
+    inflight = GaugeMetricFamily(
+        "zerorpc_broker_inflight", "Calls that a worker has not answered yet.", labels=["worker"]
+    )
+    workers = GaugeMetricFamily("zerorpc_broker_workers", "Registered workers, by state.", labels=["state"])
     calls: Counter[str] = Counter()
-    open_calls: Counter[str] = Counter()
-    for worker in core.registry.workers.values():  # for a moment a process may be registered twice
+    unanswered: Counter[str] = Counter()
+    for worker in core.registry.workers.values():  # a process may be registered twice for a moment
         calls[worker.description.process] += worker.dispatched
-        open_calls[worker.description.process] += len(worker.in_flight)
+        unanswered[worker.description.process] += worker.in_flight
     for process in calls:
         dispatched.add_metric([process], calls[process])
-        inflight.add_metric([process], open_calls[process])
+        inflight.add_metric([process], unanswered[process])
     states = Counter(worker.state for worker in core.registry.workers.values())
     workers.add_metric(["ready"], states["ready"])
     workers.add_metric(["draining"], states["draining"])
@@ -134,18 +136,22 @@ def _by_worker(core: Core) -> list[Metric]:
 
 def _by_model(core: Core) -> Metric:
     ready = GaugeMetricFamily("zerorpc_broker_model_workers", "Ready workers that host a model.", labels=["model"])
-    for name, family in core.registry.models.items():
-        if family.callable_versions:
-            hosts = {replica.worker for one in family.callable_versions for replica in one.calls.replicas}
+    for name, model_versions in core.registry.models.items():
+        if model_versions.callable_versions:
+            hosts = {replica.worker for one in model_versions.callable_versions for replica in one.calls.replicas}
             ready.add_metric([name], len(hosts))
     return ready
 
 
-def _of_the_whole(core: Core) -> list[Metric]:
+def _broker_wide(core: Core) -> list[Metric]:
     counts = core.counters
-    lost = CounterMetricFamily("zerorpc_broker_worker_lost", "Workers given up.", labels=["reason"])
-    bad_frames = CounterMetricFamily("zerorpc_broker_bad_frames", "Messages dropped as bad.", labels=["reason"])
-    dropped = CounterMetricFamily("zerorpc_broker_clients_dropped", "Clients given up.", labels=["reason"])
+    lost = CounterMetricFamily("zerorpc_broker_worker_lost", "Workers that were lost or evicted.", labels=["reason"])
+    bad_frames = CounterMetricFamily(
+        "zerorpc_broker_bad_frames", "Malformed or unexpected messages that were dropped.", labels=["reason"]
+    )
+    dropped = CounterMetricFamily(
+        "zerorpc_broker_clients_dropped", "Clients that were dropped with open calls.", labels=["reason"]
+    )
     for family, values in (
         (lost, counts.worker_lost),
         (bad_frames, counts.bad_frames),
@@ -153,21 +159,29 @@ def _of_the_whole(core: Core) -> list[Metric]:
     ):
         for reason, count in values.items():
             family.add_metric([reason], count)
-    draining = GaugeMetricFamily("zerorpc_broker_draining", "1 while new calls are refused.", int(core.draining))
-    build_info = GaugeMetricFamily("zerorpc_broker_build_info", "Always 1; the version is a label.", labels=["version"])
+    draining = GaugeMetricFamily(
+        "zerorpc_broker_draining", "1 while the broker drains and refuses new calls, else 0.", int(core.draining)
+    )
+    build_info = GaugeMetricFamily(
+        "zerorpc_broker_build_info", "Always 1; the label has the version.", labels=["version"]
+    )
     build_info.add_metric([__version__], 1)
     return [
         lost,
         bad_frames,
         dropped,
-        CounterMetricFamily("zerorpc_broker_retries", "Calls given to a second worker.", counts.retries),
         CounterMetricFamily(
-            "zerorpc_broker_late_replies", "Answers of a worker that nobody waited for.", counts.late_replies
+            "zerorpc_broker_retries",
+            "Calls that were sent to a second worker after the first one died.",
+            counts.retries,
         ),
-        GaugeMetricFamily("zerorpc_broker_open_channels", "CallTable under way.", len(core.calls)),
+        CounterMetricFamily(
+            "zerorpc_broker_late_replies", "Answers of workers to calls that had ended.", counts.late_replies
+        ),
+        GaugeMetricFamily("zerorpc_broker_open_channels", "Open calls.", len(core.calls)),
         GaugeMetricFamily(
             "zerorpc_broker_loop_lag_seconds",
-            "The longest that the message loop took for one turn in the last 15 to 30 seconds.",
+            "Longest turn of the message loop in the last 15 to 30 seconds.",
             counts.turn_s.highest(),
         ),
         draining,

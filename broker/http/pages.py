@@ -1,4 +1,4 @@
-"""The broker's HTTP pages. Each asks the message loop for its answer, so what they say is true at one moment."""
+"""The broker's HTTP pages. The message loop computes each answer, so a page shows the state of one moment."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from cluster.runtime.http_server import Handler, Response, text
 
 
 def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handler]:
-    """What the broker answers, by path."""
+    """Return the handlers, by path."""
     registry = metrics.registry(core, loop.ask)
 
     def show_metrics() -> Response:
@@ -60,7 +60,7 @@ def _in_time(handler: Handler) -> Handler:
         try:
             return handler()
         except TimeoutError:
-            return text("the message loop does not turn", HTTPStatus.SERVICE_UNAVAILABLE)
+            return text("the message loop does not respond", HTTPStatus.SERVICE_UNAVAILABLE)
 
     return answer
 

@@ -1,4 +1,4 @@
-"""What the broker says of the cluster to people and programs: readiness, the workers, Prometheus' targets. Pure."""
+"""The content of `/readyz`, `/workers` and `/prometheus/targets`, made from the registry."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -8,22 +8,23 @@ from broker.core.state.registry import Registry
 
 
 def missing(registry: Registry, expected_models: Collection[str], loaded_models: Collection[str]) -> list[str]:
-    """The models that should have a ready worker and have none.
+    """Return the models that should have a ready worker and have none.
 
-    Those are the expected ones, or all that can be called if none are; and those that were loaded.
+    A model should have one if it is expected, or was loaded by an administrator. If no models are expected, every
+    callable model should.
     """
-    callable_now = {name: family.callable_versions for name, family in registry.models.items()}
+    callable_now = {name: model_versions.callable_versions for name, model_versions in registry.models.items()}
     ready = {name for name, versions in callable_now.items() if any(one.calls.replicas for one in versions)}
     expected = set(expected_models or (name for name, versions in callable_now.items() if versions))
     return sorted(expected.union(loaded_models) - ready)
 
 
 def workers(registry: Registry, awaited: Callable[[Worker], list[str]], now_s: float) -> list[dict[str, Any]]:
-    """One object a worker, for `/workers`; `uptime_s` counts from its registration.
+    """Return one object per worker, for `/workers`; `uptime_s` counts from its registration.
 
     Args:
-        registry: who they are.
-        awaited: says what a worker is still to load.
+        registry: the workers.
+        awaited: returns the models that a worker has yet to load.
         now_s: monotonic seconds.
     """
     return [
@@ -34,7 +35,7 @@ def workers(registry: Registry, awaited: Callable[[Worker], list[str]], now_s: f
             "state": worker.state,
             "models": sorted({replica.pool.model.qualified_name for replica in worker.replicas}),
             "loading": awaited(worker),
-            "in_flight": len(worker.in_flight),
+            "in_flight": worker.in_flight,
             "uptime_s": round(now_s - worker.registered_s, 3),
             "metrics_address": worker.description.metrics_address,
         }
@@ -43,7 +44,7 @@ def workers(registry: Registry, awaited: Callable[[Worker], list[str]], now_s: f
 
 
 def prometheus_targets(registry: Registry) -> list[dict[str, Any]]:
-    """Every worker's metrics address, in the form of Prometheus' HTTP service discovery."""
-    # By address: for a moment a process may be registered twice.
+    """Return every worker's metrics address, in the form of Prometheus' HTTP service discovery."""
+    # By address, because a process may be registered twice for a moment.
     addresses = {one.description.metrics_address: one.description.process for one in registry.workers.values()}
     return [{"targets": [address], "labels": {"worker": process}} for address, process in addresses.items()]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Everything of the broker that acts: the message loop, the state file, the process."""

@@ -110,15 +110,16 @@ class Loop:
         self._admin = self._router("BROKER_ADMIN", settings.admin, ADMINS) if settings.admin else None
         # The backend before the frontend: answers make room for what the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
-            (self._backend, core.worker_message),
-            (self._frontend, core.client_message),
+            (self._backend, core.workers.message),
+            (self._frontend, core.clients.message),
         ]
         if self._admin is not None:
-            self._handlers.append((self._admin, core.admin_message))
+            self._handlers.append((self._admin, core.admin.message))
         self._waker = Waker()
         self._selector.register(self._waker, EVENT_READ, self._answer_questions)
         self._questions: deque[Callable[[], None]] = deque()
         self._stop_signals = 0
+        self._next_dispatch_s = _NEVER_S
         self._ticked_s = float("-inf")
         self._logged_bad_frames_s = float("-inf")
         self._logged_bad_frames = 0
@@ -177,7 +178,7 @@ class Loop:
                 self._ticked_s = now_s
                 self._tick(now_s)
             for identity in _taken(self._backend.lost):
-                self._core.worker_lost(identity, now_s)
+                self._core.workers.lost(identity, now_s)
             self._send(now_s)
             self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
             if self._stop_signals:
@@ -191,7 +192,7 @@ class Loop:
                     log.warning("stopping with %d calls still open", len(self._core.calls))
                     break
         self._log_notes()
-        self._core.reset_workers()
+        self._core.workers.reset_workers()
         self._send(self._clock())
 
     def close(self) -> None:
@@ -214,8 +215,8 @@ class Loop:
     def _patience_s(self) -> float:
         if any(router.has_messages for router, _ in self._handlers):
             return 0.0
-        again_s = self._core.again_s
-        return PATIENCE_S if again_s == _NEVER_S else max(0.0, min(PATIENCE_S, again_s - self._clock()))
+        next_s = self._next_dispatch_s
+        return PATIENCE_S if next_s == _NEVER_S else max(0.0, min(PATIENCE_S, next_s - self._clock()))
 
     def _receive(self, ready: list[tuple[SelectorKey, int]], now_s: float) -> int:
         """Do what the selector says can be done; return how many messages were handled."""
@@ -230,11 +231,14 @@ class Loop:
                 try:
                     handle(identity, frames, now_s)
                 except Exception:
-                    self._unforeseen(identity)
+                    self._unforeseen(f"a message of {identity!r}")
         return count
 
     def _tick(self, now_s: float) -> None:
-        self._core.tick(now_s)
+        try:
+            self._core.tick(now_s)
+        except Exception:
+            self._unforeseen("a tick")
         for router, _ in self._handlers:
             router.check_timeouts(now_s)
         self._frontend.lost.clear()  # a client is missed when there is something for it
@@ -243,47 +247,55 @@ class Loop:
         self._log_bad_frames(now_s)
         self._log_notes()
 
-    def _unforeseen(self, identity: bytes) -> None:
-        """A message that nobody foresaw must not end every other call. For an exception handler."""
+    def _unforeseen(self, step: str) -> None:
+        """Log an exception that the core should not raise, and go on: all other calls continue."""
         self._core.counters.bad_frames["internal"] += 1
-        log.exception("a message of %r was dropped", identity)
+        log.exception("%s raised an unforeseen exception and was abandoned", step)
 
     def _send(self, now_s: float) -> None:
-        to_clients, to_workers = self._core.take_sends(now_s)
-        while to_clients or to_workers:  # a send that fails may make new ones
+        to_clients, to_workers = self._dispatch(now_s)
+        while to_clients or to_workers:  # a send to a lost peer may produce further messages
             self._send_to_workers(to_workers, now_s)
             self._send_to_clients(to_clients, now_s)
-            to_clients, to_workers = self._core.take_sends(now_s)
-        plan = self._core.take_plan()
+            to_clients, to_workers = self._dispatch(now_s)
+        plan = self._core.deployment.take_plan()
         if plan is not None:
             self._keep(plan)  # before the answers to those who wanted it so
-        for identity, event in self._core.take_admin_sends():
+        for identity, event in self._core.outbox.take_admins():
             self._send_to_admin(identity, event)
         for router, _ in self._handlers:
             router.flush()
+
+    def _dispatch(self, now_s: float) -> tuple[list[ToClient], list[ToWorker]]:
+        """Have the core dispatch waiting calls; return what is to be sent."""
+        try:
+            self._next_dispatch_s = self._core.dispatch(now_s)
+        except Exception:
+            self._unforeseen("the dispatch of waiting calls")
+        return self._core.outbox.take()
 
     def _send_to_workers(self, to_workers: list[ToWorker], now_s: float) -> None:
         for identity, frames in to_workers:
             try:
                 self._backend.send(identity, zmtp.encode_message(frames))
             except UnreachableError:
-                self._core.worker_lost(identity, now_s)
+                self._core.workers.lost(identity, now_s)
 
     def _send_to_clients(self, to_clients: list[ToClient], now_s: float) -> None:
         for identity, event in to_clients:
             try:
                 self._frontend.send(identity, zmtp.encode_event(event))
             except UnreachableError:
-                self._core.client_lost(identity, counters.UNREACHABLE, now_s)
+                self._core.clients.lost(identity, counters.UNREACHABLE, now_s)
             except StalledError:
-                self._core.client_lost(identity, counters.STALLED, now_s)
+                self._core.clients.lost(identity, counters.STALLED, now_s)
 
     def _send_to_admin(self, identity: bytes, event: bytes) -> None:
         assert self._admin is not None
         try:
             self._admin.send(identity, zmtp.encode_event(event))
         except (UnreachableError, StalledError):
-            self._core.admin_lost(identity)
+            self._core.admin.client_lost(identity)
 
     def _answer_questions(self, _on_io_event: int, _now_s: float) -> None:
         self._waker.clear()
@@ -291,7 +303,7 @@ class Loop:
             self._questions.popleft()()
 
     def _log_notes(self) -> None:
-        notes = self._core.take_notes()
+        notes = self._core.outbox.take_notes()
         for note in notes[:NOTES_A_TICK]:
             log.info(note)
         if len(notes) > NOTES_A_TICK:

@@ -1,11 +1,13 @@
 """What must hold of a routing core between any two messages, seen from the core alone."""
 
 from broker.core.core import Core
-from broker.core.scheduling.scheduler import EXPIRE_INTERVAL_S, Limits
+from broker.core.scheduling.admission import QueueLimits
+from broker.core.scheduling.deadlines import CHECK_INTERVAL_S
+from broker.core.state.calls import CANCELLED, ENDED, FAILING, QUEUED
 from broker.core.state.pool import WorkerPool
 
 
-def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
+def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
     """Check the tables of a core against each other.
 
     Args:
@@ -15,16 +17,16 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     """
     waiting: set[bytes] = set()
     for pool in core.registry.all_pools():
-        queue = pool.queue
+        queue = core.calls.queues[pool]
         calls = list(queue)
-        assert len(calls) == queue.calls <= limits.queue_calls + len(queue.again) + 1
+        assert len(calls) == queue.calls <= limits.queue_calls + len(queue.retries) + 1
         assert sum(len(call.event) for call in calls) == queue.bytes
-        assert not has_needless_wait(pool), "calls wait beside free room"
+        assert not has_needless_wait(core, pool), "calls wait beside free capacity"
         if pool.gathering_since_s is not None:
             assert ticked_s - pool.gathering_since_s < pool.model.batch_wait_ms / 1000 + 0.5, "calls wait for ever"
         assert pool.free == sum(max(replica.free, 0) for replica in pool.replicas)
         assert all(replica.worker.state == "ready" for replica in pool.replicas)
-        assert all(call.batch is None for call in calls)
+        assert all(call.batch is None and call.state is QUEUED for call in calls)
         for call in calls:
             assert call.number not in waiting, "a call waits twice"
             waiting.add(call.number)
@@ -32,18 +34,20 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     with_workers: set[bytes] = set()
     for identity, worker in core.registry.workers.items():
         assert worker.identity == identity
+        in_flight = core.calls.in_flight[worker]
+        assert len(in_flight) == worker.in_flight
         for replica in worker.replicas:
             key, is_for_streams = replica.pool.model.key, replica.pool.is_for_streams
             model = next(model for model in worker.description.models if model.key == key)
             largest = 1 if is_for_streams else model.max_batch_size
-            batches = {call.batch for call in worker.in_flight.values() if call.batch and call.batch.replica is replica}
-            taken = sum(batch.room for batch in batches)
-            assert replica.free == replica.capacity - taken >= 0, "room does not match what is in flight"
+            batches = {call.batch for call in in_flight.values() if call.batch and call.batch.replica is replica}
+            taken = sum(batch.capacity for batch in batches)
+            assert replica.free == replica.capacity - taken >= 0, "capacity does not match what is in flight"
             assert replica.capacity == (model.max_streams if is_for_streams else model.slots + model.batches_ahead)
             for batch in batches:
-                unanswered = sum(call.batch is batch for call in worker.in_flight.values())
+                unanswered = sum(call.batch is batch for call in in_flight.values())
                 assert batch.unanswered == unanswered <= largest, "a batch with other calls than its own"
-        for number, call in worker.in_flight.items():
+        for number, call in in_flight.items():
             assert call.batch is not None
             assert call.batch.replica.worker is worker
             assert number not in waiting, "a call waits while a worker has it"
@@ -57,31 +61,31 @@ def check(core: Core, limits: Limits, *, ticked_s: float) -> None:
     assert (
         streamed == sum(call.size for call in open_streams) == sum(client.stream_bytes for client in clients.values())
     )
-    late_s = EXPIRE_INTERVAL_S + 0.5
+    late_s = CHECK_INTERVAL_S + 0.5
     for number, call in core.calls._open.items():
         assert call.client is not None
         assert clients[call.client.identity].open[call.message_id] is call
-        assert not call.closed
+        assert call.state is not ENDED
         is_somewhere = (number in waiting) + (number in with_workers)
-        assert is_somewhere == 1 or call.failure is not None, "a call is nowhere"
-        assert call.failure is not None or call.deadline_s > ticked_s - late_s, "overdue and not told"
+        assert is_somewhere == 1 or call.state is FAILING, "a call is nowhere"
+        assert call.state is FAILING or call.deadline_s > ticked_s - late_s, "overdue and not told"
 
 
-def has_needless_wait(pool: WorkerPool) -> bool:
+def has_needless_wait(core: Core, pool: WorkerPool) -> bool:
     """Whether a call waits that could be given out.
 
     A call whose worker died needs a worker that has nothing else to do, and one is kept free of other work for it. A
     stream does not.
     """
-    queue = pool.queue
+    queue = core.calls.queues[pool]
     if pool.is_for_streams:
         return queue.calls > 0 and pool.free > 0
-    if queue.again and any(replica.free == replica.capacity for replica in pool.replicas):
+    if queue.retries and any(replica.free == replica.capacity for replica in pool.replicas):
         return True
     have_room = sum(replica.free > 0 for replica in pool.replicas)
     if pool.gathering_since_s is not None:
         return False
-    return queue.calls > len(queue.again) and have_room > (1 if queue.again else 0)
+    return queue.calls > len(queue.retries) and have_room > (1 if queue.retries else 0)
 
 
 def counted(core: Core) -> int:
@@ -92,8 +96,4 @@ def counted(core: Core) -> int:
 
 def orphans(core: Core) -> int:
     """How many calls a worker still has whose client has gone, and which are therefore neither open nor counted."""
-    return sum(
-        call.client is None and not call.closed
-        for worker in core.registry.workers.values()
-        for call in worker.in_flight.values()
-    )
+    return sum(call.state is CANCELLED for in_flight in core.calls.in_flight.values() for call in in_flight.values())

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from broker.core.core import Core
-from broker.core.scheduling.scheduler import Limits
+from broker.core.scheduling.admission import QueueLimits
 from broker.core.state import counters
 from cluster.wire import protocol
 from tests.simulation import invariants
@@ -17,14 +17,14 @@ from tests.simulation.links import Agenda, End, Link
 from tests.simulation.peers import TIMEOUT_S, WATCHDOG_S, Client, Worker
 from tests.unit.world import MAX_MESSAGE_BYTES
 
-LIMITS = Limits(
+LIMITS = QueueLimits(
     no_worker_grace_s=10.0,
     queue_timeout_s=30.0,
     queue_calls=40,
     queue_bytes=20_000,
     client_calls=15,
     client_bytes=8_000,
-    unread_patience_s=60.0,
+    unread_timeout_s=60.0,
 )
 
 MODELS = ("red", "blue")
@@ -103,7 +103,7 @@ class Broker:
             if self.is_frozen or (len(self.core.calls) and self._agenda.now_s < until_s):
                 self._agenda.after(0.1, leave)
                 return
-            self.core.reset_workers()
+            self.core.workers.reset_workers()
             self._send()
             self._agenda.after(0.01, self.restart)
 
@@ -119,10 +119,10 @@ class Broker:
 
     def _handle(self, link: Link, frames: list[bytes]) -> None:
         if link.side == "backend":
-            self.core.worker_message(link.identity, frames, self._agenda.now_s)
+            self.core.workers.message(link.identity, frames, self._agenda.now_s)
             return
         before = sum(self.core.counters.bad_frames.values())
-        self.core.client_message(link.identity, frames, self._agenda.now_s)
+        self.core.clients.message(link.identity, frames, self._agenda.now_s)
         is_later_event = b"response_to" in frames[-1]
         self.calls += sum(self.core.counters.bad_frames.values()) == before and not is_later_event
 
@@ -132,29 +132,31 @@ class Broker:
             self.core.tick(self._agenda.now_s)
             self._send()
             self.links = {identity: link for identity, link in self.links.items() if not link.is_broken}
-            self.core.take_notes()
+            self.core.outbox.take_notes()
             self.check()
 
     def _send(self) -> None:
         now_s = self._agenda.now_s
-        to_clients, to_workers = self.core.take_sends(now_s)
+        self.core.dispatch(now_s)
+        to_clients, to_workers = self.core.outbox.take()
         while to_clients or to_workers:
             for identity, frames in to_workers:
                 link = self.links.get(identity)
                 if link is None or link.is_broken:
-                    self.core.worker_lost(identity, now_s)
+                    self.core.workers.lost(identity, now_s)
                 else:
                     link.to_peer(frames)
             for identity, event in to_clients:
                 link = self.links.get(identity)
                 if link is None or link.is_broken:
-                    self.core.client_lost(identity, counters.UNREACHABLE, now_s)
+                    self.core.clients.lost(identity, counters.UNREACHABLE, now_s)
                 elif link.unread >= CLIENT_BACKLOG:
                     link.give_up()
-                    self.core.client_lost(identity, counters.STALLED, now_s)
+                    self.core.clients.lost(identity, counters.STALLED, now_s)
                 else:
                     link.to_peer([b"", event])
-            to_clients, to_workers = self.core.take_sends(now_s)
+            self.core.dispatch(now_s)
+            to_clients, to_workers = self.core.outbox.take()
 
     def check(self) -> None:
         """The tables agree, the books balance, and nothing is older than it may be."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from broker.core.state.calls import LEAST_PATIENCE_S
+from broker.core.state.calls import LEAST_CLIENT_TIMEOUT_S
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import read_pairs, write_pairs
@@ -189,7 +189,7 @@ class Client:
     def _check_forgotten(self, message_id: bytes, call: Call) -> None:
         """A call that this client has given up, after it had sent heartbeats, is not kept for ever."""
         assert self._heartbeat_s is not None
-        now_s, patience_s = self._network.agenda.now_s, max(LEAST_PATIENCE_S, 4 * self._heartbeat_s)
+        now_s, patience_s = self._network.agenda.now_s, max(LEAST_CLIENT_TIMEOUT_S, 4 * self._heartbeat_s)
         has_beaten = call.beat_s > call.made_s
         if has_beaten and now_s > max(call.beat_s, self.disturbed_until_s) + patience_s + 3:
             client = self._network.broker.core.calls.clients.get(call.link.identity)

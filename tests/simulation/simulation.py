@@ -11,13 +11,13 @@ from typing import Any
 import msgpack
 
 from broker.core.deployment.deployment import MOST_DEATHS
-from broker.core.scheduling.scheduler import EXPIRE_INTERVAL_S
+from broker.core.scheduling.deadlines import CHECK_INTERVAL_S
 from broker.core.state import counters
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import read_pairs, write_pairs
 from cluster.wire.protocol import ModelKey, Version
-from tests.simulation.invariants import has_needless_wait
+from tests.simulation.invariants import has_needless_wait, orphans
 from tests.unit.world import LIMITS, Reply, World, describe, describe_model
 
 TIMEOUT_S = 20.0
@@ -108,7 +108,7 @@ class Simulation:
         described = [self._model(peer, (name, version)) for name in models for version in versions]
         peer.hosted = {model.key for model in described}
         body = write_description(replace(describe(identity.decode()), models=described))
-        self.world.core.worker_message(identity, [protocol.READY, body], self.world.now_s)
+        self.world.core.workers.message(identity, [protocol.READY, body], self.world.now_s)
         self._settle()
         assert identity in self._registered()
 
@@ -182,7 +182,7 @@ class Simulation:
             answer = [protocol.LOADED, number, write_description(self._model(peer, key, less_room))]
         else:
             answer = [protocol.FAILED, number, b"no weights"]
-        self.world.core.worker_message(peer.identity, answer, self.world.now_s)
+        self.world.core.workers.message(peer.identity, answer, self.world.now_s)
         self._settle()
 
     def more(self, which: int, slots: int) -> None:
@@ -239,7 +239,7 @@ class Simulation:
         job = next(iter(peer.jobs.values()), None)
         late = msgpack.packb([{}, "OK", ["late"]])
         frames = [protocol.PING] if job is None else write_pairs(protocol.REPLY, [(job.number, late)])
-        self.world.core.worker_message(peer.identity, frames, self.world.now_s)
+        self.world.core.workers.message(peer.identity, frames, self.world.now_s)
         assert [reply for reply in self.world.flush() if reply.name != "_zpc_hb"] == []
         assert self.world.to_workers[-1] == (peer.identity, [protocol.RESET])
         del self.peers[peer.identity]
@@ -251,7 +251,7 @@ class Simulation:
         if peers:
             peer = peers[which % len(peers)]
             peer.draining = True
-            self.world.core.worker_message(peer.identity, [protocol.DRAIN], self.world.now_s)
+            self.world.core.workers.message(peer.identity, [protocol.DRAIN], self.world.now_s)
             self._settle()
 
     def lose_client(self, client: int) -> None:
@@ -260,7 +260,7 @@ class Simulation:
         identity = self.clients[name]
         self._reconnected += 1
         self.clients[name] = b"%s-again-%d" % (name, self._reconnected)
-        self.world.core.client_lost(identity, counters.UNREACHABLE, self.world.now_s)
+        self.world.core.clients.lost(identity, counters.UNREACHABLE, self.world.now_s)
         for call in self.calls.values():
             call.ended = call.ended or call.client == identity
         self._settle()
@@ -345,7 +345,7 @@ class Simulation:
         assert answers[:1] == ["_zpc_hb"]
 
     def _from_client(self, identity: bytes, payload: bytes) -> None:
-        self.world.core.client_message(identity, [b"", payload], self.world.now_s)
+        self.world.core.clients.message(identity, [b"", payload], self.world.now_s)
 
     def _ask(self, name: str, *args: object) -> None:
         self.world.ask(name, *args)
@@ -354,7 +354,7 @@ class Simulation:
     def _reply(self, job: Job, name: str) -> None:
         job.ended = job.ended or name in LAST
         payload = msgpack.packb([{}, name, ["E", "text", None] if name == "ERR" else ["value"]])
-        self.world.core.worker_message(
+        self.world.core.workers.message(
             job.worker, write_pairs(protocol.REPLY, [(job.number, payload)]), self.world.now_s
         )
 
@@ -388,7 +388,7 @@ class Simulation:
         peer = self.peers.get(identity)
         if peer is None or not peer.reachable:
             if frames[0] != protocol.RESET:
-                self.world.core.worker_lost(identity, self.world.now_s)
+                self.world.core.workers.lost(identity, self.world.now_s)
             return
         kind = frames[0]
         if kind == protocol.WORK:
@@ -441,20 +441,22 @@ class Simulation:
         core = self.world.core
         open_calls = [call for call in self.calls.values() if not call.ended]
         assert len(core.calls) == len(open_calls)
-        late_s = EXPIRE_INTERVAL_S + 0.5
-        waiting = {number for pool in core.registry.all_pools() for number in pool.queue.again}
+        late_s = CHECK_INTERVAL_S + 0.5
+        waiting = {number for pool in core.registry.all_pools() for number in core.calls.queues[pool].retries}
         for pool in core.registry.all_pools():
-            assert 0 <= pool.queue.calls <= LIMITS.queue_calls + len(waiting) + 1
-            assert pool.queue.bytes >= 0
-            assert not has_needless_wait(pool), "calls wait beside free room"
+            queue = core.calls.queues[pool]
+            assert 0 <= queue.calls <= LIMITS.queue_calls + len(waiting) + 1
+            assert queue.bytes >= 0
+            assert not has_needless_wait(core, pool), "calls wait beside free capacity"
             assert pool.free == sum(max(replica.free, 0) for replica in pool.replicas)
             assert all(replica.free <= replica.capacity for replica in pool.replicas)
         for identity, worker in core.registry.workers.items():
             peer = self.peers[identity]
+            in_flight = set(core.calls.in_flight[worker])
             owed = {job.number for job in peer.jobs.values() if not job.ended}
-            assert set(worker.in_flight) <= set(peer.jobs), "in flight where it never was sent"
+            assert in_flight <= set(peer.jobs), "in flight where it never was sent"
             if peer.reachable:
-                assert set(worker.in_flight) == owed
+                assert in_flight == owed
             for job in peer.jobs.values():
                 if not job.ended and not job.cancelled:
                     assert job.slots == job.call.room, "the worker does not know how much room its client has"
@@ -466,12 +468,7 @@ class Simulation:
             assert one.failure is not None or not is_told_late, "overdue and not told"
         counted = sum(sum(procedure.all_outcomes().values()) for procedure in core.registry.counted())
         counted += core.counters.unknown_method.total()
-        orphans = sum(
-            call.client is None and not call.closed
-            for worker in core.registry.workers.values()
-            for call in worker.in_flight.values()
-        )
-        assert counted + len(open_calls) + orphans == self._sent_by_clients, "the books do not balance"
+        assert counted + len(open_calls) + orphans(core) == self._sent_by_clients, "the books do not balance"
 
     def _registered(self) -> dict[bytes, Any]:
         return dict(self.world.core.registry.workers)

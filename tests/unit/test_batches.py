@@ -38,7 +38,7 @@ def batches_of(world: World, worker: bytes) -> list[list[Any]]:
 
 
 def answer_all(world: World, worker: bytes) -> list[Reply]:
-    in_flight = world.core.registry.workers[worker].in_flight
+    in_flight = world.in_flight(worker)
     return [reply for number in list(in_flight) for reply in world.answer(worker, number)]
 
 
@@ -59,7 +59,7 @@ def test_the_next_batch_waits_for_the_whole_of_the_last(world: World) -> None:
     call_all(world, 1, 2, 3, 4)
     answer_all(world, W1)
     assert batches_of(world, W1) == [[1], [2, 3]]
-    first, second = list(world.core.registry.workers[W1].in_flight)
+    first, second = list(world.in_flight(W1))
     world.answer(W1, first)
     assert batches_of(world, W1) == []
     world.answer(W1, second)
@@ -72,7 +72,7 @@ def test_a_batch_may_be_on_the_way_while_another_runs(world: World) -> None:
     world.join(W1, max_batch_size=2, batches_ahead=1)
     call_all(world, 1, 2, 3, 4, 5)
     assert batches_of(world, W1) == [[1], [2]]
-    world.answer(W1, next(iter(world.core.registry.workers[W1].in_flight)))
+    world.answer(W1, next(iter(world.in_flight(W1))))
     assert batches_of(world, W1) == [[3, 4]]
     answer_all(world, W1)
     assert batches_of(world, W1) == [[5]]
@@ -101,7 +101,7 @@ def test_calls_may_be_told_to_wait_for_company(world: World) -> None:
     world.join(W1, max_batch_size=3, batch_wait_ms=20.0)
     call_all(world, 1, 2)
     assert batches_of(world, W1) == []
-    assert world.core.again_s == world.now_s + 0.02
+    assert world.next_dispatch_s == world.now_s + 0.02
     world.now_s += 0.019
     world.flush()
     assert batches_of(world, W1) == []
@@ -111,7 +111,7 @@ def test_calls_may_be_told_to_wait_for_company(world: World) -> None:
     answer_all(world, W1)
     call_all(world, 3, 4, 5)
     assert batches_of(world, W1) == [[3, 4, 5]], "a full batch waits for nobody"
-    assert world.core.again_s == float("inf")
+    assert world.next_dispatch_s == float("inf")
 
 
 def test_each_call_of_a_dead_workers_batch_is_tried_again_alone(world: World) -> None:
@@ -119,14 +119,14 @@ def test_each_call_of_a_dead_workers_batch_is_tried_again_alone(world: World) ->
     call_all(world, "runs", "a", "poison", "b")
     answer_all(world, W1)
     assert batches_of(world, W1) == [["runs"], ["a", "poison", "b"]]
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     for worker, expected in ((W2, "a"), (W2, "poison"), (b"w3", "b")):
         if worker not in world.core.registry.workers:
             world.join(worker, max_batch_size=8)
         assert batches_of(world, worker) == [[expected]], "nothing shares its fate"
         if expected == "poison":
-            world.core.worker_lost(worker, world.now_s)
+            world.core.workers.lost(worker, world.now_s)
             (reply,) = world.flush()
             assert (reply.header["response_to"], reply.args[0]) == ("poison", "WorkerLost")
         else:
@@ -139,7 +139,7 @@ def test_the_calls_of_a_dead_worker_take_turns_with_others(world: World) -> None
     world.join(W1, max_batch_size=8)
     call_all(world, "runs", 1, 2)
     answer_all(world, W1)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     call_all(world, "new", "newer")
     world.join(W2, max_batch_size=8)
@@ -157,7 +157,7 @@ def test_a_worker_is_kept_free_for_a_call_that_must_run_alone(world: World) -> N
     call_all(world, 1, 2, 3)
     owners = {worker: batches_of(world, worker) for worker in (W1, W2)}
     busier, other = (W1, W2) if len(owners[W1]) == 2 else (W2, W1)
-    world.core.worker_lost(busier, world.now_s)
+    world.core.workers.lost(busier, world.now_s)
     world.flush()
     assert batches_of(world, other) == [], "it has something to do"
     call_all(world, "new")
@@ -177,11 +177,11 @@ def test_a_call_that_had_a_worker_kept_free_lets_it_go_with_itself(world: World)
     world.join(W2, slots=2)
     call_all(world, 2)
     batches_of(world, W2)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     call_all(world, 3, client=B)
     assert batches_of(world, W2) == []
-    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
     world.flush()
     assert batches_of(world, W2) == [[3]]
 
@@ -190,7 +190,7 @@ def test_a_call_that_must_run_alone_waits_for_no_others_than_there_are(world: Wo
     world.join(W1, max_batch_size=8)
     call_all(world, "runs", 1, 2, 3)
     answer_all(world, W1)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     workers = (W2, b"w3")
     for worker in workers:
@@ -198,9 +198,9 @@ def test_a_call_that_must_run_alone_waits_for_no_others_than_there_are(world: Wo
     assert [batches_of(world, worker) for worker in workers] == [[[1]], [[2]]]
     call_all(world, "new")
     for worker in workers:
-        (number,) = world.core.registry.workers[worker].in_flight
+        (number,) = world.in_flight(worker)
         event = msgpack.packb([{}, "OK", ["y"]])
-        world.core.worker_message(worker, write_pairs(protocol.REPLY, [(number, event)]), world.now_s)
+        world.core.workers.message(worker, write_pairs(protocol.REPLY, [(number, event)]), world.now_s)
     world.flush()
     assert sorted(batches_of(world, W2) + batches_of(world, b"w3"), key=str) == [["new"], [3]]
 

@@ -180,8 +180,8 @@ def test_no_bytes_of_anyone_make_the_core_raise(steps: list[tuple[str, bytes, by
         elif what == "worker":
             world.from_worker(who, *[payload[i : i + 1] for i in range(len(payload))][:1], payload[1:])
         elif what == "lost":
-            world.core.client_lost(who, counters.UNREACHABLE, world.now_s)
-            world.core.worker_lost(who, world.now_s)
+            world.core.clients.lost(who, counters.UNREACHABLE, world.now_s)
+            world.core.workers.lost(who, world.now_s)
         world.pass_time(0.25)
         given_work += [work.number for work in world.work_of(b"w1")]
         pool = world.pool("m")

@@ -47,7 +47,7 @@ def test_metadata_of_no_model_is_a_value_error(world: World, name: object) -> No
 
 
 def test_a_model_stays_known_when_its_workers_have_gone(world: World) -> None:
-    world.core.worker_lost(b"w1", world.now_s)
+    world.core.workers.lost(b"w1", world.now_s)
     assert "red" in [model["qualified_name"] for model in ask(world, "get_models")]
 
 

@@ -81,7 +81,7 @@ def rows(world: World) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def plan_of(world: World) -> Plan:
-    plan = world.core.take_plan()
+    plan = world.core.deployment.take_plan()
     assert plan is not None
     return plan
 
@@ -99,7 +99,7 @@ def test_a_model_is_loaded_on_one_worker_first_and_can_be_called_from_then_on(wo
     assert answer(world).args == [{"model": "new", "version": "1.0", "workers": ["w1", "w2"]}]
     assert rows(world)["new", "1.0"]["loaded"]
     assert plan_of(world).loaded == [Placed(ENTRY, [], "new", "1.0")]
-    assert world.core.take_plan() is None
+    assert world.core.deployment.take_plan() is None
     world.assert_at_rest()
 
 
@@ -132,7 +132,7 @@ def test_a_model_that_fails_to_load_leaves_everything_as_it_was(world: World) ->
     assert reply.args[1] == "w1: no weights. Nothing has changed"
     assert world.orders_of(W2, protocol.LOAD) == [], "which was never asked to"
     assert rows(world) == before
-    assert world.core.take_plan() is None
+    assert world.core.deployment.take_plan() is None
     assert not is_callable(world)
 
 
@@ -149,13 +149,13 @@ def test_a_model_that_fails_on_a_later_worker_leaves_the_first_when_its_calls_ar
     unloaded(world, W1)
     assert "w2: no weights" in answer(world).args[1]
     assert ("new", "1.0") not in rows(world)
-    assert world.core.take_plan() is None
+    assert world.core.deployment.take_plan() is None
     world.assert_at_rest()
 
 
 def test_a_worker_that_dies_of_a_model_takes_no_other_with_it(world: World) -> None:
     load(world)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     assert "w1: it was lost while it loaded the model" in answer(world).args[1]
     assert world.orders_of(W2, protocol.LOAD) == []
@@ -175,7 +175,7 @@ def test_what_cannot_be_loaded_on_a_worker_that_comes_is_told(world: World) -> N
     world.join(W3)
     failed(world, W3)
     assert rows(world)["new", "1.0"]["troubles"] == ["w3: no weights"]
-    world.core.worker_lost(W3, world.now_s)
+    world.core.workers.lost(W3, world.now_s)
     assert rows(world)["new", "1.0"]["troubles"] == []
 
 
@@ -185,7 +185,7 @@ def test_a_model_that_workers_die_of_is_not_loaded_for_ever(world: World) -> Non
         worker = b"again-%d" % death
         world.join(worker)
         order_of(world, worker, protocol.LOAD)
-        world.core.worker_lost(worker, world.now_s)
+        world.core.workers.lost(worker, world.now_s)
         world.flush()
     world.join(b"last")
     assert world.orders_of(b"last", protocol.LOAD) == []
@@ -351,7 +351,7 @@ def test_a_worker_lost_while_it_unloads_is_waited_for_no_longer(world: World) ->
     load_everywhere(world)
     world.ask("unload_model", "new", "")
     unloaded(world, W1)
-    world.core.worker_lost(W2, world.now_s)
+    world.core.workers.lost(W2, world.now_s)
     world.flush()
     world.pass_time(0.25)
     assert answer(world).name == "OK"
@@ -462,10 +462,10 @@ def test_who_waits_for_a_change_gets_heartbeats(world: World) -> None:
     world.pass_time(10)
     assert [reply.name for reply in world.admin_replies()] == ["_zpc_hb"] * 4
     beat = msgpack.packb([{"message_id": b"h", "v": 3, "response_to": b"id"}, "_zpc_hb", [0]])
-    world.core.admin_message(b"admin", [b"", beat], world.now_s)
+    world.core.admin.message(b"admin", [b"", beat], world.now_s)
     (reply,) = world.admin_replies()
     assert (reply.name, reply.header["response_to"]) == ("_zpc_hb", b"id")
-    world.core.admin_lost(b"admin")
+    world.core.admin.client_lost(b"admin")
     loaded(world, W1)
     loaded(world, W2)
     assert world.admin_replies() == []
@@ -486,7 +486,7 @@ def test_the_administrators_address_describes_itself(world: World) -> None:
 
 @pytest.mark.parametrize("frames", [[], [b""], [b"\xc1"], [b"", b"\x90"]])
 def test_what_is_no_event_is_dropped(world: World, frames: list[bytes]) -> None:
-    world.core.admin_message(b"admin", frames, world.now_s)
+    world.core.admin.message(b"admin", frames, world.now_s)
     assert world.admin_replies() == []
 
 
@@ -518,7 +518,7 @@ def test_a_model_that_cannot_be_read_or_takes_anothers_name_was_not_loaded(world
 
 def test_a_worker_that_cannot_load_is_not_asked_to(world: World) -> None:
     for worker in (W1, W2):
-        world.core.worker_lost(worker, world.now_s)
+        world.core.workers.lost(worker, world.now_s)
     stranger = describe("stranger")
     object.__setattr__(stranger, "loads", False)
     world.join_as(b"stranger", stranger)
@@ -558,14 +558,14 @@ def test_a_worker_that_cannot_unload_is_not_waited_for(world: World) -> None:
     (reply,) = world.ask("unload_model", "plain", "")
     assert reply.name == "OK"
     assert not is_callable(world, "plain_predict")
-    world.core.worker_lost(b"simple", world.now_s)
+    world.core.workers.lost(b"simple", world.now_s)
     world.flush()
     world.join_as(b"again", replace(simple, id="again"))
     assert not is_callable(world, "plain_predict")
 
 
 def test_a_worker_that_joins_while_a_load_is_undone_costs_nobody_the_model(world: World) -> None:
-    world.core.worker_lost(W2, world.now_s)
+    world.core.workers.lost(W2, world.now_s)
     world.join(W2, "other")
     entry = {"module_name": "m", "class_name": "M"}
     model = describe_model("m", entry=entry)
@@ -727,7 +727,7 @@ def test_only_a_death_in_its_own_loading_counts_against_a_model(world: World) ->
         worker = b"again-%d" % death
         world.join(worker)
         assert len(world.orders_of(worker, protocol.LOAD)) == 2
-        world.core.worker_lost(worker, world.now_s)
+        world.core.workers.lost(worker, world.now_s)
         world.flush()
     for leaving in range(3):
         worker = b"leaving-%d" % leaving
@@ -775,7 +775,7 @@ def test_which_version_stands_in_does_not_change_while_it_can() -> None:
     world = World()
     for worker, minor in ((W1, 1), (W2, 2)):
         world.join_with(worker, describe_model("m", Version(0, minor)))
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     world.join_with(W3, describe_model("m", Version(0, 3)))
     assert {key[1]: row["share"] for key, row in rows(world).items()} == {"0.1": 0, "0.2": 100, "0.3": 0}

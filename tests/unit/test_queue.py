@@ -90,9 +90,10 @@ def test_what_a_client_took_back_makes_room(world: World) -> None:
     world.call(C, b"runs")
     for i in range(LIMITS.client_calls):
         world.call(A, i)
-    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
     pool = world.pool("m")
-    assert (pool.queue.calls, pool.queue.bytes) == (0, 0)
+    queue = world.core.calls.queues[pool]
+    assert (queue.calls, queue.bytes) == (0, 0)
     assert world.call(A, b"new") == []
 
 
@@ -130,7 +131,7 @@ def test_a_callers_time_counts_on_while_its_call_runs(world: World) -> None:
     (work,) = world.work_of(W1)
     (reply,) = world.pass_time(2)
     assert reply.args[0] == "DeadlineExceeded"
-    assert "it may yet" in reply.args[1]
+    assert "it may still end" in reply.args[1]
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
     assert world.pool("m").free == 0, "the worker is still at it"
     assert world.answer(W1, work.number) == []
@@ -164,7 +165,7 @@ def test_a_call_that_runs_too_long_is_told_so_and_not_tried_again_when_its_worke
     other = W2 if owner == W1 else W1
     replies = [reply for reply in world.pass_time(61) if reply.name == "ERR"]
     assert [reply.args[0] for reply in replies] == ["DeadlineExceeded"]
-    world.core.worker_lost(owner, world.now_s)
+    world.core.workers.lost(owner, world.now_s)
     world.flush()
     assert world.work_of(other) == []
     assert world.outcomes() == {counters.DEADLINE: 1}
@@ -190,7 +191,7 @@ def test_a_failure_that_waits_for_room_is_not_replaced_by_the_death_of_its_worke
     call_with_timeout(world, A, b"id", 65.0)
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)
     world.pass_time(70)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     (reply,) = world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [5])
     assert reply.args[0] == "DeadlineExceeded"
     assert world.outcomes() == {counters.DEADLINE: 1}
@@ -201,7 +202,7 @@ def test_a_call_that_is_tried_again_goes_before_all_that_wait(world: World) -> N
     for i in range(3):
         world.call(A, i)
     world.call(B, 0)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.join(W1)
     assert run_all(world)[0] == (A, 0)
     world.assert_at_rest()

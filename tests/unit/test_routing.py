@@ -5,9 +5,9 @@ from dataclasses import asdict
 import msgpack
 import pytest
 
-from broker.core.handlers.workers import LAST_WORKER_S, STOPPED_TOGETHER_S
+from broker.core.handlers.workers import DRAINING_BROKER_GRACE_S, STOP_GRACE_S
 from broker.core.state import counters
-from broker.core.state.calls import BEAT_INTERVAL_S
+from broker.core.state.call_table import HEARTBEAT_INTERVAL_S
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from tests.unit.world import GRACE_S, MAX_MESSAGE_BYTES, Reply, World, describe
@@ -75,7 +75,7 @@ def test_a_worker_gets_no_more_than_it_has_room_for(world: World) -> None:
     for i in range(3):
         world.call(A, i)
     (work,) = world.work_of(W1)
-    assert len(world.pool("m").queue) == 2
+    assert len(world.core.calls.queues[world.pool("m")]) == 2
     world.answer(W1, work.number)
     (second,) = world.work_of(W1)
     assert second.event[0]["message_id"] == 1, "the one that waited longest is next"
@@ -84,7 +84,9 @@ def test_a_worker_gets_no_more_than_it_has_room_for(world: World) -> None:
 def test_what_fits_goes_in_one_message(world: World) -> None:
     world.join(W2, slots=8, max_batch_size=8)
     for i in range(5):
-        world.core.client_message(A, [b"", msgpack.packb([{"message_id": i, "v": 3}, "m_predict", ["x"]])], world.now_s)
+        world.core.clients.message(
+            A, [b"", msgpack.packb([{"message_id": i, "v": 3}, "m_predict", ["x"]])], world.now_s
+        )
     world.flush()
     assert world.kinds_to(W2).count(protocol.WORK) == 1
     assert len(world.work_of(W2)) == 5, "the worker with the most room has room enough"
@@ -136,7 +138,7 @@ def test_a_slow_worker_does_not_hold_up_the_rest() -> None:
     for i in range(20):
         world.call(B, i)
         assert world.answer(fast, world.work_of(fast)[0].number)
-    assert len(world.core.registry.workers[slow].in_flight) == 1
+    assert world.core.registry.workers[slow].in_flight == 1
 
 
 def test_each_call_goes_to_a_worker_that_hosts_its_model() -> None:
@@ -202,7 +204,7 @@ def test_heartbeats_are_answered_by_the_broker_at_once(world: World) -> None:
 
 def test_an_old_conversation_is_beaten_to_and_a_young_one_is_not(world: World) -> None:
     world.call(A, b"old")
-    assert world.pass_time(BEAT_INTERVAL_S - 0.5) == []
+    assert world.pass_time(HEARTBEAT_INTERVAL_S - 0.5) == []
     world.call(B, b"young")
     beats = world.pass_time(1.0)
     assert [(beat.client, beat.name) for beat in beats] == [(A, "_zpc_hb")]
@@ -213,7 +215,7 @@ def test_an_hour_in_the_queue_is_no_silence(world: World) -> None:
     world.call(B, b"waits")
     beats = world.pass_time(3600, step_s=0.5)
     for client in (A, B):
-        assert len([beat for beat in beats if beat.client == client]) >= 3600 / (BEAT_INTERVAL_S + 0.5)
+        assert len([beat for beat in beats if beat.client == client]) >= 3600 / (HEARTBEAT_INTERVAL_S + 0.5)
 
 
 @pytest.mark.parametrize("slots", [-1, "ten", [1], None, 1.5])
@@ -269,7 +271,7 @@ def test_an_unknown_procedure_is_a_name_error(world: World) -> None:
     "name", ["__init__", "_model", "run", "", "m_predict ", "x" * 1_000_000, "\udcff".encode("utf-8", "surrogatepass")]
 )
 def test_nothing_but_procedures_is_callable(world: World, name: object) -> None:
-    world.core._frontend._max_message_bytes = 1 << 24
+    world.core.clients._max_message_bytes = 1 << 24
     (reply,) = world.send_event(A, {"message_id": b"id", "v": 3}, name, [])
     assert reply.args[0] == ("NameError" if isinstance(name, str) else "BadRequest")
     assert len(reply.args[1]) < 300
@@ -390,7 +392,7 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_not_silence(world: World,
 
 
 def test_without_a_worker_calls_wait_for_the_grace_and_then_are_refused(world: World) -> None:
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     assert world.call(A, b"early") == []
     replies = [reply for reply in world.pass_time(GRACE_S + 1) if reply.name == "ERR"]
     assert [(reply.client, reply.args[0]) for reply in replies] == [(A, "NoWorkers")]
@@ -401,7 +403,7 @@ def test_without_a_worker_calls_wait_for_the_grace_and_then_are_refused(world: W
 
 
 def test_a_call_that_waits_in_the_grace_goes_to_the_worker_that_comes(world: World) -> None:
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.call(A, b"id")
     world.pass_time(GRACE_S / 2)
     world.join(W2)
@@ -410,12 +412,12 @@ def test_a_call_that_waits_in_the_grace_goes_to_the_worker_that_comes(world: Wor
 
 
 def test_the_calls_of_a_dead_worker_run_elsewhere_in_turn_with_others(world: World) -> None:
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.join(W2, slots=2)
     for call in (b"one", b"two", b"three"):
         world.call(A, call)
     assert len(world.work_of(W2)) == 2
-    world.core.worker_lost(W2, world.now_s)
+    world.core.workers.lost(W2, world.now_s)
     world.flush()
     world.join(b"w3", slots=2)
     assert world.core.counters.retries == 2
@@ -436,7 +438,7 @@ def test_a_call_that_was_under_way_in_two_deaths_is_not_tried_again(world: World
     world.call(A, b"poison")
     for worker in (W1, W2):
         assert len(world.work_of(worker)) == 1
-        world.core.worker_lost(worker, world.now_s)
+        world.core.workers.lost(worker, world.now_s)
         replies = world.flush()
     ((name, text, _),) = [reply.args for reply in replies]
     assert name == "WorkerLost"
@@ -452,7 +454,7 @@ def test_a_model_can_forbid_the_retry() -> None:
     world.join(W1, retry=False)
     world.join(W2, retry=False)
     world.call(A, b"id")
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     assert [reply.args[0] for reply in world.flush()] == ["WorkerLost"]
     assert world.work_of(W2) == []
     world.assert_at_rest()
@@ -460,7 +462,7 @@ def test_a_model_can_forbid_the_retry() -> None:
 
 def test_a_retry_that_finds_no_worker_is_answered_as_lost_and_not_as_never_executed(world: World) -> None:
     world.call(A, b"id")
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     replies = [reply for reply in world.pass_time(GRACE_S + 1) if reply.name == "ERR"]
     assert [reply.args[0] for reply in replies] == ["WorkerLost"]
     assert world.outcomes() == {counters.WORKER_LOST: 1}
@@ -469,14 +471,14 @@ def test_a_retry_that_finds_no_worker_is_answered_as_lost_and_not_as_never_execu
 
 def test_a_worker_that_was_silent_is_counted_as_lost_by_heartbeat(world: World) -> None:
     world.pass_time(protocol.HEARTBEAT_TIMEOUT_S + 1)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     assert +world.core.counters.worker_lost == {counters.HEARTBEAT: 1}
 
 
 def test_an_error_of_the_broker_in_mid_stream_waits_for_a_free_slot(world: World) -> None:
     world.call(A, b"id")
     world.answer(W1, world.work_of(W1)[0].number, "STREAM", 1)  # takes the only slot
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     assert world.flush() == []
     (reply,) = world.send_event(A, {"message_id": b"m", "v": 3, "response_to": b"id"}, "_zpc_more", [10])
     assert (reply.name, reply.args[0]) == ("ERR", "WorkerLost")
@@ -487,7 +489,7 @@ def test_an_error_of_the_broker_in_mid_stream_waits_for_a_free_slot(world: World
 def test_a_late_answer_is_dropped_and_counted_and_its_worker_told(world: World) -> None:
     world.call(A, b"id")
     (work,) = world.work_of(W1)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     world.to_workers.clear()
     assert world.answer(W1, work.number) == []
@@ -542,7 +544,7 @@ def test_a_ready_said_twice_registers_once(world: World) -> None:
 def test_a_worker_that_comes_again_on_another_connection_is_there_once(world: World) -> None:
     world.call(A, b"id")
     body = write_description(describe("w1"))
-    world.core.worker_message(b"other connection", [protocol.READY, body], world.now_s)
+    world.core.workers.message(b"other connection", [protocol.READY, body], world.now_s)
     world.flush()
     assert [worker.identity for worker in world.core.registry.workers.values()] == [b"other connection"]
     assert +world.core.counters.worker_lost == {counters.EVICTED: 1}
@@ -612,7 +614,7 @@ def test_what_is_no_worker_message_is_dropped(world: World, frames: list[bytes])
 def test_what_a_vanished_client_had_queued_is_never_executed(world: World) -> None:
     world.call(B, b"running")
     world.call(A, b"queued")
-    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
     world.answer(W1, world.work_of(W1)[0].number)
     assert world.work_of(W1) == []
     assert world.outcomes() == {counters.OK: 1, counters.CANCELLED: 1}
@@ -622,7 +624,7 @@ def test_what_a_vanished_client_had_queued_is_never_executed(world: World) -> No
 def test_what_a_vanished_client_had_running_is_cancelled_and_its_room_comes_back(world: World) -> None:
     world.call(A, b"id")
     (work,) = world.work_of(W1)
-    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
     world.flush()
     assert (W1, [protocol.CANCEL, work.number]) in world.to_workers
     assert world.pool("m").free == 0, "the worker is still at it"
@@ -636,7 +638,7 @@ def test_what_a_vanished_client_had_running_is_cancelled_and_its_room_comes_back
 def test_what_was_cancelled_before_it_ran_is_counted_so(world: World) -> None:
     world.call(A, b"id")
     (work,) = world.work_of(W1)
-    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
     error = msgpack.packb([{}, "ERR", ["Cancelled", "", None]])
     assert world.reply(W1, work.number, error, protocol.REFUSE) == []
     assert world.outcomes() == {counters.CANCELLED: 1}
@@ -646,8 +648,8 @@ def test_what_was_cancelled_before_it_ran_is_counted_so(world: World) -> None:
 def test_what_ran_for_a_vanished_client_when_its_worker_died_is_not_tried_again(world: World) -> None:
     world.join(W2)
     world.call(A, b"id")
-    world.core.client_lost(A, counters.UNREACHABLE, world.now_s)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     assert world.work_of(W2) == []
     assert world.outcomes() == {counters.CANCELLED: 1}
@@ -658,7 +660,7 @@ def test_a_client_is_dropped_once_however_many_calls_it_had(world: World) -> Non
     for i in range(50):
         world.call(A, i)
     for _ in range(50):
-        world.core.client_lost(A, counters.STALLED, world.now_s)
+        world.core.clients.lost(A, counters.STALLED, world.now_s)
     assert +world.core.counters.clients_dropped == {counters.STALLED: 1}
 
 
@@ -734,7 +736,7 @@ def test_the_last_workers_are_kept_by_a_draining_broker_until_what_waits_has_bee
     assert world.kinds_to(b"w1") == [protocol.DRAIN], "the other can answer what waits"
     world.from_worker(b"w2", protocol.DRAIN)
     assert world.kinds_to(b"w2") == [], "nobody else can"
-    (number,) = world.core.registry.workers[b"w2"].in_flight
+    (number,) = world.in_flight(b"w2")
     world.answer(b"w2", number)
     (last,) = world.work_of(b"w2")
     world.pass_time(0.25)
@@ -743,7 +745,7 @@ def test_the_last_workers_are_kept_by_a_draining_broker_until_what_waits_has_bee
     assert world.outcomes() == {"ok": 2}
 
 
-@pytest.mark.parametrize(("draining", "kept_s"), [(True, LAST_WORKER_S), (False, STOPPED_TOGETHER_S)])
+@pytest.mark.parametrize(("draining", "kept_s"), [(True, DRAINING_BROKER_GRACE_S), (False, STOP_GRACE_S)])
 def test_a_last_worker_is_not_kept_for_ever(world: World, draining: bool, kept_s: float) -> None:
     world.call(b"c", 1)
     world.call(b"c", 2)

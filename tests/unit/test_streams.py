@@ -7,7 +7,7 @@ import pytest
 from cluster.wire import protocol
 from tests.unit.world import LIMITS, Reply, World
 
-UNREAD_PATIENCE_S = LIMITS.unread_patience_s
+UNREAD_PATIENCE_S = LIMITS.unread_timeout_s
 
 A, B = b"client-a", b"client-b"
 W1, W2 = b"w1", b"w2"
@@ -101,7 +101,7 @@ def test_a_reader_without_heartbeats_is_given_up_in_the_end(world: World) -> Non
 def test_an_error_that_finds_no_room_is_dropped_in_the_end(world: World) -> None:
     number = begin(world, A, b"id")
     world.answer(W1, number, "STREAM", "item")
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.pass_time(UNREAD_PATIENCE_S + 10)
     assert len(world.core.calls) == 0
     assert world.outcomes(STREAM) == {"worker_lost": 1}
@@ -114,7 +114,7 @@ def test_streams_of_a_dead_worker_that_have_not_begun_go_on_beside_each_other(wo
     begin(world, B, b"two")
     world.answer(W1, begun, "STREAM", "item")
     world.join(W2, timeout_s=60.0, max_streams=3)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     assert errors(world.flush()) == [], "the reader of the one that had begun has no room for it"
     assert errors(more(world, A, b"begun", 1)) == ["WorkerLost"]
     assert len(world.work_of(W2)) == 2

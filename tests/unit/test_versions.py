@@ -90,11 +90,11 @@ def test_one_weight_alone_makes_a_default(world: World) -> None:
 
 def test_a_version_without_a_worker_gets_nothing_while_another_has_one(world: World) -> None:
     route(world, {"0.1": 1, "0.2": 1})
-    world.core.worker_lost(W2, world.now_s)
+    world.core.workers.lost(W2, world.now_s)
     assert calls_of(world, "m_predict", 4) == {W1: 4}
     world.join_with(W3, model(NEW))
     assert calls_of(world, "m_predict", 4) == {W1: 2, W3: 2}
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     assert calls_of(world, "m_predict", 4) == {W3: 4}
 
 
@@ -106,7 +106,7 @@ def test_calls_that_wait_for_a_version_that_goes_are_answered_by_another() -> No
         world.call(A, name)
     world.call(A, b"pinned", "m_v0_1_predict")
     (running,) = world.work_of(W1)
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.flush()
     world.call(A, b"between")
     world.join_with(W2, model(NEW))
@@ -126,7 +126,7 @@ def test_calls_that_wait_for_a_version_that_goes_are_answered_by_another() -> No
 def test_streams_that_wait_are_moved_with_their_bytes() -> None:
     world = World()
     world.join_with(W1, model(OLD))
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.call(A, b"stream", "m_predict_stream")
     world.join_with(W2, model(NEW))
     (work,) = world.work_of(W2)
@@ -138,9 +138,9 @@ def test_where_no_version_has_a_worker_calls_are_given_time_for_one() -> None:
     world = World()
     world.join_with(W1, model(OLD))
     world.join_with(W2, model(NEW))
-    world.core.worker_lost(W1, world.now_s)
+    world.core.workers.lost(W1, world.now_s)
     world.pass_time(60)
-    world.core.worker_lost(W2, world.now_s)
+    world.core.workers.lost(W2, world.now_s)
     assert world.call(A, b"one") == []
     world.join_with(W3, model(NEW))
     assert len(world.work_of(W3)) == 1

@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 
 from broker.core.core import Core
-from broker.core.scheduling.scheduler import Limits
+from broker.core.scheduling.admission import QueueLimits
 from broker.core.state.outbox import ToWorker
 from broker.core.state.pool import WorkerPool
 from cluster.wire import protocol
@@ -17,7 +17,7 @@ from cluster.wire.protocol import ModelDescription, ProcedureDescription, Versio
 GRACE_S = 10.0
 VERSION = Version(1, 2)
 MAX_MESSAGE_BYTES = 100_000
-LIMITS = Limits(
+LIMITS = QueueLimits(
     no_worker_grace_s=GRACE_S,
     queue_timeout_s=4000.0,
     queue_calls=20,
@@ -89,6 +89,7 @@ class World:
     core: Core = field(default_factory=lambda: Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS))
     to_workers: list[ToWorker] = field(default_factory=list)
     asked: int = 0
+    next_dispatch_s: float = float("inf")
 
     # -- clients
 
@@ -96,7 +97,7 @@ class World:
         return self.say_bytes(client, msgpack.packb([header, name, args]))
 
     def say_bytes(self, client: bytes, payload: bytes) -> list[Reply]:
-        self.core.client_message(client, [b"", payload], self.now_s)
+        self.core.clients.message(client, [b"", payload], self.now_s)
         return self.flush()
 
     def call(
@@ -114,12 +115,12 @@ class World:
 
     def join_as(self, identity: bytes, description: WorkerDescription) -> None:
         body = write_description(description)
-        self.core.worker_message(identity, [protocol.READY, body], self.now_s)
+        self.core.workers.message(identity, [protocol.READY, body], self.now_s)
         self.flush()
         assert (identity, [protocol.WELCOME]) in self.to_workers
 
     def from_worker(self, identity: bytes, *frames: bytes) -> list[Reply]:
-        self.core.worker_message(identity, list(frames), self.now_s)
+        self.core.workers.message(identity, list(frames), self.now_s)
         return self.flush()
 
     def answer(
@@ -138,6 +139,10 @@ class World:
             taken += [Work(number, bytes(event)) for number, event in read_pairs(send[1][2:])]
         return taken
 
+    def in_flight(self, identity: bytes) -> list[bytes]:
+        """The numbers of the calls that a worker has not answered."""
+        return list(self.core.calls.in_flight[self.core.registry.workers[identity]])
+
     def kinds_to(self, identity: bytes) -> list[bytes]:
         return [frames[0] for to, frames in self.to_workers if to == identity]
 
@@ -154,12 +159,12 @@ class World:
         """Ask something at the administrators' address; the answers that come at once."""
         self.asked += 1
         event = msgpack.packb([{"message_id": message_id or b"%d" % self.asked, "v": 3}, name, args])
-        self.core.admin_message(b"admin", [b"", event], self.now_s)
+        self.core.admin.message(b"admin", [b"", event], self.now_s)
         self.flush()
         return self.admin_replies()
 
     def admin_replies(self) -> list[Reply]:
-        sends = self.core.take_admin_sends()
+        sends = self.core.outbox.take_admins()
         return [Reply(to, *msgpack.unpackb(payload, strict_map_key=False)) for to, payload in sends]
 
     # -- time
@@ -174,7 +179,8 @@ class World:
         return replies
 
     def flush(self) -> list[Reply]:
-        to_clients, to_workers = self.core.take_sends(self.now_s)
+        self.next_dispatch_s = self.core.dispatch(self.now_s)
+        to_clients, to_workers = self.core.outbox.take()
         self.to_workers += to_workers
         replies = []
         for client, payload in to_clients:
@@ -193,9 +199,10 @@ class World:
         assert not core.calls.clients
         assert not core._scheduler._dirty
         for pool in core.registry.all_pools():
-            assert (pool.queue.calls, pool.queue.bytes) == (0, 0)
-            assert not pool.queue._lanes
-            assert not pool.queue.again
+            queue = core.calls.queues[pool]
+            assert (queue.calls, queue.bytes) == (0, 0)
+            assert not queue._lanes
+            assert not queue.retries
             assert pool.stream_bytes == 0
             ready = [worker for worker in core.registry.workers.values() if worker.state == "ready"]
             replicas = [one for worker in ready for one in worker.replicas if one.pool is pool]
@@ -203,6 +210,7 @@ class World:
             assert all(one.free == one.capacity for one in replicas)
         for worker in core.registry.workers.values():
             assert not worker.in_flight
+            assert not core.calls.in_flight[worker]
 
     def outcomes(self, name: str = "m_predict") -> dict[str, int]:
         return {

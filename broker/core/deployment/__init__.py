@@ -1,1 +1,1 @@
-"""TODO."""
+"""Models that are loaded, unloaded and routed while the cluster runs."""

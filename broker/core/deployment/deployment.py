@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from broker.core.introspection.builtins import ProcedureError
+from broker.core.errors import ProcedureError
 from broker.core.state.counters import EXIT, HEARTBEAT
 from broker.core.state.plan import Placed, Plan, Routed
 from broker.core.state.versions import Route
@@ -21,7 +21,7 @@ from cluster.wire.protocol import ModelDescription, ModelKey, Version, source_of
 if TYPE_CHECKING:
     from broker.core.scheduling.scheduler import Scheduler
     from broker.core.state.outbox import Outbox
-    from broker.core.state.pool import Replica, Worker
+    from broker.core.state.pool import Replica, Worker, WorkerPool
     from broker.core.state.registry import Registry
 
 MOST_DEATHS = 3
@@ -89,7 +89,15 @@ class _Unloading:
 class Deployment:
     """Carries changes out, and brings workers that join up to what was changed before."""
 
-    def __init__(self, registry: Registry, scheduler: Scheduler, outbox: Outbox, plan: Plan) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        scheduler: Scheduler,
+        outbox: Outbox,
+        plan: Plan,
+        has_waiting: Callable[[WorkerPool], bool],
+    ) -> None:
+        self._has_waiting = has_waiting
         self._registry = registry
         self._scheduler = scheduler
         self._outbox = outbox
@@ -491,7 +499,7 @@ class Deployment:
     def _go_on_unloading(self, unloading: _Unloading, now_s: float) -> None:
         key = unloading.key
         hosted = self._registry.find(key)
-        waits = unloading.is_whole and hosted is not None and any(pool.queue for pool in hosted.pools)
+        waits = unloading.is_whole and hosted is not None and any(map(self._has_waiting, hosted.pools))
         if waits or any(replica.free < replica.capacity for replica in unloading.replicas):
             return
         for replica in unloading.replicas:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What a message of a client, a worker or an administrator makes the core do."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broker.core.deployment.deployment import MAX_WEIGHT, Deployment
+from broker.core.errors import ProcedureError
 from broker.core.introspection import builtins as introspection
-from broker.core.introspection.builtins import ProcedureError
 from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure
 from broker.core.state.registry import Registry
@@ -26,7 +26,7 @@ MAX_ARGUMENTS_BYTES = 64 * 1024
 _NO_ID = bytes(8)
 
 
-class Admin:
+class AdminHandler:
     """Takes the administrators' messages."""
 
     def __init__(self, deployment: Deployment, outbox: Outbox) -> None:

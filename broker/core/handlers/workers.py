@@ -1,12 +1,14 @@
-"""The workers' side of the core: registration, answers, leaving, in the protocol of docs/protocol.md."""
+"""The workers' messages: registration, answers, leaving, and models that were loaded or unloaded (docs/protocol.md)."""
 
 from collections.abc import Sequence
 from contextlib import suppress
 
+from broker.core import errors
 from broker.core.deployment.deployment import Deployment
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
-from broker.core.state.calls import Call, CallTable
+from broker.core.state.call_table import CallTable
+from broker.core.state.calls import Call
 from broker.core.state.counters import Counters
 from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Worker
@@ -16,30 +18,31 @@ from cluster.wire.descriptions import read_description, read_model
 from cluster.wire.pairs import read_pairs
 from cluster.wire.protocol import ModelDescription
 
-_EVENTS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
-"""What a worker may say in a call."""
+_ANSWERS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
+"""The events that a worker may send in a call."""
 
-_ABOUT_MODELS = frozenset((protocol.LOADED, protocol.FAILED, protocol.UNLOADED))
-"""What a worker says of orders to load and unload."""
+_DEPLOYMENT_KINDS = frozenset((protocol.LOADED, protocol.FAILED, protocol.UNLOADED))
+"""The kinds of messages that answer a LOAD or an UNLOAD."""
 
-_KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING)) | _ABOUT_MODELS
-"""What a registered worker may send, beside READY."""
+_KINDS = frozenset((protocol.REPLY, protocol.REFUSE, protocol.DRAIN, protocol.BYE, protocol.PING)) | _DEPLOYMENT_KINDS
+"""The kinds of messages that a registered worker may send, beside READY."""
 
-LAST_WORKER_S = 10.0
-"""How long a worker that wants to leave is kept by a broker that drains while calls wait that no other could answer, in
-seconds. Less than the 20 s that a worker waits for that by default (`WORKER_DRAIN_TIMEOUT_S`), so that it can finish
-what it was given."""
+DRAINING_BROKER_GRACE_S = 10.0
+"""How long a draining broker keeps a worker that asked to drain while calls wait that no other worker could answer, in
+seconds. Less than the 20 s that a worker waits by default (`WORKER_DRAIN_TIMEOUT_S`), so that the worker can finish
+these calls."""
 
-STOPPED_TOGETHER_S = 1.0
-"""How long it is kept to see whether the broker will drain, too, in seconds: who stops everything stops it at once, but
-in any order. Otherwise the calls wait for the worker's successor."""
+STOP_GRACE_S = 1.0
+"""How long the broker keeps such a worker while it is not draining itself, in seconds. If everything is stopped at
+once, in any order, the broker's own stop signal arrives within this time; otherwise the calls wait for the worker's
+successor."""
 
-_MAX_REASON = 500
-"""Longest reason for sending a worker away, in characters: part of it is the worker's own words."""
+_MAX_REASON_LENGTH = 500
+"""Longest reason in a BYE, in characters; it quotes the worker's own values."""
 
 
 class WorkerHandler:
-    """Takes the workers' messages."""
+    """Handles the messages from the backend."""
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class WorkerHandler:
         self._pinged_s = float("-inf")
 
     def message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
-        """A message: its kind, and what belongs to it."""
+        """Handle a message: its kind, then the kind's frames."""
         kind, parts = (frames[0], frames[1:]) if frames else (b"", [])
         worker = self._registry.workers.get(identity)
         if worker is not None:
@@ -69,7 +72,7 @@ class WorkerHandler:
         elif kind not in _KINDS:
             self._counters.bad_frames["worker_protocol"] += 1
         elif worker is None:
-            self._from_stranger(identity, kind, parts)
+            self._from_unregistered(identity, kind, parts)
         elif kind in (protocol.REPLY, protocol.REFUSE):
             try:
                 pairs = read_pairs(parts)
@@ -79,24 +82,26 @@ class WorkerHandler:
             for number, event in pairs:
                 self._reply(worker, kind, number, event, now_s)
         elif kind == protocol.DRAIN:
-            if worker.leaving_s is None:
-                worker.leaving_s = now_s
-            self._release_if_idle(worker, now_s)
+            if worker.drain_requested_s is None:
+                worker.drain_requested_s = now_s
+            self._drain_unless_needed(worker, now_s)
         elif kind == protocol.BYE:
             self._drop(worker, counters.EXIT if worker.in_flight else None, now_s)
-        elif kind in _ABOUT_MODELS:
-            self._about_models(worker, kind, parts, now_s)
+        elif kind in _DEPLOYMENT_KINDS:
+            self._deployment_answer(worker, kind, parts, now_s)
 
-    def _from_stranger(self, identity: bytes, kind: bytes, parts: Sequence[bytes]) -> None:
-        """It has been given up, or the broker is a new one: what it still answers, nobody waits for."""
+    def _from_unregistered(self, identity: bytes, kind: bytes, parts: Sequence[bytes]) -> None:
+        """Reset a worker that was evicted, or that was registered with a former broker; drop its answers."""
         if kind in (protocol.REPLY, protocol.REFUSE):
             with suppress(protocol.ProtocolError):
                 self._counters.late_replies += len(read_pairs(parts))
         if kind != protocol.BYE:
             self._outbox.to_worker(identity, protocol.RESET)
 
-    def worker_lost(self, identity: bytes, now_s: float) -> None:
-        """Give up a worker that cannot be reached."""
+    # -- workers that leave ---------------------------------------------------------------------------------------
+
+    def lost(self, identity: bytes, now_s: float) -> None:
+        """Evict a worker whose connection is gone."""
         worker = self._registry.workers.get(identity)
         if worker is not None:
             was_silent = now_s - worker.last_received_s >= protocol.HEARTBEAT_TIMEOUT_S
@@ -108,28 +113,28 @@ class WorkerHandler:
         self._deployment.go_on(now_s)
 
     def ping_if_due(self, now_s: float) -> None:
-        """Send every worker a sign of life."""
+        """Send every worker a PING, which shows that the broker is alive."""
         if now_s - self._pinged_s >= protocol.PING_INTERVAL_S:
             self._pinged_s = now_s
             for identity in self._registry.workers:
                 self._outbox.to_worker(identity, protocol.PING)
 
     def release_draining_workers(self, now_s: float) -> None:
-        """Look again at the workers that have asked for no more work."""
+        """Drain the workers that have asked for it and are no longer needed."""
         for worker in self._registry.workers.values():
-            if worker.leaving_s is not None and worker.state == "ready":
-                self._release_if_idle(worker, now_s)
+            if worker.drain_requested_s is not None and worker.state == "ready":
+                self._drain_unless_needed(worker, now_s)
 
-    def _release_if_idle(self, worker: Worker, now_s: float) -> None:
-        # Where everything is stopped at once, the last workers are kept until what was accepted has been answered.
-        assert worker.leaving_s is not None
-        kept_s = LAST_WORKER_S if self._scheduler.draining else STOPPED_TOGETHER_S
-        if now_s - worker.leaving_s >= kept_s or not self._registry.is_needed(worker):
+    def _drain_unless_needed(self, worker: Worker, now_s: float) -> None:
+        # If everything is stopped at once, the last workers stay until the accepted calls have been answered.
+        assert worker.drain_requested_s is not None
+        grace_s = DRAINING_BROKER_GRACE_S if self._scheduler.draining else STOP_GRACE_S
+        if now_s - worker.drain_requested_s >= grace_s or not self._scheduler.is_needed(worker):
             self._scheduler.drain(worker, now_s)
-            self._outbox.to_worker(worker.identity, protocol.DRAIN)  # from here on there is no more work for it
+            self._outbox.to_worker(worker.identity, protocol.DRAIN)  # the worker gets no WORK after it
 
     def reset_workers(self) -> None:
-        """Tell the workers that this broker knows them no longer."""
+        """Send every worker a RESET, so that it registers with the next broker at once."""
         for identity in self._registry.workers:
             self._outbox.to_worker(identity, protocol.RESET)
 
@@ -139,14 +144,14 @@ class WorkerHandler:
         try:
             description = read_description(bytes(parts[0]) if parts else b"")
         except protocol.ProtocolError as error:
-            self._send_away(identity, worker, str(error), now_s)
+            self._refuse(identity, worker, str(error), now_s)
             return
         if worker is not None and worker.description.id == description.id:
-            self._outbox.to_worker(identity, protocol.WELCOME)  # it asked again before it had read the first
+            self._outbox.to_worker(identity, protocol.WELCOME)  # it repeated READY before it had read the WELCOME
             return
         objection = self._registry.objection(description.models)
         if objection is not None:
-            self._send_away(identity, worker, f"{description.id}: {objection}", now_s)
+            self._refuse(identity, worker, f"{description.id}: {objection}", now_s)
             return
         for former in [one for one in self._registry.workers.values() if one.description.id == description.id]:
             # Its connection broke before it had read the WELCOME.
@@ -159,9 +164,9 @@ class WorkerHandler:
             if not self._deployment.is_unwanted(model.key):
                 self._host(worker, model, now_s)
         self._deployment.joined(worker)
-        calls = [replica.pool.model for replica in worker.replicas if not replica.pool.is_for_streams]
-        hosted = ", ".join(f"{model.qualified_name} {model.version}" for model in calls)
-        self._outbox.note(f"worker {description.id} registered; it hosts {hosted or 'nothing'}")
+        hosted = [replica.pool.model for replica in worker.replicas if not replica.pool.is_for_streams]
+        names = ", ".join(f"{model.qualified_name} {model.version}" for model in hosted)
+        self._outbox.note(f"worker {description.id} registered; it hosts {names or 'nothing'}")
 
     def _host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
         self._registry.host(worker, model, now_s)
@@ -169,15 +174,15 @@ class WorkerHandler:
         for replica in worker.replicas:
             self._scheduler.mark_dirty(replica.pool)
 
-    def _send_away(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
+    def _refuse(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
         if worker is not None:
             self._drop(worker, counters.EVICTED, now_s)
-        self._outbox.to_worker(identity, protocol.BYE, reason[:_MAX_REASON].encode("utf-8", "replace"))
-        self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON]!a}")
+        self._outbox.to_worker(identity, protocol.BYE, reason[:_MAX_REASON_LENGTH].encode("utf-8", "replace"))
+        self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON_LENGTH]!a}")
 
-    # -- models that come and go --------------------------------------------------------------------------------------
+    # -- models that were loaded or unloaded ----------------------------------------------------------------------
 
-    def _about_models(self, worker: Worker, kind: bytes, parts: Sequence[bytes], now_s: float) -> None:
+    def _deployment_answer(self, worker: Worker, kind: bytes, parts: Sequence[bytes], now_s: float) -> None:
         if len(parts) != (1 if kind == protocol.UNLOADED else 2):
             self._counters.bad_frames["worker_protocol"] += 1
             return
@@ -199,15 +204,15 @@ class WorkerHandler:
     # -- answers --------------------------------------------------------------------------------------------------
 
     def _reply(self, worker: Worker, kind: bytes, number: bytes, event: bytes, now_s: float) -> None:
-        call = worker.in_flight.get(number)
+        call = self._calls.in_flight[worker].get(number)
         if call is None:
             self._counters.late_replies += 1
             return
-        if call.closed or call.failure is not None:
+        if call.is_over:
             self._late(call, event)
             return
         name = events.event_name(event)
-        if name is not None and name not in _EVENTS:
+        if name is not None and name not in _ANSWERS:
             self._counters.bad_frames["worker_event"] += 1
             return
         try:
@@ -215,37 +220,35 @@ class WorkerHandler:
         except events.BadFrameError:
             name = None
         if name is None:
-            # Its caller must not wait for ever for what the worker can no longer say.
+            # The worker sends this answer only once, and without one the caller would wait until its deadline.
             self._counters.bad_frames["worker_event"] += 1
             name, to_client = events.ERR, _unreadable(call)
         call.slots -= 1
         self._calls.send_event(call, to_client)
         if name == events.STREAM:
-            self._calls.note_item(call, now_s)
+            self._calls.on_item(call, now_s)
         else:
             self._release(call)
-            self._calls.close(call, _outcome(call, kind, name), now_s)
+            self._calls.end(call, _outcome(call, kind, name), now_s)
 
     def _late(self, call: Call, event: bytes) -> None:
-        """The client has been told already, or will be when it has room, that its call took too long."""
+        """Drop an answer to a call that already has an error of the broker's."""
         self._counters.late_replies += 1
         if events.event_name(event) != events.STREAM:
             self._release(call)
 
     def _release(self, call: Call) -> None:
-        """The call's worker has answered it."""
-        pool = self._registry.release(call)
+        pool = self._calls.release(call)
         if pool is not None:
             self._scheduler.mark_dirty(pool)
 
 
 def _outcome(call: Call, kind: bytes, name: str) -> str:
-    if kind == protocol.REFUSE:  # not executed: it could not be read, or was cancelled before it began
+    if kind == protocol.REFUSE:  # not executed: its arguments cannot be read, or it was cancelled before it began
         return counters.BAD_REQUEST if call.client is not None else counters.CANCELLED
     return counters.ERROR if name == events.ERR else counters.OK
 
 
 def _unreadable(call: Call) -> bytes:
-    text = "the worker's answer could not be read"
-    body = events.error_body(call.version, "WorkerError", text)
+    body = events.error_body(call.version, errors.WORKER_ERROR, errors.UNREADABLE_ANSWER)
     return events.reply(call.message_id, call.number, body)

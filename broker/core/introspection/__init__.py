@@ -1,1 +1,1 @@
-"""TODO."""
+"""The procedures that the broker answers itself, and the OpenRPC document."""

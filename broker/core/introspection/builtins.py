@@ -1,12 +1,13 @@
-"""The procedures that the broker answers itself, for the cluster as a whole. Pure: registry in, plain values out.
+"""The procedures that the broker answers itself, for the whole cluster: registry in, plain values out.
 
-The `_zerorpc_*` answers have the shapes of zerorpc-python's `ServerBase._inject_builtins`. Its own versions fail on
-Python 3.11 and later, where `inspect.getargspec` is gone; these need no inspection, the workers described themselves.
+The `_zerorpc_*` answers have the shapes of zerorpc-python's `ServerBase._inject_builtins`. zerorpc-python's own
+fail on Python 3.11 and later, which has no `inspect.getargspec`; these use the workers' descriptions instead.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from broker.core.errors import ProcedureError
 from broker.core.introspection import openrpc
 from broker.core.state.procedures import Procedure
 from broker.core.state.registry import Registry
@@ -16,17 +17,8 @@ from cluster.wire.protocol import ModelDescription
 SERVICE_NAME = "ModelZeroRPCService"
 
 
-class ProcedureError(Exception):
-    """An error for the caller, by the name and text that it will see."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(name, text)
-        self.name = name
-        self.text = text
-
-
 def own_procedures() -> list[Procedure]:
-    """What the broker answers itself."""
+    """Return the procedures that the broker answers itself."""
     return [Procedure(name, doc, args) for name, (_, args, doc) in _ANSWERS.items()]
 
 
@@ -34,8 +26,8 @@ def answer(registry: Registry, name: str, args: list[Any]) -> object:
     """Answer one of the broker's own procedures.
 
     Args:
-        registry: what is known of the cluster.
-        name: of one of `own_procedures`.
+        registry: workers, models and procedures of the cluster.
+        name: name of one of `own_procedures`.
         args: as many as the procedure has.
 
     Raises:
@@ -46,7 +38,11 @@ def answer(registry: Registry, name: str, args: list[Any]) -> object:
 
 
 def _get_models(registry: Registry) -> list[dict[str, Any]]:
-    return [_summary(one.description) for family in registry.models.values() for one in family.callable_versions]
+    return [
+        _summary(one.description)
+        for model_versions in registry.models.values()
+        for one in model_versions.callable_versions
+    ]
 
 
 def _summary(model: ModelDescription) -> dict[str, Any]:
@@ -67,12 +63,12 @@ def _get_model_metadata(registry: Registry, qualified_name: object) -> dict[str,
 
 
 def _described(registry: Registry, name: object) -> ModelDescription | None:
-    """The model of that qualified name, in the version that answers its calls unless the name has one in it."""
+    """Return the model of a qualified name: the version that answers its calls, or the version that the name pins."""
     if not isinstance(name, str):
         return None
     if name in registry.models and (current := registry.models[name].current) is not None:
         return current.description
-    able = (one.description for family in registry.models.values() for one in family.callable_versions)
+    able = (one.description for model_versions in registry.models.values() for one in model_versions.callable_versions)
     return next((description for description in able if description.pinned_name == name), None)
 
 
@@ -85,7 +81,7 @@ def _get_service_schema(registry: Registry) -> events.Packed:
 def _procedure(registry: Registry, name: object) -> Procedure:
     procedure = registry.procedures.get(name) if isinstance(name, str) else None
     if procedure is None:
-        # What a single server's dictionary raises; of a value that is no name, only its type, for it may be anything.
+        # A zerorpc server raises KeyError from its dictionary. A value that is not a name may be large: show its type.
         raise ProcedureError("KeyError", ascii(name[:80]) if isinstance(name, str) else type(name).__name__)
     return procedure
 
@@ -107,7 +103,7 @@ def _help(registry: Registry, name: object) -> str:
 
 
 def _args(registry: Registry, name: object) -> list[Any]:
-    """As `inspect.getargspec` was sent: names, name of varargs, name of keywords, defaults."""
+    """Return the shape of `inspect.getargspec`: names, name of varargs, name of keywords, defaults."""
     return [_procedure(registry, name).args, None, None, None]
 
 

@@ -1,12 +1,13 @@
-"""The service as one OpenRPC 1.3 document, made from what the workers said of their models. Pure.
+"""The service as one OpenRPC 1.3 document (https://spec.open-rpc.org), made from the workers' descriptions.
 
-https://spec.open-rpc.org. ZeroRPC is no JSON-RPC, so three things are said in the document's own description: errors
-have names, a stream's items come one by one, and parameters go by position.
+ZeroRPC is not JSON-RPC. The document's own description states three differences: errors have names, the items of a
+stream arrive one by one, and parameters go by position.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from broker.core.errors import ERROR_KINDS
 from broker.core.state.procedures import Procedure
 from broker.core.state.registry import Registry
 from cluster import __version__
@@ -15,26 +16,9 @@ from cluster.wire.protocol import ModelKey
 JsonSchema = dict[str, Any]
 
 _DESCRIPTION = """\
-Models served over ZeroRPC. Parameters go by position. An error arrives by its name, which is the "message" of the \
-errors here; the codes only tell them apart. A method with "x-stream" is answered with a stream: each element of its \
-result arrives by itself, as soon as it is there."""
-
-_NO_ROW = "no; of a list or a stream, the rows before it may have been"
-
-_ERRORS = {
-    "NameError": (-32601, "there is no such procedure", "no"),
-    "BadRequest": (-32602, "the arguments cannot be read, or are too many or too few", _NO_ROW),
-    "MessageTooLarge": (1, "the call has more bytes than are accepted", "no"),
-    "ServerBusy": (2, "the procedure's queue, or this client's share of it, is full", "no"),
-    "NoWorkers": (3, "no worker that hosts the model has been ready for a while", "no"),
-    "Draining": (4, "the broker is shutting down", "no"),
-    "DeadlineExceeded": (5, "the call waited or ran longer than allowed", "the text says so"),
-    "WorkerLost": (6, "the worker died during the call", "maybe"),
-    "ResultTooLarge": (7, "the result has more bytes than are sent", "yes"),
-    "MLModelSchemaValidationException": (8, "the input does not fit the model's schema", _NO_ROW),
-    "ValueError": (9, "there is no such model", "no"),
-}
-"""By name: code, when, and whether the call was executed."""
+Models served over ZeroRPC. Parameters go by position. An error is identified by its name, which is the \
+"message" of the errors here; the codes only tell them apart. A method with "x-stream" is answered with a stream: each \
+element of its result arrives by itself, as soon as it is ready."""
 
 _OF_EVERY_PROCEDURE = ("BadRequest", "MessageTooLarge", "Draining")
 _OF_MODELS = (
@@ -61,19 +45,19 @@ _REFS = ("#/$defs/", "#/definitions/")
 
 
 def document(registry: Registry) -> dict[str, Any]:
-    """Every public procedure with its parameters, result, errors and examples."""
+    """Return the document: every public procedure with its parameters, result, errors and examples."""
     schemas: dict[str, JsonSchema] = {"model": _object(_SUMMARY), "model_metadata": _object(_METADATA)}
     names: dict[ModelKey, str] = {}
-    for name, family in registry.models.items():
-        for one in family.callable_versions:
+    for name, model_versions in registry.models.items():
+        for one in model_versions.callable_versions:
             model = one.description
-            names[model.key] = name if one is family.current else model.pinned_name
+            names[model.key] = name if one is model_versions.current else model.pinned_name
             schemas |= _components(f"{names[model.key]}_input", model.input_schema)
             schemas |= _components(f"{names[model.key]}_output", model.output_schema)
     methods = [_method(procedure, registry, names) for procedure in registry.public()]
     errors = {
         name: {"code": code, "message": name, "data": {"when": when, "executed": executed}}
-        for name, (code, when, executed) in _ERRORS.items()
+        for name, (code, when, executed) in ERROR_KINDS.items()
     }
     return {
         "openrpc": "1.3.2",
@@ -88,8 +72,8 @@ def _method(procedure: Procedure, registry: Registry, names: Mapping[ModelKey, s
         params, result = _OWN[procedure.name]
         errors: Iterable[str] = (*_OF_EVERY_PROCEDURE, *(["ValueError"] if params else []))
         return _described(procedure, params, result, errors)
-    family = registry.models[procedure.model]
-    hosted = family.current if procedure.version is None else family.versions[procedure.version]
+    model_versions = registry.models[procedure.model]
+    hosted = model_versions.current if procedure.version is None else model_versions.versions[procedure.version]
     assert hosted is not None
     model = hosted.description
     what = procedure.name.removeprefix(procedure.model if procedure.version is None else model.pinned_name)
@@ -158,7 +142,7 @@ _OWN: dict[str, tuple[dict[str, JsonSchema], JsonSchema]] = {
 
 
 def _components(name: str, schema: JsonSchema) -> dict[str, JsonSchema]:
-    """A model's schema, and the definitions that it brings, as components of the document."""
+    """Return a model's schema, and the definitions in it, as components of the document."""
     made: dict[str, JsonSchema] = {}
     inner: JsonSchema = {}
     for definitions in (schema.get("definitions"), schema.get("$defs")):
@@ -171,7 +155,7 @@ def _components(name: str, schema: JsonSchema) -> dict[str, JsonSchema]:
 
 
 def _with_own_refs(value: Any, name: str) -> Any:
-    """A part of a schema, whose references lead to the components made of that schema."""
+    """Return a part of a schema with its references turned to the components made of that schema."""
     if isinstance(value, list):
         return [_with_own_refs(one, name) for one in value]
     if not isinstance(value, dict):

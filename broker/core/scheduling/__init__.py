@@ -1,1 +1,1 @@
-"""TODO."""
+"""Which call runs where and when: admission, dispatch, retries and deadlines."""

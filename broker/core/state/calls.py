@@ -1,46 +1,76 @@
-"""CallTable: one call each, with all that is said in it, and the clients they belong to.
-
-A call is opened by its client's first event and closed by its last reply; in between it waits in a queue or is
-with a worker (`dispatch`). This module keeps the table, speaks to the client, and counts how calls end.
-"""
+"""One call: its states and the transitions between them, its client, and the batch that it runs in."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum
 
-from broker.core.state.counters import Counters
-from broker.core.state.outbox import Outbox
-from cluster.wire import events, protocol
+from broker.core.state.pool import Replica
+from broker.core.state.procedures import Target
 from cluster.wire.events import ClientEvent
 
-if TYPE_CHECKING:
-    from broker.core.state.pool import Batch
-    from broker.core.state.procedures import Procedure, Target
+LEAST_CLIENT_TIMEOUT_S = 15.0
+"""A client's heartbeats for a call may be missing for at least this long, in seconds, before the call is abandoned."""
 
-BEAT_INTERVAL_S = 3.0
-"""Seconds between two heartbeats to the client of a call. Less than a stock client's 5 s, so that a passive
-one, which beats only when it was beaten to, is soon seen alive."""
-
-SILENT_BEATS = 3
-LEAST_PATIENCE_S = 15.0
-"""A client that has sent heartbeats for a call has given it up when as many in a row are missing, and at least
-so many seconds have passed. Only their intervals so far tell how often it means to send them."""
-
-BEATING_FACTOR = 6
-"""A reader that sends heartbeats may make no room for so many times as long as one that sends none."""
-
-_HEARTBEAT_BODY = events.heartbeat_body()
 _NEVER_S = float("inf")
-_NO_NUMBER = bytes(protocol.NUMBER_BYTES)
+
+
+class CallState(Enum):
+    """What a call waits for.
+
+    Attributes:
+        successors: the states that may follow.
+    """
+
+    successors: tuple[CallState, ...]
+
+    QUEUED = "waits in the queue of its pool for a worker"
+    RUNNING = "a worker has it; the client has got no item of a stream, so it may be retried"
+    STREAMING = "a worker has it; the client has got an item, so it must not be retried"
+    FAILING = "the broker has an error for it, which waits until the client has a free slot"
+    CANCELLED = "the client has dropped it or is gone; only the worker's answer is outstanding"
+    ENDED = "it has been counted; the answer of its worker may still be outstanding"
+
+
+QUEUED = CallState.QUEUED
+RUNNING = CallState.RUNNING
+STREAMING = CallState.STREAMING
+FAILING = CallState.FAILING
+CANCELLED = CallState.CANCELLED
+ENDED = CallState.ENDED
+
+TRANSITIONS: dict[CallState, tuple[CallState, ...]] = {
+    QUEUED: (
+        RUNNING,  # dispatched
+        ENDED,  # refused, expired, or dropped by its client
+    ),
+    RUNNING: (
+        ENDED,  # answered, expired, or its worker died
+        STREAMING,  # the first item of a stream
+        QUEUED,  # its worker died: a retry
+        CANCELLED,  # dropped by its client
+    ),
+    STREAMING: (
+        ENDED,  # answered, expired, or its worker died
+        FAILING,  # expired, or its worker died, while the client had no free slot
+        CANCELLED,  # dropped by its client
+    ),
+    FAILING: (ENDED,),  # the client has a free slot, or is gone
+    CANCELLED: (ENDED,),  # the worker has answered, or is gone
+    ENDED: (),
+}
+"""Every transition that a call may make, and why. The most frequent one stands first."""
+
+for _state, _successors in TRANSITIONS.items():
+    _state.successors = _successors
 
 
 class Client:
-    """A connection to the frontend that has calls open.
+    """A connection to the frontend that has open calls.
 
     Attributes:
-        identity: ZeroMQ's own name for the connection.
-        open: its calls, by message id (as msgpack bytes, so that b"1", "1" and 1 differ).
-        stream_bytes: how many bytes the first events of its open streams have.
+        identity: ZeroMQ's name for the connection.
+        open: its open calls, by message id (as msgpack bytes, so that b"1", "1" and 1 differ).
+        stream_bytes: bytes of the first events of its open streams.
     """
 
     __slots__ = ("identity", "open", "stream_bytes")
@@ -51,55 +81,73 @@ class Client:
         self.open: dict[bytes, Call] = {}
 
 
-class Call:
-    """A call from its first event to its last.
+class Batch:
+    """Calls that a worker got in one message. They take capacity until all of them are answered.
 
     Attributes:
-        number: its name between broker and worker; unique, because processes forked from one client send equal ids.
-        client: who asked; None once that one has gone and only the worker's answer is still to come.
-        message_id: the client's name for it, as msgpack bytes.
-        version: the client's protocol version.
-        target: what is called, and of which version of its model.
-        event: the client's first event as it came, kept as long as it may have to be sent again.
-        batch: the calls with which it was given to a worker; None while it waits in the queue.
-        arrived_s, beaten_s: when it came, when a heartbeat last went to the client; monotonic seconds.
-        heard_s: when the client's last heartbeat came, in monotonic seconds; None before the first.
-        patience_s: how long its heartbeats may be missing, in seconds.
-        deadline_s: when it has waited or run for too long; monotonic seconds. What it does now, queue or run, sets it.
-        asked_until_s: how long its client wants to wait at most; monotonic seconds.
-        closed: whether it has been counted; only the worker's answer may still be to come.
-        size: how many bytes that event had.
-        slots: how many more stream items the client has said it can take.
-        full_s: since when that is none; monotonic seconds.
-        streamed: whether the client has got an item of a stream.
-        deaths: how many workers died while they had it.
-        failure: the body of an ERR that waits for a free slot, and the outcome that it is counted as.
+        replica: the replica that got them.
+        capacity: the share of the replica's capacity that they take, in batches.
+        unanswered: calls that the worker has not answered yet.
+    """
+
+    __slots__ = ("capacity", "replica", "unanswered")
+
+    def __init__(self, replica: Replica, capacity: int, unanswered: int) -> None:
+        self.replica = replica
+        self.capacity = capacity
+        self.unanswered = unanswered
+
+
+class Call:
+    """A call, from its first event to its last.
+
+    Attributes:
+        state: see `CallState`.
+        number: the broker's name for the call toward the worker. It is unique; the clients' ids are not, because
+            processes that were forked from one client send equal ids.
+        client: the client; None once it has dropped the call or the call has ended.
+        message_id: the client's id of the call, as msgpack bytes.
+        version: the client's ZeroRPC protocol version.
+        target: the procedure, and the version of its model.
+        event: the client's first event, kept as long as the call may have to be sent to another worker.
+        size: bytes of the first event.
+        batch: the batch of its last dispatch; None before the first, and while a retry is queued.
+        arrived_s: monotonic time of its arrival.
+        heartbeat_sent_s: monotonic time of the broker's last heartbeat to the client.
+        last_heartbeat_s: monotonic time of the client's last heartbeat; None before the first.
+        client_timeout_s: how long the client's heartbeats may be missing, in seconds.
+        client_deadline_s: monotonic time until which the client wants to wait (the header's `timeout_s`).
+        deadline_s: monotonic time at which the call has waited or run for too long; set at each change of state.
+        slots: stream items, or other events, that the client can take now.
+        full_since_s: monotonic time since which there are none; infinity while there are some.
+        deaths: workers that died while they had the call.
+        failure: body and outcome of the error of a call that is FAILING.
     """
 
     __slots__ = (
         "arrived_s",
-        "asked_until_s",
         "batch",
         "client",
-        "closed",
+        "client_deadline_s",
+        "client_timeout_s",
         "deadline_s",
         "deaths",
         "event",
         "failure",
-        "full_s",
+        "full_since_s",
         "heartbeat_sent_s",
         "last_heartbeat_s",
         "message_id",
         "number",
-        "patience_s",
         "size",
         "slots",
-        "streamed",
+        "state",
         "target",
         "version",
     )
 
     def __init__(self, number: bytes, client: Client, first: ClientEvent, target: Target, event: bytes, now_s: float):
+        self.state = QUEUED
         self.number = number
         self.client: Client | None = client
         self.message_id = first.message_id
@@ -111,176 +159,25 @@ class Call:
         self.arrived_s = now_s
         self.heartbeat_sent_s = now_s
         self.last_heartbeat_s: float | None = None
-        self.patience_s = LEAST_PATIENCE_S
-        self.asked_until_s = _NEVER_S if first.timeout_s is None else now_s + first.timeout_s
-        self.deadline_s = self.asked_until_s
-        self.closed = False
+        self.client_timeout_s = LEAST_CLIENT_TIMEOUT_S
+        self.client_deadline_s = _NEVER_S if first.timeout_s is None else now_s + first.timeout_s
+        self.deadline_s = self.client_deadline_s
         self.slots = 1  # a sender starts with one (zerorpc `BufferedChannel`)
-        self.full_s = _NEVER_S
-        self.streamed = False
+        self.full_since_s = _NEVER_S
         self.deaths = 0
         self.failure: tuple[bytes, str] | None = None
 
+    def become(self, state: CallState) -> None:
+        """Make a transition. One that `TRANSITIONS` does not have is a fault of the broker."""
+        assert state in self.state.successors, f"a call that is {self.state.name} cannot become {state.name}"
+        self.state = state
 
-class CallTable:
-    """The table of all calls whose client waits.
+    @property
+    def is_with_worker(self) -> bool:
+        """Whether a worker has it and an answer would still reach the client."""
+        return self.state is RUNNING or self.state is STREAMING
 
-    Attributes:
-        clients: who has something open, by ZeroMQ's name for the connection.
-    """
-
-    def __init__(self, outbox: Outbox, counters: Counters, *, unread_patience_s: float) -> None:
-        self._unread_patience_s = unread_patience_s
-        self._outbox = outbox
-        self._counters = counters
-        self.clients: dict[bytes, Client] = {}
-        self._open: dict[bytes, Call] = {}  # by number, and so the oldest first
-        self._last_number = 0
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def open(
-        self,
-        identity: bytes,
-        client: Client | None,
-        first: ClientEvent,
-        target: Target,
-        event: bytes,
-        now_s: float,
-    ) -> Call:
-        """Begin a call; `client` is who has that identity, None if it has nothing open so far."""
-        if client is None:
-            client = self.clients[identity] = Client(identity)
-        self._last_number += 1
-        number = self._last_number.to_bytes(protocol.NUMBER_BYTES, "big")
-        call = Call(number, client, first, target, event, now_s)
-        client.open[first.message_id] = call
-        self._open[number] = call
-        if target.is_stream:
-            self._count_stream(call, client, 1)
-        return call
-
-    def move(self, call: Call, target: Target) -> None:
-        """A call that waits is now for another version of its model."""
-        client = call.client
-        assert client is not None
-        if target.is_stream:
-            self._count_stream(call, client, -1)
-        call.target = target
-        if target.is_stream:
-            self._count_stream(call, client, 1)
-
-    def send_event(self, call: Call, event: bytes) -> None:
-        """Send the client an event, if it is still there."""
-        if call.client is not None:
-            self._outbox.to_client(call.client.identity, event)
-
-    def send_heartbeat(self, call: Call, now_s: float) -> None:
-        """Send the client a heartbeat."""
-        call.heartbeat_sent_s = now_s
-        self.send_event(call, events.reply(call.message_id, call.number, _HEARTBEAT_BODY))
-
-    def send_due_heartbeats(self, now_s: float) -> None:
-        """Send heartbeats where one is due."""
-        for call in self._open.values():
-            if now_s - call.arrived_s < BEAT_INTERVAL_S:
-                break  # all that follow are younger
-            if now_s - call.heartbeat_sent_s >= BEAT_INTERVAL_S:
-                self.send_heartbeat(call, now_s)
-
-    def on_heartbeat(self, call: Call, now_s: float) -> None:
-        """A heartbeat came from the client: answer it at once, which suits whatever frequency it has."""
-        before_s = call.last_heartbeat_s if call.last_heartbeat_s is not None else call.arrived_s
-        call.patience_s = max(call.patience_s, SILENT_BEATS * (now_s - before_s))
-        call.last_heartbeat_s = now_s
-        self.send_heartbeat(call, now_s)
-
-    def abandoned(self, now_s: float) -> list[Call]:
-        """Those that their clients have given up: heartbeats have ceased, or there is no room for too long."""
-        return [
-            one
-            for one in self._open.values()
-            if (one.last_heartbeat_s is not None and now_s - one.last_heartbeat_s > one.patience_s)
-            or now_s - one.full_s > self._unread_patience_s * (1 if one.last_heartbeat_s is None else BEATING_FACTOR)
-        ]
-
-    def overdue(self, now_s: float) -> list[Call]:
-        """Those whose deadline has passed."""
-        return [one for one in self._open.values() if one.deadline_s <= now_s and one.failure is None]
-
-    def add_slots(self, call: Call, slots: int, now_s: float) -> None:
-        """The client has room for more events, perhaps for an error that waits."""
-        was_full = call.slots <= 0
-        call.slots = min(call.slots + slots, events.MAX_SLOTS)
-        if was_full and call.slots > 0:
-            self._expect_item(call, now_s)
-        if call.failure is not None and call.slots > 0:
-            body, outcome = call.failure
-            self._end(call, body, outcome, now_s)
-
-    def note_item(self, call: Call, now_s: float) -> None:
-        """The client got an item of a stream, which must not be run again from here on."""
-        call.streamed = True
-        call.event = b""  # it may be large, and the stream long
-        if call.slots > 0:
-            self._expect_item(call, now_s)
-        else:
-            call.full_s = now_s
-            call.deadline_s = call.asked_until_s
-
-    def _expect_item(self, call: Call, now_s: float) -> None:
-        """A stream may take as long as it does: its time-out is from item to item, while there is room for one."""
-        timeout_s = call.target.pool.model.timeout_s
-        call.full_s = _NEVER_S
-        call.deadline_s = min(call.asked_until_s, now_s + timeout_s)
-
-    def fail(self, call: Call, name: str, text: str, outcome: str, now_s: float) -> None:
-        """End a call with an error of the broker's own.
-
-        One more event than the client can take would be its death (zerorpc `BufferedChannel` overflows), so in
-        mid-stream the error waits for a free slot.
-        """
-        body = events.error_body(call.version, name, text)
-        if call.slots > 0:
-            self._end(call, body, outcome, now_s)
-        else:
-            call.failure = (body, outcome)
-
-    def _end(self, call: Call, body: bytes, outcome: str, now_s: float) -> None:
-        self.send_event(call, events.reply(call.message_id, call.number, body))
-        self.close(call, outcome, now_s)
-
-    def close(self, call: Call, outcome: str, now_s: float) -> None:
-        """Count the call as ended, and forget it if its client has not gone already."""
-        call.closed = True
-        target = call.target
-        target.outcomes[outcome] += 1
-        target.duration.observe(now_s - call.arrived_s)
-        if call.client is not None:
-            self.forget(call)
-
-    def forget(self, call: Call) -> None:
-        """From here on nobody waits for the call."""
-        client = call.client
-        assert client is not None
-        call.client = None
-        if call.target.is_stream:
-            self._count_stream(call, client, -1)
-        del self._open[call.number]
-        del client.open[call.message_id]
-        if not client.open:
-            del self.clients[client.identity]
-
-    @staticmethod
-    def _count_stream(call: Call, client: Client, sign: int) -> None:
-        """A worker keeps what it was asked as long as the stream is open."""
-        client.stream_bytes += sign * call.size
-        call.target.pool.stream_bytes += sign * call.size
-
-    def answer(
-        self, identity: bytes, first: ClientEvent, called: Target | Procedure | None, outcome: str, body: bytes
-    ) -> None:
-        """Answer a first event without a call; `called` counts it."""
-        (called.outcomes if called is not None else self._counters.unknown_method)[outcome] += 1
-        self._outbox.to_client(identity, events.reply(first.message_id, _NO_NUMBER, body))
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has got the last event, or an error waits for it: further answers are late."""
+        return self.state is ENDED or self.state is FAILING

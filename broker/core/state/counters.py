@@ -1,8 +1,8 @@
-"""What the routing core counts, in plain numbers: cheap enough for every message. Knows nothing of Prometheus."""
+"""The counts of the routing core, in plain numbers that are cheap enough for every message. Knows no Prometheus."""
 
 from collections import Counter
 
-# How a request ended. The names are the values of the `outcome` label.
+# Outcomes of a request: the values of the `outcome` label.
 OK = "ok"
 ERROR = "error"
 NOT_FOUND = "not_found"
@@ -29,16 +29,17 @@ OUTCOMES = (
     CANCELLED,
 )
 
-# Why a worker was given up. The names are the values of the `reason` label.
+# Why a worker was lost: the values of the `reason` label.
 EXIT = "exit"
 HEARTBEAT = "heartbeat"
 EVICTED = "evicted"
 
-# Why a client was dropped.
+# Why a client was dropped: the values of the `reason` label.
 UNREACHABLE = "unreachable"
 STALLED = "stalled"
 
-# What was wrong with a bad frame. The first ones are of events that could not be read (`cluster.events`).
+# What was wrong with a bad frame: the values of the `reason` label.
+# `cluster.wire.events` raises the first six.
 BAD_FRAMES = (
     "event",
     "header",
@@ -58,7 +59,7 @@ BAD_FRAMES = (
 )
 
 UNKNOWN_METHOD = "unknown"
-"""The `method` label of calls to procedures that nobody registered, or a client could add labels at will."""
+"""The `method` label of calls to unknown procedures. Their own names would let a client add labels without bound."""
 
 SECONDS = (
     0.0005,
@@ -84,16 +85,16 @@ SECONDS = (
 
 
 PEAK_WINDOW_S = 15.0
-"""A scraper that comes this often misses no peak."""
+"""A scraper that comes at least this often misses no peak, in seconds."""
 
 
 def from_zero(*names: str) -> Counter[str]:
-    """Counts that are there from the start: the first increment of a count that was not is invisible to a rate."""
+    """Return counts that start at 0, because Prometheus' `rate` does not see the first increment of a new series."""
     return Counter(dict.fromkeys(names, 0))
 
 
 class Peak:
-    """The highest of the values of the last while: between one and two times `PEAK_WINDOW_S`."""
+    """The highest value of the last one to two times `PEAK_WINDOW_S`."""
 
     __slots__ = ("_before", "_highest", "_since_s")
 
@@ -102,25 +103,25 @@ class Peak:
         self._since_s = float("-inf")
 
     def observe(self, value: float, now_s: float) -> None:
-        """Note one value."""
+        """Record a value."""
         if now_s - self._since_s >= PEAK_WINDOW_S:
             self._before, self._highest = self._highest, 0.0
             self._since_s = now_s
         self._highest = max(self._highest, value)
 
     def highest(self) -> float:
-        """The highest of them."""
+        """Return the highest value."""
         return max(self._highest, self._before)
 
 
 class Counters:
-    """The counts that belong to no procedure and no worker."""
+    """The counts that belong to no procedure and no worker, by outcome or reason."""
 
     def __init__(self) -> None:
         self.unknown_method: Counter[str] = Counter()  # by outcome
         self.worker_lost = from_zero(EXIT, HEARTBEAT, EVICTED)  # by reason
         self.bad_frames = from_zero(*BAD_FRAMES)  # by reason
         self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
-        self.turn_s = Peak()  # what one turn of the message loop took, while everybody else waited
+        self.turn_s = Peak()  # seconds that one turn of the message loop took
         self.late_replies = 0
         self.retries = 0

@@ -1,30 +1,31 @@
-"""Where calls wait, and who has room for them: the service of each version of a model, and its workers. Pure state."""
+"""Capacity: which workers serve a model version, and how many more batches each could start. Knows no calls."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from broker.core.state.fair_queue import FairQueue
 from cluster.wire.protocol import ModelDescription, WorkerDescription
 
-if TYPE_CHECKING:
-    from broker.core.state.calls import Call
+_IDLE_CHECK_S = 1.0
+"""The longest time, in seconds, for which an idle replica gets no call while its pool gets some."""
+
+_COMPARED = 8
+"""Replicas with equal free capacity that are compared, so that the cost of a choice does not grow with the workers."""
 
 
 class WorkerPool:
-    """The calls or the streams of one version of a model, wherever it is hosted: a queue, and the room on each worker.
+    """The workers that serve the calls, or the streams, of one version of a model.
 
     Attributes:
-        model: its description, from the worker that hosts it since last.
-        is_for_streams: whether it is for streams, of which a worker has many open beside each other, and each for long;
-            otherwise for calls, which run in batches.
-        queue: calls that wait for room.
-        replicas: the ready workers that host it.
-        free: how many batches could start on all of them.
-        unserved_since_s: since when no worker has been ready; None while one is.
-        gathering_since_s: since when the calls that wait for company do so; None if none does.
-        stream_bytes: how many bytes the first events of its open streams have.
+        model: description of the model, from the worker that registered it last.
+        is_for_streams: whether the pool serves streams. A worker has many streams open at once, each for long; calls
+            run in batches.
+        replicas: the ready workers that host the model version.
+        free: batches that could start now, over all replicas.
+        unserved_since_s: monotonic time since which no worker has been ready; None while one is.
+        gathering_since_s: monotonic time since which waiting calls wait for a larger batch; None if none do.
+        stream_bytes: bytes of the first events of its open streams.
     """
 
     __slots__ = (
@@ -33,7 +34,6 @@ class WorkerPool:
         "gathering_since_s",
         "is_for_streams",
         "model",
-        "queue",
         "replicas",
         "stream_bytes",
         "unserved_since_s",
@@ -42,16 +42,15 @@ class WorkerPool:
     def __init__(self, model: ModelDescription, now_s: float, *, is_for_streams: bool = False) -> None:
         self.model = model
         self.is_for_streams = is_for_streams
-        self.queue = FairQueue()
         self.replicas: dict[Replica, None] = {}
         self.free = 0
         self.unserved_since_s: float | None = now_s
         self.gathering_since_s: float | None = None
         self.stream_bytes = 0
-        self._by_free: list[dict[Replica, None]] = []  # at [n] those with room for n batches, the last changed last
+        self._by_free: list[dict[Replica, None]] = []  # [n]: replicas with n free batches, the last changed last
 
     def offer(self, replica: Replica) -> None:
-        """A worker can be given work."""
+        """Add a replica."""
         self.replicas[replica] = None
         while len(self._by_free) <= replica.capacity:
             self._by_free.append({})
@@ -59,14 +58,14 @@ class WorkerPool:
         self.free += replica.free
 
     def withdraw(self, replica: Replica) -> None:
-        """A worker is given no more work."""
+        """Remove a replica; it gets no more batches."""
         del self.replicas[replica]
-        room = max(replica.free, 0)
-        del self._by_free[room][replica]
-        self.free -= room
+        free = max(replica.free, 0)
+        del self._by_free[free][replica]
+        self.free -= free
 
     def change_free(self, replica: Replica, change: int) -> None:
-        """So many more batches could start at a worker, or fewer."""
+        """Change how many more batches a replica could start."""
         free = replica.free
         replica.free = free + change
         if replica in self.replicas:
@@ -76,131 +75,99 @@ class WorkerPool:
             self.free += after - before
 
     def resize(self, replica: Replica, model: ModelDescription) -> None:
-        """A worker has loaded the model anew, perhaps with other room; what is under way goes on."""
+        """Take over a new description of the model, perhaps with another capacity; running batches continue."""
         capacity = _capacity(self, model)
         while len(self._by_free) <= capacity:
             self._by_free.append({})
         self.change_free(replica, capacity - replica.capacity)
         replica.capacity = capacity
-        replica.take_over(self, model)
+        replica.describe(self, model)
 
-    def least_loaded(self, now_s: float, kept: Replica | None = None) -> Replica | None:
-        """The replica with the most room; among equals one that was left alone for long, or else did most of late.
+    def least_loaded(self, now_s: float, excluded: Replica | None = None) -> Replica | None:
+        """Return the replica with the most free capacity; None if all are busy.
 
-        A worker that has just answered has warm caches: one that has not answers a call that comes alone a tenth later.
-        But a worker that is never asked shows neither that it serves nor that it does not.
+        Among equals, the pool picks the one whose worker has the fewest calls in flight, and prefers the most recently
+        used: its caches are warm, and a cold worker answers a single call about a tenth later. A replica that has been
+        idle for `_IDLE_CHECK_S` comes first, because an unused worker does not show whether it still serves.
 
         Args:
             now_s: monotonic seconds.
-            kept: not this one.
+            excluded: a replica that must not be returned.
         """
-        for room in range(len(self._by_free) - 1, 0, -1):
-            alike = self._by_free[room]
-            if not alike:
+        for free in range(len(self._by_free) - 1, 0, -1):
+            equals = self._by_free[free]
+            if not equals:
                 continue
-            some = [replica for replica in islice(reversed(alike), _ALIKE) if replica is not kept]
-            if some:
-                longest_unasked = next(iter(alike))
-                if now_s - longest_unasked.asked_s >= _LEFT_ALONE_S and longest_unasked is not kept:
-                    return longest_unasked
-                return min(some, key=_work) if len(some) > 1 else some[0]
+            recent = [replica for replica in islice(reversed(equals), _COMPARED) if replica is not excluded]
+            if recent:
+                longest_idle = next(iter(equals))
+                if now_s - longest_idle.last_used_s >= _IDLE_CHECK_S and longest_idle is not excluded:
+                    return longest_idle
+                return min(recent, key=_calls_in_flight) if len(recent) > 1 else recent[0]
         return None
 
     def least_busy_for_retry(self, *, others_wait: bool) -> Replica | None:
-        """The replica that is to run a call alone: the one with the fewest batches under way.
+        """Return the replica that is to run a retry alone: the one with the fewest batches in flight.
 
-        While others wait, one that has just run a call alone is theirs first, or many such calls would hold them up.
+        While other calls wait, a replica that has just run a retry serves them first; otherwise many retries would
+        block them.
         """
         able = (replica for replica in self.replicas if not (others_wait and replica.ran_retry_last))
-        return min(able, key=_batches, default=None)
-
-
-_LEFT_ALONE_S = 1.0
-"""A worker with as much room as any is asked at least this often, in seconds, if anybody asks at all."""
-
-_ALIKE = 8
-"""So many replicas with equal room are compared, or giving out would cost more with every worker."""
-
-
-def _work(replica: Replica) -> int:
-    return len(replica.worker.in_flight)
-
-
-def _batches(replica: Replica) -> int:
-    return replica.capacity - replica.free
+        return min(able, key=_batches_in_flight, default=None)
 
 
 class Replica:
-    """The calls or the streams of one version of a model on one worker.
+    """The calls, or the streams, of one model version on one worker.
 
     Attributes:
-        worker, service: which.
-        capacity: how many batches it may have at one time; a stream is one.
-        free: how many more it could have now; below 0 if it has more than it may since it was loaded anew.
-        max_batch_size: how many calls may be in one.
-        entry: what the worker loaded the model from; empty if it cannot load it anew.
-        asked_s: when it was last given one, in monotonic seconds.
-        ran_retry_last: whether that was a call that must run alone.
+        worker: the worker.
+        pool: the pool that the replica belongs to.
+        capacity: batches that it may have at one time; a stream counts as one.
+        free: batches that it could start now; below 0 if a reload has lowered the capacity below what is in flight.
+        max_batch_size: calls that a batch may have.
+        entry: configuration entry that the worker loaded the model from; empty if the worker cannot load it again.
+        last_used_s: monotonic time of its last batch.
+        ran_retry_last: whether its last batch was a retry, which runs alone.
     """
 
-    __slots__ = ("asked_s", "capacity", "entry", "free", "max_batch_size", "pool", "ran_retry_last", "worker")
+    __slots__ = ("capacity", "entry", "free", "last_used_s", "max_batch_size", "pool", "ran_retry_last", "worker")
 
     def __init__(self, worker: Worker, pool: WorkerPool, model: ModelDescription) -> None:
         self.worker = worker
         self.pool = pool
         self.capacity = self.free = _capacity(pool, model)
-        self.take_over(pool, model)
-        self.asked_s = float("-inf")
+        self.describe(pool, model)
+        self.last_used_s = float("-inf")
         self.ran_retry_last = False
 
-    def take_over(self, pool: WorkerPool, model: ModelDescription) -> None:
-        """What of a description is not its room."""
+    def describe(self, pool: WorkerPool, model: ModelDescription) -> None:
+        """Take over what a description says beside the capacity."""
         self.max_batch_size = 1 if pool.is_for_streams else model.max_batch_size
         self.entry = model.entry
-
-
-def _capacity(pool: WorkerPool, model: ModelDescription) -> int:
-    return model.max_streams if pool.is_for_streams else model.slots + model.batches_ahead
-
-
-class Batch:
-    """Calls that a worker was given in one message; they take room until all are answered.
-
-    Attributes:
-        replica: who was given them.
-        room: how many batches they count as.
-        unanswered: how many of them are unanswered.
-    """
-
-    __slots__ = ("replica", "room", "unanswered")
-
-    def __init__(self, replica: Replica, room: int, unanswered: int) -> None:
-        self.replica = replica
-        self.room = room
-        self.unanswered = unanswered
 
 
 class Worker:
     """A registered worker.
 
     Attributes:
-        identity: ZeroMQ's own name for its connection.
-        description: what it said of itself.
+        identity: ZeroMQ's name for the worker's connection.
+        description: what the worker sent in READY.
         state: "ready", or "draining" when it gets no more work.
-        leaving_s: when it asked for no more work, in monotonic seconds; None if it has not.
-        replicas: its models' calls and streams.
-        in_flight: the calls that it owes an answer, by number.
-        registered_s, heard_s: when it came, when it last sent anything; monotonic seconds.
-        dispatched: how many calls it was given.
+        drain_requested_s: monotonic time of the worker's DRAIN; None before.
+        replicas: the calls and streams of its models.
+        in_flight: calls that the worker has not answered yet.
+        registered_s: monotonic time of its registration.
+        last_received_s: monotonic time of its last message.
+        dispatched: calls that it has been given since its registration.
     """
 
     __slots__ = (
         "description",
         "dispatched",
+        "drain_requested_s",
         "identity",
         "in_flight",
         "last_received_s",
-        "leaving_s",
         "registered_s",
         "replicas",
         "state",
@@ -210,9 +177,21 @@ class Worker:
         self.identity = identity
         self.description = description
         self.state: Literal["ready", "draining"] = "ready"
-        self.leaving_s: float | None = None
+        self.drain_requested_s: float | None = None
         self.replicas: list[Replica] = []
-        self.in_flight: dict[bytes, Call] = {}
+        self.in_flight = 0
         self.registered_s = now_s
         self.last_received_s = now_s
         self.dispatched = 0
+
+
+def _capacity(pool: WorkerPool, model: ModelDescription) -> int:
+    return model.max_streams if pool.is_for_streams else model.slots + model.batches_ahead
+
+
+def _calls_in_flight(replica: Replica) -> int:
+    return replica.worker.in_flight
+
+
+def _batches_in_flight(replica: Replica) -> int:
+    return replica.capacity - replica.free

@@ -1,32 +1,30 @@
-"""What can be called, and which version of a model answers a call. Pure state."""
+"""Procedures: the names that clients call, where their calls may go, and what is counted about them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from broker.core.state.counters import OUTCOMES, SECONDS, from_zero
+from broker.core.state.pool import WorkerPool
 from cluster.histogram import Histogram
 from cluster.wire import events
-
-if TYPE_CHECKING:
-    from broker.core.state.pool import WorkerPool
-    from cluster.wire.protocol import ProcedureDescription, Version
+from cluster.wire.protocol import ProcedureDescription, Version
 
 
 class Target:
-    """Where calls of a procedure may go: to one version of its model.
+    """A destination of a procedure's calls: one version of its model.
 
     Attributes:
-        procedure: what is called.
-        service: whose workers answer.
-        described: the procedure, as the worker that hosts that version since last describes it.
-        work_name: the procedure's name in WORK, which has the version in it.
-        is_stream: whether it is answered with a stream.
-        is_list: whether each call of it is a batch of its own.
-        outcomes: how many calls that came here ended how.
-        duration, queue_wait: of these, the first until their end, the second until a worker had them.
+        procedure: the procedure.
+        pool: the workers that answer.
+        described: the procedure's description, from the worker that registered the version last.
+        work_name: the procedure's name in WORK, which names the version.
+        is_stream: whether the procedure is answered with a stream.
+        is_list: whether each call is a batch of its own.
+        outcomes: calls that went to this target, by outcome.
+        duration: seconds from a call's arrival to its end.
+        queue_wait: seconds from a call's arrival to its dispatch.
     """
 
     __slots__ = (
@@ -51,43 +49,43 @@ class Target:
         self.describe(described)
 
     def describe(self, described: ProcedureDescription) -> None:
-        """A worker describes the procedure anew."""
+        """Take over a new description."""
         self.described = described
         self.is_list = described.is_list
         self.work_name = self.pool.model.pinned(described.name).encode()
 
 
 class WeightedRoundRobin:
-    """Deals calls out to several targets by their weights, evenly mixed: smooth weighted round robin, as in nginx."""
+    """Distributes calls over targets by weight, evenly interleaved: smooth weighted round robin, as in nginx."""
 
     def __init__(self, weights: Iterable[tuple[Target, int]]) -> None:
         self._weights = [(target, weight) for target, weight in weights if weight > 0]
         self._total = sum(weight for _, weight in self._weights)
-        self._due = [0] * len(self._weights)
+        self._credits = [0] * len(self._weights)
 
     def next(self) -> Target:
-        """Where the next call goes."""
-        due = self._due
+        """Return the target of the next call."""
+        credits_ = self._credits
         for place, (_, weight) in enumerate(self._weights):
-            due[place] += weight
-        first = due.index(max(due))
-        due[first] -= self._total
+            credits_[place] += weight
+        first = credits_.index(max(credits_))
+        credits_[first] -= self._total
         return self._weights[first][0]
 
 
 class Procedure:
-    """Something callable, with what is counted about it.
+    """A procedure, with its counts.
 
     Attributes:
         name, doc, args: as introspection shows them.
-        model: the qualified name of the model that it is of; None if the broker answers it itself.
-        version: which version's it is; None if calls go to whichever is routed to.
-        is_stream: whether it is answered with a stream.
-        args_head: with which byte as many arguments begin.
-        targets: where its calls may go, or could before.
-        target: where they go now; None if the broker answers, or there is a split.
-        split: deals them out, where they go to several versions.
-        outcomes: how many calls of it that went to no target ended how.
+        model: qualified name of its model; None if the broker answers the procedure itself.
+        version: the version that the name pins; None if calls follow the model's route.
+        is_stream: whether the procedure is answered with a stream.
+        args_head: first msgpack byte of an argument list of the right length.
+        targets: every target that its calls may go to, or could before.
+        target: the target of all its calls; None if the broker answers, or if `split` decides.
+        split: distributes the calls over several targets; None if there is only one.
+        outcomes: calls that went to no target, by outcome.
     """
 
     __slots__ = (
@@ -125,23 +123,23 @@ class Procedure:
         self.describe(doc, args)
 
     def describe(self, doc: str, args: Iterable[str]) -> None:
-        """What introspection shows, and how many arguments are taken."""
+        """Set the docstring and the parameters."""
         self.doc = doc if self.version is None else f"{doc} Version {self.version}."
         self.args = list(args)
         self.args_head = events.array_head(len(self.args))
 
     def next_target(self) -> Target | None:
-        """Where the next call goes; None if the broker answers it itself."""
+        """Return the target of the next call; None if the broker answers the call itself."""
         return self.target if self.split is None else self.split.next()
 
-    def send_to(self, weights: Sequence[tuple[Target, int]]) -> None:
-        """Send calls to these targets from now on, so many to each."""
+    def set_targets(self, weights: Sequence[tuple[Target, int]]) -> None:
+        """Send the calls to these targets from now on, by weight."""
         first, _ = weights[0]
         self.target, self.split = (first, None) if len(weights) == 1 else (None, WeightedRoundRobin(weights))
         self.describe(first.described.doc, first.described.args)
 
     def all_outcomes(self) -> Counter[str]:
-        """How many of its calls ended how, wherever they went."""
+        """Return all its calls by outcome, wherever they went."""
         total = Counter(self.outcomes)
         for target in self.targets.values():
             total.update(target.outcomes)

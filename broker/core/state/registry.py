@@ -1,48 +1,46 @@
-"""Who can answer what: workers, the models they host, and the procedures of the whole cluster. Pure state.
+"""The registry: all workers, the models that they host, and the procedures of the whole cluster.
 
-The registry is merged from the workers' own descriptions. What was registered once stays known when its workers
-are gone, so that a call in a restart waits for a worker instead of being told that there is no such procedure; only
-what is unloaded is forgotten, but for what was counted.
+The registry merges the workers' own descriptions. A model stays registered when its last worker leaves, so that a call
+during a restart waits for a worker instead of getting `NameError`. Only an unload removes a model's procedures; their
+counts stay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from broker.core.state.counters import UNKNOWN_METHOD
-from broker.core.state.pool import Batch, Replica, Worker, WorkerPool
+from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
 from broker.core.state.versions import ModelVersion, ModelVersions, Route
 from cluster.wire.protocol import ModelDescription, ModelKey, ProcedureDescription, Version, WorkerDescription
-
-if TYPE_CHECKING:
-    from broker.core.state.calls import Call
 
 
 class Registry:
     """The merged view of all workers.
 
     Attributes:
-        procedures: everything that can be called, by name.
-        routes: what was decided about calls that name no version, by the model's qualified name.
-        families: every model that a worker has hosted since the broker started, by qualified name.
+        procedures: every procedure that can be called, by name.
+        routes: routes that an administrator has set, by the model's qualified name.
+        models: every model that was registered since the broker started, by qualified name.
         workers: the registered workers, by identity.
-        document: what describes the service, packed; None after a change, until somebody asks for it.
+        document: the packed OpenRPC document of the service; None after a change, until the next request for it.
     """
 
     def __init__(self, own_procedures: Iterable[Procedure]) -> None:
         self.procedures = {procedure.name: procedure for procedure in own_procedures}
         self._own_names = frozenset(self.procedures)
-        self._counted = dict(self.procedures)  # and those that can be called no longer
+        self._counted = dict(self.procedures)  # including the procedures that can no longer be called
         self.models: dict[str, ModelVersions] = {}
         self.routes: dict[str, Route] = {}
         self.workers: dict[bytes, Worker] = {}
         self.document: bytes | None = None
 
+    # -- lookups --------------------------------------------------------------------------------------------------
+
     def objection(self, models: Sequence[ModelDescription]) -> str | None:
-        """Why a worker cannot host these, for its log; None if it can."""
+        """Return why a worker cannot host these models, for its log; None if it can."""
         owners: dict[str, tuple[str, Version | None, bool]] = {
             one.name: (one.model, one.version, one.is_stream) for one in self._counted.values() if one.model is not None
         }
@@ -60,7 +58,7 @@ class Registry:
         return None
 
     def public(self) -> list[Procedure]:
-        """What can be called but ZeroRPC's own: the broker's, then each model's, those that name no version first."""
+        """Return the procedures for introspection: the broker's own, then each model's, unpinned names first."""
         places = {name: place for place, name in enumerate(self.models)}
 
         def place(procedure: Procedure) -> tuple[int, tuple[int, ...]]:
@@ -69,56 +67,58 @@ class Registry:
         return sorted((one for one in self.procedures.values() if not one.name.startswith("_")), key=place)
 
     def counted(self) -> Iterable[Procedure]:
-        """Every procedure about which something was counted, whether it can still be called or not."""
+        """Return every procedure that has counts, whether it can still be called or not."""
         return self._counted.values()
 
     def all_versions(self) -> Iterator[ModelVersion]:
-        """Every version of every model that was ever hosted."""
-        for family in self.models.values():
-            yield from family.versions.values()
+        """Iterate over every version of every model."""
+        for model in self.models.values():
+            yield from model.versions.values()
 
     def all_pools(self) -> Iterator[WorkerPool]:
-        """The services of all of them."""
+        """Iterate over the pools of all versions."""
         return chain.from_iterable(one.pools for one in self.all_versions())
 
     def find(self, key: ModelKey) -> ModelVersion | None:
-        """A version of a model, if it was ever hosted."""
+        """Return a version of a model; None if it was never hosted."""
         name, version = key
-        family = self.models.get(name)
-        return family.versions.get(version) if family is not None else None
+        model = self.models.get(name)
+        return model.versions.get(version) if model is not None else None
+
+    # -- changes --------------------------------------------------------------------------------------------------
 
     def add(self, identity: bytes, description: WorkerDescription, now_s: float) -> Worker:
-        """Register a worker; `host` says what it hosts."""
+        """Register a worker; `host` then adds each of its models."""
         worker = self.workers[identity] = Worker(identity, description, now_s)
         return worker
 
-    def host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
-        """A worker can be called for a model that `objection` has nothing against, from now on, or as it is now."""
-        name, version = model.key
-        family = self.models.get(name)
-        if family is None:
-            family = self.models[name] = ModelVersions(name)
-        if not family.callable_versions:
-            family.route = self.routes.get(name) or Route(version, {})
-        hosted = family.versions.get(version)
+    def host(self, worker: Worker, description: ModelDescription, now_s: float) -> None:
+        """Add a model that `objection` accepts to a worker, or update it."""
+        name, version = description.key
+        model = self.models.get(name)
+        if model is None:
+            model = self.models[name] = ModelVersions(name)
+        if not model.callable_versions:
+            model.route = self.routes.get(name) or Route(version, {})
+        hosted = model.versions.get(version)
         if hosted is None:
-            hosted = family.versions[version] = ModelVersion(model, now_s)
+            hosted = model.versions[version] = ModelVersion(description, now_s)
         hosted.is_callable = True
         for pool in hosted.pools:
-            pool.model = model
-            self._offer(worker, pool, model)
-        for described in model.procedures:
-            for procedure_name, pinned_to in _names(model, described):
-                self._describe(procedure_name, described, family, pinned_to, hosted)
-        self.reroute(family)
+            pool.model = description
+            self._offer(worker, pool, description)
+        for described in description.procedures:
+            for procedure_name, pinned_to in _names(description, described):
+                self._describe(procedure_name, described, model, pinned_to, hosted)
+        self.reroute(model)
 
     @staticmethod
-    def _offer(worker: Worker, pool: WorkerPool, model: ModelDescription) -> None:
+    def _offer(worker: Worker, pool: WorkerPool, description: ModelDescription) -> None:
         for replica in worker.replicas:
             if replica.pool is pool:
-                pool.resize(replica, model)
+                pool.resize(replica, description)
                 return
-        replica = Replica(worker, pool, model)
+        replica = Replica(worker, pool, description)
         worker.replicas.append(replica)
         if worker.state == "ready":
             pool.offer(replica)
@@ -128,7 +128,7 @@ class Registry:
         self,
         name: str,
         described: ProcedureDescription,
-        family: ModelVersions,
+        model: ModelVersions,
         version: Version | None,
         hosted: ModelVersion,
     ) -> None:
@@ -138,7 +138,7 @@ class Registry:
                 name,
                 described.doc,
                 described.args,
-                model=family.qualified_name,
+                model=model.qualified_name,
                 version=version,
                 is_stream=described.is_stream,
             )
@@ -148,21 +148,21 @@ class Registry:
             target = procedure.targets[pool] = Target(procedure, pool, described)
         target.describe(described)
         if version is None:
-            family.procedures[name] = procedure
+            model.procedures[name] = procedure
         else:
-            procedure.send_to([(target, 1)])
+            procedure.set_targets([(target, 1)])
             self.procedures[name] = procedure
 
     def route(self, name: str, route: Route) -> None:
-        """Decide about a model's calls that name no version."""
+        """Set the route of a model's calls that name no version."""
         self.routes[name] = route
         self.models[name].route = route
         self.reroute(self.models[name])
 
-    def reroute(self, family: ModelVersions) -> None:
-        """Calls that name no version go where they belong now: after any change of who hosts what, and of the route."""
-        able = {procedure.name for procedure in family.rerouted()}
-        for name, procedure in family.procedures.items():
+    def reroute(self, model: ModelVersions) -> None:
+        """Set the targets of calls that name no version, after a change of the route or of a replica."""
+        able = {procedure.name for procedure in model.reroute()}
+        for name, procedure in model.procedures.items():
             if name in able:
                 self.procedures[name] = procedure
             else:
@@ -170,64 +170,38 @@ class Registry:
         self.document = None
 
     def close(self, key: ModelKey) -> None:
-        """A version of a model can be called no longer; what waits or runs goes on."""
+        """Accept no more calls of a model version; waiting and running calls continue."""
         name, version = key
-        family = self.models[name]
-        hosted = family.versions[version]
+        model = self.models[name]
+        hosted = model.versions[version]
         hosted.is_callable = False
         for procedure in hosted.description.procedures:
             self.procedures.pop(hosted.description.pinned(procedure.name), None)
-        self.reroute(family)
+        self.reroute(model)
 
     def drain(self, worker: Worker, now_s: float) -> None:
-        """Offer the worker no more work; what it has under way stays its own."""
+        """Offer the worker no more work; it keeps its calls in flight."""
         if worker.state == "draining":
             return
         worker.state = "draining"
         for replica in worker.replicas:
-            self._take_back(replica, now_s)
+            self._withdraw_from_pool(replica, now_s)
 
     def withdraw(self, replica: Replica, now_s: float) -> None:
-        """A worker hosts the calls or streams of a version of a model no longer; again, nothing happens."""
+        """Remove a replica from its worker and its pool; a second call has no effect."""
         if replica in replica.worker.replicas:
             replica.worker.replicas.remove(replica)
         if replica in replica.pool.replicas:
-            self._take_back(replica, now_s)
+            self._withdraw_from_pool(replica, now_s)
 
-    def _take_back(self, replica: Replica, now_s: float) -> None:
+    def _withdraw_from_pool(self, replica: Replica, now_s: float) -> None:
         pool = replica.pool
         pool.withdraw(replica)
         if not pool.replicas:
             pool.unserved_since_s = now_s
             self.reroute(self.models[pool.model.qualified_name])
 
-    def is_needed(self, worker: Worker) -> bool:
-        """Whether calls wait that only this worker, or others that want to leave as well, could answer."""
-        return any(
-            replica.pool.queue and all(other.worker.leaving_s is not None for other in replica.pool.replicas)
-            for replica in worker.replicas
-        )
-
-    def take(self, replica: Replica, room: int, calls: int, now_s: float) -> Batch:
-        """Take room for a batch of so many calls."""
-        replica.asked_s = now_s
-        replica.pool.change_free(replica, -room)
-        replica.worker.dispatched += calls
-        return Batch(replica, room, calls)
-
-    def release(self, call: Call) -> WorkerPool | None:
-        """The worker has answered that call; return the service that has more room now, because its batch is done."""
-        batch = call.batch
-        assert batch is not None
-        del batch.replica.worker.in_flight[call.number]
-        batch.unanswered -= 1
-        if batch.unanswered:
-            return None
-        pool = batch.replica.pool
-        pool.change_free(batch.replica, batch.room)
-        return pool
-
 
 def _names(model: ModelDescription, procedure: ProcedureDescription) -> tuple[tuple[str, Version | None], ...]:
-    """The names by which clients call a procedure, with the version that each names."""
+    """Return the names by which clients call a procedure, with the version that each pins."""
     return (procedure.name, None), (model.pinned(procedure.name), model.version)

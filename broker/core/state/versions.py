@@ -1,4 +1,4 @@
-"""A model in all its versions, and which of them answers calls that name none. Pure state."""
+"""A model in all its versions, and which of them answer the calls that name no version."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from cluster.wire.protocol import ModelDescription, Version
 
 
 class ModelVersion:
-    """One version of a model, hosted now, or once.
+    """One version of a model, which is hosted now or was before.
 
     Attributes:
-        version: which.
-        calls, streams: its two services.
-        is_callable: whether calls may begin; not from when it is to be unloaded until it is loaded again.
+        version: its number.
+        calls: the workers that serve its calls.
+        streams: the workers that serve its streams.
+        is_callable: whether new calls are accepted: False from the start of an unload until the next load.
     """
 
     __slots__ = ("calls", "is_callable", "streams", "version")
@@ -29,26 +30,26 @@ class ModelVersion:
 
     @property
     def pools(self) -> tuple[WorkerPool, WorkerPool]:
-        """Both."""
+        """Both pools."""
         return self.calls, self.streams
 
     @property
     def description(self) -> ModelDescription:
-        """Of the model, from the worker that hosts it since last."""
+        """The model's description, from the worker that registered it last."""
         return self.calls.model
 
     def pool_of(self, procedure: Procedure) -> WorkerPool:
-        """Whose workers answer one of its procedures."""
+        """Return the pool that answers one of its procedures."""
         return self.streams if procedure.is_stream else self.calls
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which versions of a model answer calls that name none.
+    """Which versions of a model answer the calls that name no version.
 
     Attributes:
-        default: the version that does.
-        split: so many calls of their sum for each of several versions; empty if there is no such split.
+        default: the version that answers them all, unless there is a split.
+        split: weights by version; empty if there is no split.
     """
 
     default: Version
@@ -59,37 +60,37 @@ class ModelVersions:
     """A model in all its versions.
 
     The default version is the one that was hosted first, until a route names another. A version without a ready worker
-    gets no calls while another has one: a service that answers comes before the share of a version. Which one then has
-    the default version's calls stays so until that is back, or has no worker itself.
+    gets no calls while another version has one: availability comes before shares. The version that stands in for the
+    default keeps that part until the default has a worker again, or has lost its own workers.
 
     Attributes:
-        qualified_name: the model's.
-        versions: every one that was ever hosted.
-        route: what calls that name no version do.
-        shares: how they are dealt out to versions now; empty if none may be called.
-        procedures: by name, for calls that name no version.
+        qualified_name: the model's qualified name.
+        versions: every version that was ever hosted.
+        route: the route of calls that name no version.
+        shares: the weights by which these calls are distributed now; empty if no version is callable.
+        procedures: the procedures that name no version, by name.
     """
 
     def __init__(self, qualified_name: str) -> None:
         self.qualified_name = qualified_name
         self.versions: dict[Version, ModelVersion] = {}
         self.shares: dict[Version, int] = {}
-        self._stand_in: Version | None = None  # has the default version's calls while that has no worker
+        self._stand_in: Version | None = None  # answers for the default version while that has no worker
         self.route = Route(Version(0, 0), {})  # until the first version is hosted
         self.procedures: dict[str, Procedure] = {}
 
     @property
     def callable_versions(self) -> list[ModelVersion]:
-        """Those that may be called, in rising order."""
+        """The versions that accept calls, in ascending order."""
         return [self.versions[version] for version in sorted(self.versions) if self.versions[version].is_callable]
 
     @property
     def current(self) -> ModelVersion | None:
-        """The version that answers, or most of its calls; None if none may be called."""
+        """The version with the largest share; None if no version is callable."""
         return self.versions[max(self.shares, key=lambda version: self.shares[version])] if self.shares else None
 
-    def _deal(self) -> dict[Version, int]:
-        """How calls that name no version are to be dealt out from now on."""
+    def _distribute(self) -> dict[Version, int]:
+        """Return the weights by which calls that name no version are to be distributed from now on."""
         able = self.callable_versions
         if not able:
             return {}
@@ -104,12 +105,12 @@ class ModelVersions:
             if self._stand_in not in served:
                 self._stand_in = max(served)
             return {self._stand_in: 1}
-        # Of those that nobody serves the one that was served last, so that its calls are given time for a new worker.
+        # No version has a worker: the one that lost its workers last, so that its calls wait for a new worker.
         return {max(able, key=_unserved_since).version: 1}
 
-    def rerouted(self) -> Iterator[Procedure]:
-        """Have every procedure that names no version send its calls where they belong now; those that can be called."""
-        self.shares = self._deal()
+    def reroute(self) -> Iterator[Procedure]:
+        """Set the targets of every procedure that names no version; yield the procedures that can be called."""
+        self.shares = self._distribute()
         for procedure in self.procedures.values():
             able = [
                 (target, one)
@@ -118,11 +119,11 @@ class ModelVersions:
             ]
             if able:
                 chosen = [(target, self.shares[one.version]) for target, one in able if one.version in self.shares]
-                procedure.send_to(chosen or [(able[-1][0], 1)])
+                procedure.set_targets(chosen or [(able[-1][0], 1)])
                 yield procedure
 
-    def target_of_waiting(self, target: Target) -> Target | None:
-        """Where a call that waits at a target nobody serves should wait instead; None if it should stay."""
+    def other_target(self, target: Target) -> Target | None:
+        """Return where a call should wait that waits at a target without workers; None if it should stay."""
         if target.procedure.version is not None or not target.procedure.targets:
             return None
         other = target.procedure.next_target()
