@@ -1,4 +1,4 @@
-"""What the broker asks of the system for its own process."""
+"""The broker's own process: its limit of descriptors, its scheduling policy, its allocator."""
 
 import ctypes
 import os
@@ -7,17 +7,17 @@ import sys
 from contextlib import suppress
 
 MOST_DESCRIPTORS = 65_536
-"""Open connections and files that the broker asks the system for, if it may have so many."""
+"""Descriptors that the broker asks the system for; each connection takes one."""
 
 KEPT_BYTES = 64 * 1024 * 1024
-"""How much memory that is free may stay with the broker."""
+"""Free memory that the allocator may keep, in bytes."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _HIGHEST_MMAP_THRESHOLD = 32 * 1024 * 1024
 
 
 def raise_descriptor_limit() -> None:
-    """Each client takes a descriptor, and the usual soft limit is for small programs."""
+    """Raise the soft limit of descriptors: each client takes one, and the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -26,22 +26,23 @@ def raise_descriptor_limit() -> None:
 
 
 def use_batch_scheduling() -> None:
-    """Have the system let others go on while they run, instead of us in their place the moment that we wake.
+    """Select SCHED_BATCH, so that the broker does not preempt the running process when it wakes.
 
-    The first message of a burst wakes the broker. In the place of the peer that is still sending the rest it would find
-    that one message, and send it on alone; after it, it finds them all (docs/performance.md).
+    The first message of a burst wakes the broker. If it preempted the peer that is still sending, it would find only
+    that message and send it on alone; if it runs after the peer, it finds the whole burst (docs/performance.md).
     """
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # or somebody has decided otherwise
-        with suppress(OSError):  # it is for speed alone, and a sandbox may forbid it
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # another policy was chosen on purpose
+        with suppress(OSError):  # it only improves speed, and a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def tune_malloc() -> None:
-    """Have the allocator keep what a large message took for the next one, instead of giving it back each time.
+    """Have the allocator keep the memory of a large message for the next one.
 
-    To get it again page by page takes longer than all that the broker does with the message (docs/performance.md).
+    Otherwise the allocator returns the memory to the kernel, and to get it back page by page takes longer than all
+    other work that the broker does for the message (docs/performance.md).
     """
-    with suppress(OSError, AttributeError):  # it is for speed alone, and glibc's own
+    with suppress(OSError, AttributeError):  # it only improves speed, and only glibc has it
         allocator = ctypes.CDLL(None)
         allocator.mallopt(_M_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD)
         allocator.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
