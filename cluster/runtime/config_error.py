@@ -11,7 +11,7 @@ from supervisor.xmlrpc import SupervisorTransport
 EXIT_CODE = 2
 
 
-def refuse(error: Exception) -> NoReturn:
+def exit_config_error(error: Exception) -> NoReturn:
     """Say why, and end the process; supervisor, if it runs under one, will not start it again."""
     print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
     _tell_supervisor()

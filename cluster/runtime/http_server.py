@@ -8,7 +8,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import waitress
 
-from cluster.runtime.settings import cannot_bind, split_host_port
+from cluster.runtime.settings import bind_error, split_host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Response:
     content_type: str = "text/plain; charset=utf-8"
 
 
-def text(body: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def text_response(body: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """A line of text for a person."""
     return Response(f"{body}\n".encode(), status)
 
@@ -47,7 +47,7 @@ class HttpServer:
         try:
             self._server = waitress.create_server(self._application, host=host, port=port, threads=4, ident="cluster")
         except (OSError, ValueError) as error:  # waitress turns a name that does not resolve into a ValueError
-            raise cannot_bind(setting, address, error) from error
+            raise bind_error(setting, address, error) from error
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def start(self) -> None:
@@ -57,9 +57,9 @@ class HttpServer:
     def _application(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         handler = self._handlers.get(environ["PATH_INFO"])
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            response = text("only GET is answered here", HTTPStatus.METHOD_NOT_ALLOWED)
+            response = text_response("only GET is answered here", HTTPStatus.METHOD_NOT_ALLOWED)
         elif handler is None:
-            response = text(f"no such page; there are {', '.join(self._handlers)}", HTTPStatus.NOT_FOUND)
+            response = text_response(f"no such page; there are {', '.join(self._handlers)}", HTTPStatus.NOT_FOUND)
         else:
             response = handler()
         status = f"{response.status.value} {response.status.phrase}"

@@ -16,7 +16,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from cluster.runtime.settings import ConfigError
 
-WAITING_LINES = 10_000
+MAX_QUEUED_LINES = 10_000
 """Lines that may wait for the log's reader; the next ones are dropped."""
 
 FLUSH_S = 1.0
@@ -37,7 +37,7 @@ _FORMATTERS: dict[str, logging.Formatter] = {
 Line = logging.LogRecord | threading.Event
 """A record, or what is set when all records before it have been written."""
 
-_lines: queue.Queue[Line] = queue.Queue(WAITING_LINES)
+_lines: queue.Queue[Line] = queue.Queue(MAX_QUEUED_LINES)
 
 
 def configure() -> None:
@@ -46,7 +46,7 @@ def configure() -> None:
     Raises:
         ConfigError: if there is no such format.
     """
-    formatter = chosen_formatter()
+    formatter = formatter_from_environment()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(_Enqueue(_lines))
@@ -54,7 +54,7 @@ def configure() -> None:
     atexit.register(flush)
 
 
-def chosen_formatter() -> logging.Formatter:
+def formatter_from_environment() -> logging.Formatter:
     """What LOG_FORMAT names.
 
     Raises:

@@ -61,7 +61,7 @@ HostPort = Annotated[str, AfterValidator(_host_port)]
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
-def reachable(endpoint: str) -> str:
+def connect_address(endpoint: str) -> str:
     """An endpoint to connect to, from one to bind: "every interface" becomes this machine."""
     return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//*:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
@@ -72,7 +72,7 @@ def split_host_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def load(settings: type[Settings]) -> Settings:
+def load_settings(settings: type[Settings]) -> Settings:
     """Read the settings of one process from its environment.
 
     Args:
@@ -92,10 +92,10 @@ def load(settings: type[Settings]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{str(first['loc'][0]).upper()}"
-        raise ConfigError(f"{name}={first['input']!r} is wrong: it should be {wanted(first)}") from error
+        raise ConfigError(f"{name}={first['input']!r} is wrong: it should be {expected_value(first)}") from error
 
 
-def wanted(error: ErrorDetails) -> str:
+def expected_value(error: ErrorDetails) -> str:
     """What would be right in place of a value that pydantic has refused, to follow "it should be"."""
     named = {
         "bool_parsing": "true or false",
@@ -118,7 +118,7 @@ def wanted(error: ErrorDetails) -> str:
     return named.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
 
 
-def cannot_bind(setting: str, value: str, error: Exception) -> ConfigError:
+def bind_error(setting: str, value: str, error: Exception) -> ConfigError:
     """The error for an address that could not be bound, from what the system said."""
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return ConfigError(

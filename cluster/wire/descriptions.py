@@ -50,7 +50,7 @@ def read_description(body: bytes) -> protocol.WorkerDescription:
     return description
 
 
-def read_model(body: bytes) -> protocol.ModelDescription:
+def read_model_description(body: bytes) -> protocol.ModelDescription:
     """Read the body of LOADED.
 
     Raises:
@@ -87,14 +87,16 @@ def _check_models(kind: str, models: Sequence[protocol.ModelDescription]) -> Non
         raise protocol.ProtocolError(f"{kind}: two of its models have one qualified name and one version")
     if any(model.major_version < 0 or model.minor_version < 0 for model in models):
         raise protocol.ProtocolError(f"{kind}: the numbers of a version should be 0 or more")
-    if any(not 1 <= model.slots <= protocol.MAX_ROOM for model in models):
-        raise protocol.ProtocolError(f"{kind}: a model must have at least one slot, and at most {protocol.MAX_ROOM}")
+    if any(not 1 <= model.slots <= protocol.MAX_CAPACITY for model in models):
+        raise protocol.ProtocolError(
+            f"{kind}: a model must have at least one slot, and at most {protocol.MAX_CAPACITY}"
+        )
     if any(model.max_batch_size < 1 for model in models):
         raise protocol.ProtocolError(f"{kind}: max_batch_size should be 1 or more")
-    if any(not 0 <= model.batches_ahead <= protocol.MAX_ROOM for model in models):
-        raise protocol.ProtocolError(f"{kind}: batches_ahead should be from 0 to {protocol.MAX_ROOM}")
-    if any(not 1 <= model.max_streams <= protocol.MAX_ROOM for model in models):
-        raise protocol.ProtocolError(f"{kind}: max_streams should be from 1 to {protocol.MAX_ROOM}")
+    if any(not 0 <= model.batches_ahead <= protocol.MAX_CAPACITY for model in models):
+        raise protocol.ProtocolError(f"{kind}: batches_ahead should be from 0 to {protocol.MAX_CAPACITY}")
+    if any(not 1 <= model.max_streams <= protocol.MAX_CAPACITY for model in models):
+        raise protocol.ProtocolError(f"{kind}: max_streams should be from 1 to {protocol.MAX_CAPACITY}")
     if any(example.keys() != {"input", "output"} for model in models for example in model.examples):
         raise protocol.ProtocolError(f"{kind}: an example should have an input and an output")
     if any(not 0 <= model.batch_wait_ms < float("inf") for model in models):

@@ -41,11 +41,11 @@ _REPLY_VERSION = b"\xa1v\x03\xaamessage_id\xc4\x08"
 _OWN_HEADER_KEYS = ("message_id", "response_to", "v")
 
 
-TIMEOUT = "timeout_s"
+TIMEOUT_KEY = "timeout_s"
 """Header key with which a client says how long it wants to wait, in seconds (a context hook of zerorpc sets it)."""
 
-HEARTBEAT = "_zpc_hb"
-MORE = "_zpc_more"
+ZPC_HEARTBEAT = "_zpc_hb"
+ZPC_MORE = "_zpc_more"
 OK = "OK"
 ERR = "ERR"
 STREAM = "STREAM"
@@ -149,7 +149,7 @@ def _read_any_event(payload: bytes) -> ClientEvent:
     args_at = unpacker.tell()
     if args_at >= len(payload):
         raise BadFrameError("truncated")
-    timeout_s = _timeout_s(header[TIMEOUT]) if TIMEOUT in header else None
+    timeout_s = _timeout_s(header[TIMEOUT_KEY]) if TIMEOUT_KEY in header else None
     return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at, timeout_s)
 
 
@@ -188,7 +188,7 @@ def _pack_id(value: object) -> bytes:
     return packed
 
 
-def array_head(length: int) -> bytes:
+def encode_array_header(length: int) -> bytes:
     """The first byte of an array of that length, as msgpack writes it; none if it is longer than 15."""
     return bytes([0x90 | length]) if length < 16 else b""
 
@@ -279,7 +279,7 @@ def _pack_body(name: str, args: object) -> bytes:
     return pack(name) + pack(args)
 
 
-def error_body(version: int, name: str, text: str) -> bytes:
+def encode_error_body(version: int, name: str, text: str) -> bytes:
     """The name and arguments of an ERR for a client of that protocol version.
 
     Version 1 carries one string (`ServerBase._print_traceback`), later ones `[name, text, traceback]`; a traceback of
@@ -297,17 +297,17 @@ class Packed:
         self.value = value
 
 
-def ok_body(value: object) -> bytes:
+def encode_ok_body(value: object) -> bytes:
     """The name and arguments of an OK."""
     return pack(OK) + b"\x91" + (value.value if isinstance(value, Packed) else pack(value))
 
 
-def heartbeat_body() -> bytes:
+def encode_heartbeat_body() -> bytes:
     """The name and arguments of a heartbeat; the 0 is for clients of version 2 (`HeartBeatOnChannel`)."""
-    return _pack_body(HEARTBEAT, [0])
+    return _pack_body(ZPC_HEARTBEAT, [0])
 
 
-def reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
+def encode_reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
     """An event for a client, with that name and arguments.
 
     Args:
@@ -318,7 +318,7 @@ def reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
     return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
 
 
-def readdressed(event: bytes, message_id: bytes, version: int, own_id: bytes) -> bytes:
+def readdress(event: bytes, message_id: bytes, version: int, own_id: bytes) -> bytes:
     """A worker's event for a client; what its header holds beside the address is kept (zerorpc's context hooks).
 
     Args:
@@ -346,13 +346,13 @@ def readdressed(event: bytes, message_id: bytes, version: int, own_id: bytes) ->
 def _for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> bytes:
     _, body_at = _read_header(event)
     if event_name(event) != ERR:
-        return reply(message_id, own_id, event[body_at:])
+        return encode_reply(message_id, own_id, event[body_at:])
     try:
         arguments = read_arguments(event, body_at + 1 + len(ERR))
     except BadArgumentsError:
         raise BadFrameError("arguments") from None
     name, text = (part if isinstance(part, str) else "" for part in (*arguments, "", "")[:2])
-    return reply(message_id, own_id, error_body(1, name, text))
+    return encode_reply(message_id, own_id, encode_error_body(1, name, text))
 
 
 def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
@@ -386,12 +386,12 @@ def event_name(event: bytes) -> str | None:
     return event[name_at + 1 : end].decode("ascii", "replace")
 
 
-def worker_error(name: str, text: str, traceback: str | None = None) -> bytes:
+def encode_worker_error(name: str, text: str, traceback: str | None = None) -> bytes:
     """An ERR as a worker sends it."""
-    return worker_event(ERR, [name, text, traceback])
+    return encode_worker_event(ERR, [name, text, traceback])
 
 
-def worker_event(name: str, args: object, default: Callable[[Any], Any] | None = None) -> bytes:
+def encode_worker_event(name: str, args: object, default: Callable[[Any], Any] | None = None) -> bytes:
     """An event as a worker sends it: the header is empty, the broker addresses it.
 
     Args:

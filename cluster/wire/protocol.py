@@ -47,7 +47,7 @@ the interpreter lock for minutes, and stop when the process is dead, frozen or c
 SILENCE_S = 10.0
 """Seconds without any message after which a worker gives its connection up and makes a new one."""
 
-MAX_ROOM = 10_000
+MAX_CAPACITY = 10_000
 """Most streams of a model that may be open at a worker, and most batches; the broker keeps a table for each number."""
 
 NUMBER_BYTES = 8
@@ -84,7 +84,7 @@ ModelKey = tuple[str, Version]
 """A model's qualified name, and its version."""
 
 
-def source_of(entry: Mapping[str, Any]) -> str:
+def model_source(entry: Mapping[str, Any]) -> str:
     """Where an entry's model comes from: `module:Class`."""
     return f"{entry.get('module_name')}:{entry.get('class_name')}"
 

@@ -100,7 +100,7 @@ class ClientHandler:
         refusal = self._refusal(client, event, procedure, target, payload, now_s)
         if refusal is not None:
             outcome, name, text = refusal
-            body = events.error_body(event.version, name, text)
+            body = events.encode_error_body(event.version, name, text)
             self._calls.answer(identity, event, target or procedure, outcome, body)
             return
         assert procedure is not None
@@ -137,7 +137,7 @@ class ClientHandler:
             if count != len(procedure.args):
                 return counters.BAD_REQUEST, "BadRequest", _wrong_arguments(procedure, count)
         if event.timeout_s == 0:
-            text = f"the header's {events.TIMEOUT} should be a positive number of seconds"
+            text = f"the header's {events.TIMEOUT_KEY} should be a positive number of seconds"
             return counters.BAD_REQUEST, "BadRequest", text
         if target is None:
             return None
@@ -150,11 +150,11 @@ class ClientHandler:
     def _answer_itself(self, identity: bytes, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:
         try:
             value = introspection.answer(self._registry, procedure.name, _own_arguments(procedure, event, payload))
-            outcome, body = counters.OK, events.ok_body(value)
+            outcome, body = counters.OK, events.encode_ok_body(value)
         except events.BadArgumentsError as error:
-            outcome, body = counters.BAD_REQUEST, events.error_body(event.version, "BadRequest", str(error))
+            outcome, body = counters.BAD_REQUEST, events.encode_error_body(event.version, "BadRequest", str(error))
         except introspection.ProcedureError as error:
-            outcome, body = counters.ERROR, events.error_body(event.version, error.name, error.text)
+            outcome, body = counters.ERROR, events.encode_error_body(event.version, error.name, error.text)
         self._calls.answer(identity, event, procedure, outcome, body)
 
     # -- later events ---------------------------------------------------------------------------------------------
@@ -164,10 +164,10 @@ class ClientHandler:
         if call is None:
             self._counters.bad_frames["unknown_conversation"] += 1
             return
-        if event.name not in (events.HEARTBEAT, events.MORE) or len(payload) > events.MAX_LATER_EVENT_BYTES:
+        if event.name not in (events.ZPC_HEARTBEAT, events.ZPC_MORE) or len(payload) > events.MAX_LATER_EVENT_BYTES:
             self._counters.bad_frames["unexpected_event"] += 1
             return
-        if event.name == events.HEARTBEAT:
+        if event.name == events.ZPC_HEARTBEAT:
             self._calls.on_heartbeat(call, now_s)
             if event.version >= 3:  # before, a heartbeat announced slots as well (zerorpc `HeartBeatOnChannel`)
                 return

@@ -29,7 +29,7 @@ so many seconds have passed. Only their intervals so far tell how often it means
 BEATING_FACTOR = 6
 """A reader that sends heartbeats may make no room for so many times as long as one that sends none."""
 
-_HEARTBEAT_BODY = events.heartbeat_body()
+_HEARTBEAT_BODY = events.encode_heartbeat_body()
 _NEVER_S = float("inf")
 _NO_NUMBER = bytes(protocol.NUMBER_BYTES)
 
@@ -179,7 +179,7 @@ class CallTable:
     def send_heartbeat(self, call: Call, now_s: float) -> None:
         """Send the client a heartbeat."""
         call.heartbeat_sent_s = now_s
-        self.send_event(call, events.reply(call.message_id, call.number, _HEARTBEAT_BODY))
+        self.send_event(call, events.encode_reply(call.message_id, call.number, _HEARTBEAT_BODY))
 
     def send_due_heartbeats(self, now_s: float) -> None:
         """Send heartbeats where one is due."""
@@ -241,14 +241,14 @@ class CallTable:
         One more event than the client can take would be its death (zerorpc `BufferedChannel` overflows), so in
         mid-stream the error waits for a free slot.
         """
-        body = events.error_body(call.version, name, text)
+        body = events.encode_error_body(call.version, name, text)
         if call.slots > 0:
             self._end(call, body, outcome, now_s)
         else:
             call.failure = (body, outcome)
 
     def _end(self, call: Call, body: bytes, outcome: str, now_s: float) -> None:
-        self.send_event(call, events.reply(call.message_id, call.number, body))
+        self.send_event(call, events.encode_reply(call.message_id, call.number, body))
         self.close(call, outcome, now_s)
 
     def close(self, call: Call, outcome: str, now_s: float) -> None:
@@ -283,4 +283,4 @@ class CallTable:
     ) -> None:
         """Answer a first event without a call; `called` counts it."""
         (called.outcomes if called is not None else self._counters.unknown_method)[outcome] += 1
-        self._outbox.to_client(identity, events.reply(first.message_id, _NO_NUMBER, body))
+        self._outbox.to_client(identity, events.encode_reply(first.message_id, _NO_NUMBER, body))

@@ -128,7 +128,7 @@ class Procedure:
         """What introspection shows, and how many arguments are taken."""
         self.doc = doc if self.version is None else f"{doc} Version {self.version}."
         self.args = list(args)
-        self.args_head = events.array_head(len(self.args))
+        self.args_head = events.encode_array_header(len(self.args))
 
     def next_target(self) -> Target | None:
         """Where the next call goes; None if the broker answers it itself."""
