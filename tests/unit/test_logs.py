@@ -1,4 +1,4 @@
-"""Lines that find nobody reading are dropped in silence, and a line can be a JSON object."""
+"""The log drops lines while its queue is full, and can write them as JSON objects."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ def test_a_full_queue_drops_lines_and_raises_nothing(capsys: pytest.CaptureFixtu
     assert isinstance(kept, logging.LogRecord)
     assert kept.getMessage() == "kept"
     assert lines.empty()
-    assert capsys.readouterr().err == "", "nor does logging complain"
+    assert capsys.readouterr().err == "", "logging reports no error"
 
 
 def test_the_format_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Settings are checked, and refused in one sentence that names the setting, the value and the way out."""
+"""Settings are checked; the error for a wrong one names the setting, its value and a right value."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def test_every_setting_has_its_default() -> None:
         ("BROKER_MAX_MESSAGE_BYTES", "1", "1024 or more"),
         ("BROKER_NO_WORKER_GRACE_S", "soon", "number"),
         ("BROKER_DRAIN_TIMEOUT_S", "-1", "0 or more"),
-        ("BROKER_ADMIN", "tcp://0.0.0.0:4244", "tcp://127.0.0.1:port: who reaches it can run code"),
+        ("BROKER_ADMIN", "tcp://0.0.0.0:4244", "tcp://127.0.0.1:port: anyone who can reach it can run code"),
         ("BROKER_ADMIN", "tcp://127.0.0.1", "tcp://127.0.0.1:port"),
         ("BROKER_ADMIN", "ipc://", "a ZeroMQ endpoint"),
         ("BROKER_BACKEND", "ipc://@workers", "ipc:///path"),
@@ -62,19 +62,19 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, va
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_FRONTED", "x")
-    with pytest.raises(ConfigError, match="BROKER_FRONTED='x' is no setting; did you mean BROKER_FRONTEND"):
+    with pytest.raises(ConfigError, match="BROKER_FRONTED='x' is not a setting; did you mean BROKER_FRONTEND"):
         load_settings(BrokerSettings)
 
 
 @pytest.mark.parametrize(
     "name", ["BROKER_PORT", "BROKER_SERVICE_HOST", "BROKER_PORT_4242_TCP_ADDR", "BROKER_SERVICE_PORT_RPC"]
 )
-def test_what_a_container_platform_adds_is_no_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variables_of_a_container_platform_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:4242")
     load_settings(BrokerSettings)
 
 
-def test_nobody_need_be_able_to_administer_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_needs_no_admin_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_ADMIN", "")
     assert load_settings(BrokerSettings).admin == ""
 
