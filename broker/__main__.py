@@ -11,9 +11,9 @@ from broker.io.loop import Loop
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
 from cluster.runtime import logs
-from cluster.runtime.config_error import refuse
+from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
-from cluster.runtime.settings import ConfigError, load
+from cluster.runtime.settings import ConfigError, load_settings
 
 log = logging.getLogger("broker")
 
@@ -25,13 +25,13 @@ def main() -> None:
     try:
         logs.configure()
         process.raise_descriptor_limit()
-        settings = load(BrokerSettings)
+        settings = load_settings(BrokerSettings)
         state = StateFile(settings.state)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
         loop = Loop(core, settings, state.write)
         http = HttpServer("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
     except ConfigError as error:
-        refuse(error)
+        exit_config_error(error)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         loop.stop()

@@ -1,3 +1,3 @@
-"""What the broker and the workers have in common: the wire, settings, logs and the HTTP endpoint."""
+"""Code that the broker and the workers share: the wire format, and the runtime of a process."""
 
 __version__ = "0.1.0"

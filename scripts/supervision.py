@@ -13,7 +13,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from broker.settings import BrokerSettings
 from cluster.runtime import logs
-from cluster.runtime.settings import ConfigError, load, reachable, split_host_port
+from cluster.runtime.settings import ConfigError, connect_address, load_settings, split_host_port
 from worker.models.models import ModelManager, configured_entries
 from worker.settings import WorkerSettings
 
@@ -64,10 +64,10 @@ def plan() -> Plan:
     """Check every setting before anything is started; a wrong one ends the command."""
     # On one machine the workers' address of the broker follows from the broker's own.
     if "WORKER_BROKER" not in os.environ and "BROKER_BACKEND" in os.environ:
-        os.environ["WORKER_BROKER"] = reachable(os.environ["BROKER_BACKEND"])
+        os.environ["WORKER_BROKER"] = connect_address(os.environ["BROKER_BACKEND"])
     try:
-        logs.chosen_formatter()
-        made = Plan(load(BrokerSettings), load(WorkerSettings), _workers())
+        logs.formatter_from_environment()
+        made = Plan(load_settings(BrokerSettings), load_settings(WorkerSettings), _workers())
         ModelManager(configured_entries(), made.worker.hosted_models())
     except ConfigError as error:
         fail(str(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zerorpc
 
-from cluster.runtime.settings import reachable
+from cluster.runtime.settings import connect_address
 from scripts import supervision
 from scripts.supervision import LogMark, Plan
 
@@ -92,7 +92,7 @@ def _get(http: str, path: str) -> bytes:
 
 
 def _show(plan: Plan) -> None:
-    address = reachable(plan.broker.frontend)
+    address = connect_address(plan.broker.frontend)
     client = zerorpc.Client(address)
     try:
         names = [model["qualified_name"] for model in client.get_models()]

@@ -6,9 +6,9 @@ import signal
 from types import FrameType
 
 from cluster.runtime import logs
-from cluster.runtime.config_error import refuse
+from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
-from cluster.runtime.settings import ConfigError, load
+from cluster.runtime.settings import ConfigError, load_settings
 from worker.http.metrics import WorkerMetrics
 from worker.http.pages import pages
 from worker.loop.server import STATE_LOADING, RefusedError, Server
@@ -23,21 +23,21 @@ def main() -> None:
     metrics = WorkerMetrics()
     try:
         logs.configure()
-        settings = load(WorkerSettings)
+        settings = load_settings(WorkerSettings)
         manager = ModelManager(configured_entries(), settings.hosted_models())
         server = Server(settings, metrics)
         # Before the models are loaded: while that takes its time, /readyz says so.
         http = HttpServer("WORKER_HTTP", settings.http, pages(server, metrics))
     except ConfigError as error:
-        refuse(error)
+        exit_config_error(error)
     _stop_on_signals(server)
     http.start()
     try:
         server.serve(manager.load())
     except ConfigError as error:
-        refuse(error)
+        exit_config_error(error)
     except RefusedError as error:
-        refuse(error)
+        exit_config_error(error)
     finally:
         server.close()
     log.info("stopped")

@@ -77,7 +77,7 @@ def name_not_a_string() -> Failure:
 
 def bad_timeout() -> Failure:
     """The header's `timeout_s` is not a time."""
-    return bad_request(f"the header's {events.TIMEOUT} should be a positive number of seconds")
+    return bad_request(f"the header's {events.TIMEOUT_KEY} should be a positive number of seconds")
 
 
 def wrong_arguments(procedure: str, args: Sequence[str], given: int | None) -> Failure:

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from broker.core.core import Core
 from broker.http import metrics, status
 from broker.io.loop import Loop
-from cluster.runtime.http_server import Handler, Response, text
+from cluster.runtime.http_server import Handler, Response, text_response
 
 
 def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handler]:
@@ -21,7 +21,7 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
 
     def healthz() -> Response:
         loop.ask(lambda: None)
-        return text("ok")
+        return text_response("ok")
 
     def readyz() -> Response:
         draining, seen, missing = loop.ask(
@@ -32,12 +32,12 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
             )
         )
         if draining:
-            return text("the broker is draining", HTTPStatus.SERVICE_UNAVAILABLE)
+            return text_response("the broker is draining", HTTPStatus.SERVICE_UNAVAILABLE)
         if missing:
-            return text(f"no ready worker hosts {', '.join(missing)}", HTTPStatus.SERVICE_UNAVAILABLE)
+            return text_response(f"no ready worker hosts {', '.join(missing)}", HTTPStatus.SERVICE_UNAVAILABLE)
         if not seen:
-            return text("no worker has registered yet", HTTPStatus.SERVICE_UNAVAILABLE)
-        return text("ready")
+            return text_response("no worker has registered yet", HTTPStatus.SERVICE_UNAVAILABLE)
+        return text_response("ready")
 
     def workers() -> Response:
         return _json(loop.ask(lambda: status.workers(core.registry, core.deployment.awaited, time.monotonic())))
@@ -60,7 +60,7 @@ def _in_time(handler: Handler) -> Handler:
         try:
             return handler()
         except TimeoutError:
-            return text("the message loop does not respond", HTTPStatus.SERVICE_UNAVAILABLE)
+            return text_response("the message loop does not respond", HTTPStatus.SERVICE_UNAVAILABLE)
 
     return answer
 

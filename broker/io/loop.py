@@ -18,7 +18,7 @@ from broker.core.state import counters
 from broker.core.state.outbox import ToClient, ToWorker
 from broker.core.state.plan import Plan
 from broker.settings import BrokerSettings
-from cluster.runtime.settings import ConfigError, cannot_bind
+from cluster.runtime.settings import ConfigError, bind_error
 from cluster.runtime.waker import Waker
 from cluster.wire import protocol
 from zmtp.router import PeerLimits, Router, StalledError, UnreachableError
@@ -133,7 +133,7 @@ class Loop:
             with _private() if limits is ADMINS else nullcontext():
                 return Router(endpoint, self._selector, limits)
         except OSError as error:
-            raise cannot_bind(setting, endpoint, error) from error
+            raise bind_error(setting, endpoint, error) from error
 
     def ask(self, question: Callable[[], Answer], timeout_s: float = 2.0) -> Answer:
         """Have the loop call a function between two messages, and return what it returned. For other threads.

@@ -1,4 +1,4 @@
-"""A process's HTTP endpoint: a few fixed paths, answered in threads of their own. Knows nothing of what they say."""
+"""The HTTP server of a process: a few fixed paths, served by threads of its own. It does not know what a path means."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -8,20 +8,20 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import waitress
 
-from cluster.runtime.settings import cannot_bind, split_host_port
+from cluster.runtime.settings import bind_error, split_host_port
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a path answers."""
+    """The response of a path."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
 
 
-def text(body: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """A line of text for a person."""
+def text_response(body: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """Return a response with one line of text."""
     return Response(f"{body}\n".encode(), status)
 
 
@@ -29,37 +29,37 @@ Handler = Callable[[], Response]
 
 
 class HttpServer:
-    """Answers GET and HEAD on a fixed set of paths; anything else is 404 or 405."""
+    """Serves GET and HEAD on a fixed set of paths; the answer to anything else is 404 or 405."""
 
     def __init__(self, setting: str, address: str, handlers: Mapping[str, Handler]) -> None:
-        """Bind; `start` answers.
+        """Bind the address; `start` serves it.
 
         Args:
-            setting: the name of the setting that the address comes from, for the error.
+            setting: the name of the setting that holds the address, for the error.
             address: `host:port`.
-            handlers: what to answer, by path; called in the endpoint's threads.
+            handlers: one function for each path; the server's threads call them.
 
         Raises:
-            ConfigError: if the address is in use or is none of this machine's.
+            ConfigError: if the address is in use or does not belong to this machine.
         """
         self._handlers = handlers
         host, port = split_host_port(address)
         try:
             self._server = waitress.create_server(self._application, host=host, port=port, threads=4, ident="cluster")
-        except (OSError, ValueError) as error:  # waitress turns a name that does not resolve into a ValueError
-            raise cannot_bind(setting, address, error) from error
+        except (OSError, ValueError) as error:  # waitress raises ValueError for a name that does not resolve
+            raise bind_error(setting, address, error) from error
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Answer from now on until the process ends, in threads of its own."""
+        """Start the threads that serve requests until the process ends."""
         self._thread.start()
 
     def _application(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         handler = self._handlers.get(environ["PATH_INFO"])
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            response = text("only GET is answered here", HTTPStatus.METHOD_NOT_ALLOWED)
+            response = text_response("only GET and HEAD are allowed", HTTPStatus.METHOD_NOT_ALLOWED)
         elif handler is None:
-            response = text(f"no such page; there are {', '.join(self._handlers)}", HTTPStatus.NOT_FOUND)
+            response = text_response(f"no such page; the pages are {', '.join(self._handlers)}", HTTPStatus.NOT_FOUND)
         else:
             response = handler()
         status = f"{response.status.value} {response.status.phrase}"

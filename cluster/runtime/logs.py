@@ -1,7 +1,7 @@
-"""How every process of the cluster writes its log: one line a record, to standard error, in a thread of its own.
+"""The log of every process: one line for each record, written to standard error by a thread of its own.
 
-Whoever reads the log may stop reading it, and then a write never returns. Serving must go on all the same, so lines
-wait in a queue, and those that find it full are dropped.
+A write to standard error blocks for as long as its reader does not read. The log must not block the calls, so lines go
+into a queue, and the process drops lines while the queue is full.
 """
 
 import atexit
@@ -16,11 +16,11 @@ from pythonjsonlogger.json import JsonFormatter
 
 from cluster.runtime.settings import ConfigError
 
-WAITING_LINES = 10_000
-"""Lines that may wait for the log's reader; the next ones are dropped."""
+MAX_QUEUED_LINES = 10_000
+"""Largest number of lines in the queue."""
 
 FLUSH_S = 1.0
-"""How long the last lines may take when the process ends, in seconds."""
+"""How long the process waits for its last lines when it ends, in seconds."""
 
 _STANDARD_ERROR = 2
 
@@ -35,18 +35,18 @@ _FORMATTERS: dict[str, logging.Formatter] = {
 }
 
 Line = logging.LogRecord | threading.Event
-"""A record, or what is set when all records before it have been written."""
+"""A record, or an event that the thread sets after it has written all records before it."""
 
-_lines: queue.Queue[Line] = queue.Queue(WAITING_LINES)
+_lines: queue.Queue[Line] = queue.Queue(MAX_QUEUED_LINES)
 
 
 def configure() -> None:
-    """Set up the root logger, in the format that LOG_FORMAT names.
+    """Set up the root logger with the format that LOG_FORMAT names.
 
     Raises:
-        ConfigError: if there is no such format.
+        ConfigError: if LOG_FORMAT names another format.
     """
-    formatter = chosen_formatter()
+    formatter = formatter_from_environment()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(_Enqueue(_lines))
@@ -54,11 +54,11 @@ def configure() -> None:
     atexit.register(flush)
 
 
-def chosen_formatter() -> logging.Formatter:
-    """What LOG_FORMAT names.
+def formatter_from_environment() -> logging.Formatter:
+    """Return the formatter that LOG_FORMAT names.
 
     Raises:
-        ConfigError: if there is no such format.
+        ConfigError: if LOG_FORMAT names another format.
     """
     name = os.environ.get("LOG_FORMAT") or "text"
     if name not in _FORMATTERS:
@@ -67,7 +67,7 @@ def chosen_formatter() -> logging.Formatter:
 
 
 def flush() -> None:
-    """Wait until what was logged has been written, if anybody reads it."""
+    """Wait until all records so far are written, at most `FLUSH_S`."""
     written = threading.Event()
     try:
         _lines.put_nowait(written)
@@ -83,13 +83,14 @@ class _Enqueue(QueueHandler):
 
 
 def _write(formatter: logging.Formatter) -> None:
-    # With no object that takes a lock: a write that never returns would keep it, and Python's end would wait for it.
+    # Use os.write, not a stream object: a write that blocks would hold the lock of the stream, and the interpreter
+    # would wait for that lock when it ends.
     while True:
         line = _lines.get()
         if isinstance(line, threading.Event):
             line.set()
             continue
-        with contextlib.suppress(Exception):  # a line that cannot be written, on a full disk, must not be the last
+        with contextlib.suppress(Exception):  # a write that fails, on a full disk, must not end this thread
             rest = (formatter.format(line) + "\n").encode(errors="backslashreplace")
             while rest:
                 rest = rest[os.write(_STANDARD_ERROR, rest) :]

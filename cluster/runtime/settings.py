@@ -1,4 +1,4 @@
-"""Settings from environment variables: read, checked and refused in one sentence. Knows no particular setting."""
+"""Loads settings from environment variables and reports a wrong one in one sentence. It knows no particular setting."""
 
 import difflib
 import errno
@@ -10,14 +10,14 @@ from pydantic import AfterValidator, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
-# A container platform adds variables of its own for a service that is called "broker" or "worker".
+# Container platforms add these variables for a service with the name "broker" or "worker".
 _PLATFORM_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP)(_|$)|$)")
 _TCP_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):(?P<port>\d+)")
 
 
 class ConfigError(Exception):
-    """A setting that is unknown, missing or wrong; the text names it, its value and what would be right."""
+    """A setting that is unknown, missing or wrong; the text names the setting, its value and a right value."""
 
 
 def _checked_port(match: re.Match[str] | None) -> bool:
@@ -27,7 +27,7 @@ def _checked_port(match: re.Match[str] | None) -> bool:
 def _endpoint(value: str) -> str:
     if value.startswith("ipc://") and len(value) > len("ipc://"):
         if value.startswith("ipc://@"):
-            raise ValueError("ipc:///path: names that begin with @, of sockets without a file, are not for it")
+            raise ValueError("ipc:///path; names that begin with @ (abstract sockets) are not allowed")
         return value
     if not _checked_port(_TCP_ENDPOINT.fullmatch(value)):
         raise ValueError("a ZeroMQ endpoint, tcp://host:port with a port from 1 to 65535, or ipc:///path")
@@ -35,14 +35,14 @@ def _endpoint(value: str) -> str:
 
 
 def local_endpoint(value: str) -> str:
-    """An `Endpoint` that only this machine reaches, or nothing; for a validator.
+    """Validate an endpoint that only this machine can reach; it may be empty.
 
     Raises:
-        ValueError: if it is no such endpoint.
+        ValueError: if other machines can reach the endpoint, or it is not an endpoint.
     """
     host = (_TCP_ENDPOINT.fullmatch(value) or {"host": ""})["host"]
     if value and not (value.startswith("ipc://") or host in ("127.0.0.1", "[::1]", "localhost")):
-        raise ValueError("ipc:///path, or tcp://127.0.0.1:port: who reaches it can run code on the workers")
+        raise ValueError("ipc:///path, or tcp://127.0.0.1:port: anyone who can reach it can run code on the workers")
     return _endpoint(value) if value else value
 
 
@@ -61,42 +61,42 @@ HostPort = Annotated[str, AfterValidator(_host_port)]
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
-def reachable(endpoint: str) -> str:
-    """An endpoint to connect to, from one to bind: "every interface" becomes this machine."""
+def connect_address(endpoint: str) -> str:
+    """Return the endpoint to connect to for an endpoint that is bound: "all interfaces" becomes this machine."""
     return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//*:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def split_host_port(address: str) -> tuple[str, int]:
-    """The two parts of a `HostPort`; the brackets of an IPv6 address are dropped."""
+    """Split a `HostPort` into host and port, without the brackets of an IPv6 address."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def load(settings: type[Settings]) -> Settings:
-    """Read the settings of one process from its environment.
+def load_settings(settings: type[Settings]) -> Settings:
+    """Load the settings of one process from its environment.
 
     Args:
-        settings: the class; its `env_prefix` says which variables are its own.
+        settings: the class of the settings; its `env_prefix` selects the variables.
 
     Raises:
-        ConfigError: naming the first setting that is unknown or wrong.
+        ConfigError: if a setting is unknown or wrong; the text names the first one.
     """
     prefix = settings.model_config["env_prefix"]
     known = {f"{prefix}{name.upper()}" for name in settings.model_fields}
     for name, value in os.environ.items():
         if name.startswith(prefix) and name not in known and not _PLATFORM_VARIABLE.search(name):
             near = difflib.get_close_matches(name, known, n=1) or sorted(known)
-            raise ConfigError(f"{name}={value!r} is no setting; did you mean {near[0]}?")
+            raise ConfigError(f"{name}={value!r} is not a setting; did you mean {near[0]}?")
     try:
         return settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{str(first['loc'][0]).upper()}"
-        raise ConfigError(f"{name}={first['input']!r} is wrong: it should be {wanted(first)}") from error
+        raise ConfigError(f"{name}={first['input']!r} is wrong: it should be {expected_value(first)}") from error
 
 
-def wanted(error: ErrorDetails) -> str:
-    """What would be right in place of a value that pydantic has refused, to follow "it should be"."""
+def expected_value(error: ErrorDetails) -> str:
+    """Describe the values that pydantic accepts where it refused one; the text follows "it should be"."""
     named = {
         "bool_parsing": "true or false",
         "bool_type": "true or false",
@@ -118,8 +118,14 @@ def wanted(error: ErrorDetails) -> str:
     return named.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
 
 
-def cannot_bind(setting: str, value: str, error: Exception) -> ConfigError:
-    """The error for an address that could not be bound, from what the system said."""
+def bind_error(setting: str, value: str, error: Exception) -> ConfigError:
+    """Return the error for an address that cannot be bound.
+
+    Args:
+        setting: the name of the setting that holds the address.
+        value: its value.
+        error: the error from the system.
+    """
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return ConfigError(
             f"{setting}={value!r} is taken: another process listens there; stop it or choose another port"

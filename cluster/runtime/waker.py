@@ -1,11 +1,11 @@
-"""Ends a message loop's wait for messages from another thread or from a signal handler."""
+"""Wakes a message loop that waits for messages, from another thread or a signal handler."""
 
 import contextlib
 import socket
 
 
 class Waker:
-    """A pair of connected sockets: a byte into one makes the other readable for the loop's poller."""
+    """A pair of connected sockets: a byte that goes into one makes the other readable, and the loop polls that one."""
 
     def __init__(self) -> None:
         self._in, self._out = socket.socketpair()
@@ -13,25 +13,25 @@ class Waker:
         self._out.setblocking(False)
 
     def fileno(self) -> int:
-        """What the loop polls for input."""
+        """Return the file descriptor that the loop polls for input."""
         return self._out.fileno()
 
     @property
     def signal_fd(self) -> int:
-        """Where Python writes a byte for each signal (`signal.set_wakeup_fd`)."""
+        """The file descriptor to which Python writes a byte for each signal (`signal.set_wakeup_fd`)."""
         return self._in.fileno()
 
     def wake(self) -> None:
-        """End the loop's wait. For any thread."""
-        with contextlib.suppress(OSError):  # full of wake-ups that were not seen yet, or closed
+        """Wake the loop. Any thread may call this."""
+        with contextlib.suppress(OSError):  # the socket is full of earlier wake-ups, or closed
             self._in.send(b"\0")
 
     def clear(self) -> None:
-        """Take the wake-ups. For the loop, before it looks for what they are about."""
+        """Discard the wake-ups. The loop calls this before it checks why it was woken."""
         with contextlib.suppress(BlockingIOError):
             self._out.recv(4096)
 
     def close(self) -> None:
-        """Close both ends."""
+        """Close both sockets."""
         self._in.close()
         self._out.close()

@@ -1,8 +1,8 @@
-"""ZeroRPC events to and from bytes. Knows msgpack and the ZeroRPC protocol; knows no socket and no broker.
+"""Encodes and decodes ZeroRPC events. Knows msgpack and the ZeroRPC protocol, but no socket and no broker.
 
-An event is the msgpack array ``[header, name, args]`` (zerorpc-python, doc/protocol.md). Only what routing needs is
-read: the header and the name. The arguments stay the raw bytes they were, so a hostile argument costs its sender
-nothing but an error, and an honest one is copied nowhere.
+An event is the msgpack array ``[header, name, args]`` (zerorpc-python, doc/protocol.md). The broker decodes only the
+header and the name. It passes the arguments on as raw bytes, so it never copies them, and arguments that cannot be
+decoded cause an error for their sender only.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,19 +13,19 @@ import msgpack
 from cluster.wire.pairs import LARGE_BYTES
 
 MAX_LATER_EVENT_BYTES = 1024
-"""Longest later event of a client: a heartbeat or an announcement of slots; stock clients need under 200."""
+"""Longest heartbeat or `_zpc_more` of a client, in bytes; stock clients need under 200."""
 
 HEADER_WINDOW_BYTES = 64 * 1024
-"""Bytes from the start of an event within which its header must end; stock clients need under 100."""
+"""Number of bytes from the start of an event in which its header must end; stock clients need under 100."""
 
 MAX_MESSAGE_ID_BYTES = 256
-"""Longest `message_id`; Python's have 32 bytes, Node's 36."""
+"""Longest `message_id`, in bytes; those of Python clients have 32, those of Node clients 36."""
 
 MAX_SLOTS = 1 << 31
-"""Most free slots that one `_zpc_more` may announce; stock clients announce 100."""
+"""Largest number of slots that one `_zpc_more` announces; stock clients announce 100."""
 
-# Nearly every first event comes from a stock Python client and starts with the same bytes:
-# array of 3, map of 2, "message_id", bin of 32 bytes, ..., "v", 3.
+# Nearly all first events come from stock Python clients and start with the same bytes: array of 3, map of 2,
+# "message_id", bin of 32 bytes, ..., "v", 3.
 _CALL_HEAD = b"\x93\x82\xaamessage_id\xc4\x20"
 _CALL_ID = slice(13, 47)
 _CALL_VERSION = slice(47, 50)
@@ -41,11 +41,11 @@ _REPLY_VERSION = b"\xa1v\x03\xaamessage_id\xc4\x08"
 _OWN_HEADER_KEYS = ("message_id", "response_to", "v")
 
 
-TIMEOUT = "timeout_s"
-"""Header key with which a client says how long it wants to wait, in seconds (a context hook of zerorpc sets it)."""
+TIMEOUT_KEY = "timeout_s"
+"""Header key for the time a client wants to wait, in seconds; a context hook of zerorpc can set it."""
 
-HEARTBEAT = "_zpc_hb"
-MORE = "_zpc_more"
+ZPC_HEARTBEAT = "_zpc_hb"
+ZPC_MORE = "_zpc_more"
 OK = "OK"
 ERR = "ERR"
 STREAM = "STREAM"
@@ -53,7 +53,7 @@ STREAM_DONE = "STREAM_DONE"
 
 
 class BadFrameError(Exception):
-    """Bytes that are no ZeroRPC event that could be answered; `reason` is a label of few values."""
+    """Bytes that are not a ZeroRPC event which can be answered; `reason` is one of a few metric labels."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -61,20 +61,20 @@ class BadFrameError(Exception):
 
 
 class BadArgumentsError(Exception):
-    """Arguments that cannot be read; the text says why."""
+    """Arguments that cannot be decoded; the text names the cause."""
 
 
 class ClientEvent:
-    """The readable head of an event.
+    """The decoded head of an event: all except its arguments.
 
     Attributes:
-        message_id: the sender's id of this event, as its msgpack bytes, so that type and length are kept.
-        response_to: the id of the call it belongs to, as msgpack bytes; None for a first event.
-        version: ZeroRPC protocol version, 1 where the header names none.
-        name: the procedure, or the name of the event; None if it is no string.
-        timeout_s: how long its sender wants to wait for the answer, in seconds; None if it does not say, and 0 if it
-            says what is no such time.
-        args_at: where the arguments start in the event's bytes.
+        message_id: the sender's id of this event, as msgpack bytes, which keeps its type and length.
+        response_to: the id of the call that the event belongs to, as msgpack bytes; None for a first event.
+        version: the ZeroRPC protocol version; 1 if the header does not name one.
+        name: the procedure, or the name of the event; None if it is not a string.
+        timeout_s: how long the sender wants to wait for the answer, in seconds; None if the header does not name a
+            time, 0 if the value is not a positive number.
+        args_at: index of the arguments in the bytes of the event.
     """
 
     __slots__ = ("args_at", "message_id", "name", "response_to", "timeout_s", "version")
@@ -97,13 +97,13 @@ class ClientEvent:
 
 
 def read_event(payload: bytes) -> ClientEvent:
-    """Read the head of an event.
+    """Decode the head of an event.
 
     Raises:
-        BadFrameError: if there is no `message_id` that an answer could name, or no event at all.
+        BadFrameError: if the bytes are not an event, or have no `message_id` that an answer could name.
     """
     if payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION] == _VERSION_3 and len(payload) > _CALL_NAME_AT:
-        length = payload[_CALL_NAME_AT] ^ 0xA0  # a fixstr's length; any other type gives 32 or more
+        length = payload[_CALL_NAME_AT] ^ 0xA0  # length of a fixstr; any other type gives 32 or more
         end = _CALL_NAME_AT + 1 + length
         if length < 32 and end < len(payload):
             name = payload[_CALL_NAME_AT + 1 : end].decode("utf-8", "replace")
@@ -139,7 +139,7 @@ def _read_any_event(payload: bytes) -> ClientEvent:
     except msgpack.OutOfData:
         if len(payload) <= HEADER_WINDOW_BYTES:
             raise BadFrameError("truncated") from None
-        # Cut off by the window, not by its sender. No procedure has a name that long, so its start will do.
+        # The window cuts the name off, not the sender. No procedure has a name that long, so its start is enough.
         name = (
             payload[name_at + 5 : name_at + 85].decode("utf-8", "replace") if payload[name_at] in _LONG_STRS else None
         )
@@ -149,12 +149,12 @@ def _read_any_event(payload: bytes) -> ClientEvent:
     args_at = unpacker.tell()
     if args_at >= len(payload):
         raise BadFrameError("truncated")
-    timeout_s = _timeout_s(header[TIMEOUT]) if TIMEOUT in header else None
+    timeout_s = _timeout_s(header[TIMEOUT_KEY]) if TIMEOUT_KEY in header else None
     return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at, timeout_s)
 
 
 def _bounded_unpacker(part: memoryview, unicode_errors: str = "strict") -> msgpack.Unpacker:
-    """An unpacker of those bytes. Its limits are given, or a declared length beyond them would be believed."""
+    """Return an unpacker of these bytes. Without its limits it would accept declared lengths beyond the bytes."""
     size = len(part) or 1
     unpacker = msgpack.Unpacker(
         raw=False,
@@ -188,13 +188,13 @@ def _pack_id(value: object) -> bytes:
     return packed
 
 
-def array_head(length: int) -> bytes:
-    """The first byte of an array of that length, as msgpack writes it; none if it is longer than 15."""
+def encode_array_header(length: int) -> bytes:
+    """Encode the header of an array of up to 15 elements, one byte; empty if the array is longer."""
     return bytes([0x90 | length]) if length < 16 else b""
 
 
 def argument_count(payload: bytes, args_at: int) -> int | None:
-    """How many arguments an event declares; None if they are no array, or more than its bytes could hold."""
+    """Return how many arguments an event declares; None if they are not an array, or more than its bytes can hold."""
     first = payload[args_at] if args_at < len(payload) else 0xC1
     if 0x90 <= first <= 0x9F:
         return first & 0x0F
@@ -206,10 +206,10 @@ def argument_count(payload: bytes, args_at: int) -> int | None:
 
 
 def read_arguments(payload: bytes, args_at: int) -> list[Any]:
-    """Unpack the arguments of an event.
+    """Decode the arguments of an event.
 
     Raises:
-        BadArgumentsError: whatever is wrong with them: the text is fit for the caller.
+        BadArgumentsError: if they cannot be decoded; the text may be sent to the caller.
     """
     try:
         arguments = msgpack.unpackb(memoryview(payload)[args_at:], raw=False, strict_map_key=False)
@@ -221,11 +221,11 @@ def read_arguments(payload: bytes, args_at: int) -> list[Any]:
 
 
 def read_rows(payload: bytes, args_at: int) -> Iterator[Any]:
-    """The elements of an event's only argument, an array, each unpacked when it is asked for.
+    """Decode the elements of the only argument of an event, an array, one at a time.
 
     Raises:
-        BadArgumentsError: before the first element, if the arguments are anything else; at an element, if it has text
-            that is none. The text is fit for the caller.
+        BadArgumentsError: before the first element, if the arguments have another form; at an element, if it holds
+            text that is not UTF-8. The text may be sent to the caller.
     """
     arguments = memoryview(payload)[args_at:]
     try:
@@ -233,9 +233,9 @@ def read_rows(payload: bytes, args_at: int) -> Iterator[Any]:
         for _ in range(count):
             unpacker.skip()
         if unpacker.tell() != len(arguments):
-            raise BadArgumentsError("something follows the arguments")
+            raise BadArgumentsError("there are bytes after the arguments")
         unpacker, count = _rows(arguments)
-        del payload, arguments  # the unpacker has a copy, and whoever takes the rows may take long
+        del payload, arguments  # free the memory: the unpacker has a copy, and the consumer of the rows may be slow
         for _ in range(count):
             yield unpacker.unpack()
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
@@ -259,7 +259,7 @@ def _reason(error: Exception) -> str:
 
 
 def read_slots(payload: bytes, args_at: int) -> int | None:
-    """The number of free slots that a `_zpc_more` announces, clamped to `MAX_SLOTS`; None if it is no sane number."""
+    """Decode the slots that a `_zpc_more` announces, at most `MAX_SLOTS`; None if they are not a number from 0 up."""
     try:
         arguments = read_arguments(payload, args_at)
     except BadArgumentsError:
@@ -270,7 +270,7 @@ def read_slots(payload: bytes, args_at: int) -> int | None:
 
 
 def pack(value: object) -> bytes:
-    """Pack a value as msgpack, text as str and bytes as bin."""
+    """Encode a value as msgpack: text as str, bytes as bin."""
     packed: bytes = msgpack.packb(value)
     return packed
 
@@ -279,17 +279,17 @@ def _pack_body(name: str, args: object) -> bytes:
     return pack(name) + pack(args)
 
 
-def error_body(version: int, name: str, text: str) -> bytes:
-    """The name and arguments of an ERR for a client of that protocol version.
+def encode_error_body(version: int, name: str, text: str) -> bytes:
+    """Encode the name and arguments of an ERR for a client of this protocol version.
 
-    Version 1 carries one string (`ServerBase._print_traceback`), later ones `[name, text, traceback]`; a traceback of
-    nil makes `str(RemoteError)` read "name: text".
+    Version 1 has one string (`ServerBase._print_traceback`), later versions have `[name, text, traceback]`. With nil as
+    the traceback, `str(RemoteError)` is "name: text".
     """
     return _pack_body(ERR, [f"{name}({text!r})"] if version < 2 else [name, text, None])
 
 
 class Packed:
-    """A value as msgpack bytes, for where the same one is sent again and again."""
+    """A value that is already encoded as msgpack, because it is sent often."""
 
     __slots__ = ("value",)
 
@@ -297,41 +297,41 @@ class Packed:
         self.value = value
 
 
-def ok_body(value: object) -> bytes:
-    """The name and arguments of an OK."""
+def encode_ok_body(value: object) -> bytes:
+    """Encode the name and arguments of an OK."""
     return pack(OK) + b"\x91" + (value.value if isinstance(value, Packed) else pack(value))
 
 
-def heartbeat_body() -> bytes:
-    """The name and arguments of a heartbeat; the 0 is for clients of version 2 (`HeartBeatOnChannel`)."""
-    return _pack_body(HEARTBEAT, [0])
+def encode_heartbeat_body() -> bytes:
+    """Encode the name and arguments of a heartbeat; clients of version 2 expect the 0 (`HeartBeatOnChannel`)."""
+    return _pack_body(ZPC_HEARTBEAT, [0])
 
 
-def reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
-    """An event for a client, with that name and arguments.
+def encode_reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
+    """Encode an event for a client.
 
     Args:
-        message_id: of the call, the client's own, as msgpack bytes.
-        own_id: 8 bytes, sent as the `message_id` of the reply; clients only look whether there is one.
+        message_id: the client's id of the call, as msgpack bytes.
+        own_id: the `message_id` of this event, 8 bytes; clients only check that there is one.
         body: name and arguments.
     """
     return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
 
 
-def readdressed(event: bytes, message_id: bytes, version: int, own_id: bytes) -> bytes:
-    """A worker's event for a client; what its header holds beside the address is kept (zerorpc's context hooks).
+def readdress(event: bytes, message_id: bytes, version: int, own_id: bytes) -> bytes:
+    """Address a worker's event to a client, and keep the other keys of its header (zerorpc's context hooks).
 
     Args:
-        event: as the worker sent it.
-        message_id: of the call, the client's own, as msgpack bytes.
+        event: the event from the worker.
+        message_id: the client's id of the call, as msgpack bytes.
         version: the client's protocol version.
-        own_id: 8 bytes, sent as the `message_id` of the reply.
+        own_id: the `message_id` of the new event, 8 bytes.
 
     Raises:
-        BadFrameError: if the event cannot be read.
+        BadFrameError: if the event cannot be decoded.
     """
     if version < 2:
-        return _for_version_1(event, message_id, own_id)
+        return _readdress_for_version_1(event, message_id, own_id)
     if event[:2] == _EMPTY_HEADER:
         body = event[2:] if len(event) < LARGE_BYTES else memoryview(event)[2:]
         return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
@@ -343,16 +343,16 @@ def readdressed(event: bytes, message_id: bytes, version: int, own_id: bytes) ->
     return b"".join((array_head, map_head, address, fields, event[body_at:]))
 
 
-def _for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> bytes:
+def _readdress_for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> bytes:
     _, body_at = _read_header(event)
     if event_name(event) != ERR:
-        return reply(message_id, own_id, event[body_at:])
+        return encode_reply(message_id, own_id, event[body_at:])
     try:
         arguments = read_arguments(event, body_at + 1 + len(ERR))
     except BadArgumentsError:
         raise BadFrameError("arguments") from None
     name, text = (part if isinstance(part, str) else "" for part in (*arguments, "", "")[:2])
-    return reply(message_id, own_id, error_body(1, name, text))
+    return encode_reply(message_id, own_id, encode_error_body(1, name, text))
 
 
 def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
@@ -370,7 +370,7 @@ def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
 
 
 def event_name(event: bytes) -> str | None:
-    """The name of a worker's event; None if it cannot be read."""
+    """Decode the name of a worker's event; None if that fails."""
     if event[:5] == _OK_HEAD and len(event) > 5:
         return OK
     name_at = 2
@@ -381,23 +381,23 @@ def event_name(event: bytes) -> str | None:
             return None
     length = event[name_at] ^ 0xA0 if name_at < len(event) else 32
     end = name_at + 1 + length
-    if length > 31 or end >= len(event):  # no short string, or cut off before the arguments
+    if length > 31 or end >= len(event):  # not a short string, or cut off before the arguments
         return None
     return event[name_at + 1 : end].decode("ascii", "replace")
 
 
-def worker_error(name: str, text: str, traceback: str | None = None) -> bytes:
-    """An ERR as a worker sends it."""
-    return worker_event(ERR, [name, text, traceback])
+def encode_worker_error(name: str, text: str, traceback: str | None = None) -> bytes:
+    """Encode an ERR as a worker sends it."""
+    return encode_worker_event(ERR, [name, text, traceback])
 
 
-def worker_event(name: str, args: object, default: Callable[[Any], Any] | None = None) -> bytes:
-    """An event as a worker sends it: the header is empty, the broker addresses it.
+def encode_worker_event(name: str, args: object, default: Callable[[Any], Any] | None = None) -> bytes:
+    """Encode an event as a worker sends it. Its header is empty; the broker addresses it (`readdress`).
 
     Args:
-        name: of the event.
+        name: the name of the event.
         args: its arguments.
-        default: makes a plain value of one that msgpack cannot pack.
+        default: converts a value that msgpack cannot encode.
     """
     packed: bytes = msgpack.packb(args, default=default)
     return _EMPTY_HEADER + pack(name) + packed

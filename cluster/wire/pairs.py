@@ -1,7 +1,7 @@
-"""Pairs of call number and event to and from the frames of WORK, REPLY and REFUSE (docs/protocol.md).
+"""Encodes and decodes the (call number, event) pairs of WORK, REPLY and REFUSE; docs/protocol.md shows the frames.
 
-Many small events share one frame, because a frame costs as much as the rest of a call; a large one has its own, so that
-it is copied nowhere.
+Small events share one frame, because each frame costs about as much CPU time as the rest of a call. A large event has a
+frame of its own, so that it is never copied.
 """
 
 import struct
@@ -10,13 +10,22 @@ from collections.abc import Iterable, Sequence
 from cluster.wire.protocol import NUMBER_BYTES, ProtocolError
 
 LARGE_BYTES = 16 * 1024
-"""From this size on an event has a frame of its own."""
+"""An event of this size or more, in bytes, has a frame of its own."""
 
 _ROW = struct.Struct(f">{NUMBER_BYTES}sI")
 
 
 def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]], *between: bytes) -> list[bytes]:
-    """The frames of a message with those (call number, event): kind, what stands between, table, events."""
+    """Encode a message that carries pairs.
+
+    Args:
+        kind: the first frame.
+        pairs: (call number, event).
+        between: frames between the kind and the table, such as the procedure of WORK.
+
+    Returns:
+        The frames: kind, `between`, the table of call numbers and sizes, the events.
+    """
     rows: list[bytes] = []
     table_at = 1 + len(between)
     frames = [kind, *between, b""]
@@ -38,13 +47,16 @@ def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]], *between: byt
 
 
 def read_pairs(parts: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    """Each (call number, event) of a message, from its table on.
+    """Decode the (call number, event) pairs of a message.
+
+    Args:
+        parts: the frames of the message from its table on.
 
     Raises:
-        ProtocolError: if table and events do not fit each other.
+        ProtocolError: if the table and the events do not match.
     """
     if len(parts) < 2 or not parts[0] or len(parts[0]) % _ROW.size:
-        raise ProtocolError(f"a table of rows of {_ROW.size} bytes, and events, should come here")
+        raise ProtocolError(f"expected a table with rows of {_ROW.size} bytes, and events")
     table, frame = parts[0], parts[1]
     following = iter(parts[2:])
     pairs: list[tuple[bytes, bytes]] = []
@@ -54,9 +66,9 @@ def read_pairs(parts: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
             frame, at = next(following, frame[:0]), 0
         end = at + size
         if end > len(frame):
-            raise ProtocolError(f"an event of {size} bytes is not there")
+            raise ProtocolError(f"an event of {size} bytes is missing or cut off")
         pairs.append((number, frame[at:end]))
         at = end
     if at != len(frame) or next(following, None) is not None:
-        raise ProtocolError("more events than the table names")
+        raise ProtocolError("there are more events than the table names")
     return pairs

@@ -1,7 +1,7 @@
-"""The worker's side of the protocol: kinds of messages, and how a worker describes itself. See docs/protocol.md.
+"""The protocol between broker and worker: message kinds, timing, and descriptions. docs/protocol.md specifies it.
 
-A message between broker and worker is a ZeroMQ multipart message whose first frame is its kind, one byte. No socket
-and no policy here: what a kind makes the broker or the worker do is theirs.
+A message is a ZeroMQ multipart message; its first frame is its kind, one byte. This module has no socket and no policy:
+the broker and the worker decide what they do with a message.
 """
 
 from collections.abc import Mapping
@@ -9,53 +9,53 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 VERSION = 3
-"""Named in READY; the broker refuses any other."""
+"""Version of the protocol. READY names it; the broker refuses any other version."""
 
 # worker -> broker
 READY = b"\x01"  # description
 REPLY = b"\x02"  # pairs of call number and event
 REFUSE = b"\x03"  # pairs of call number and ERR event: not executed
-DRAIN = b"\x04"  # no more work, please; the broker says it back when it will send none
-BYE = b"\x05"  # gone; from the broker: (reason), go and do not come back
-LOADED = b"\x07"  # number of the order, description of the model, which can be called from now on
-FAILED = b"\x08"  # number of the order, reason: everything is as it was
-UNLOADED = b"\x09"  # number of the order
+DRAIN = b"\x04"  # asks for no more work; the broker answers DRAIN after its last WORK
+BYE = b"\x05"  # the worker leaves; from the broker, with a reason: disconnect and do not reconnect
+LOADED = b"\x07"  # order number, description: the model can be called from now on
+FAILED = b"\x08"  # order number, reason: the order changed nothing
+UNLOADED = b"\x09"  # order number: the model is unloaded
 
 # both ways
-PING = b"\x06"  # nothing but a sign of life
+PING = b"\x06"  # heartbeat
 
 # broker -> worker
 WELCOME = b"\x11"  # the READY was accepted
 WORK = b"\x12"  # procedure, pairs of call number and event
 MORE = b"\x13"  # call number, slots: the client can take that many more stream items
-CANCEL = b"\x14"  # call number: nobody waits for it any more
-RESET = b"\x15"  # the broker does not know you: register anew, with a new id, on a new socket
-LOAD = b"\x16"  # number of an order, entry: host a model as well, or anew
-UNLOAD = b"\x17"  # number of an order, qualified name, version: host it no longer
+CANCEL = b"\x14"  # call number: the client does not wait for the answer any more
+RESET = b"\x15"  # the broker does not know this worker: register again, with a new id, on a new socket
+LOAD = b"\x16"  # order number, entry: load a model, or load it again
+UNLOAD = b"\x17"  # order number, qualified name, version: unload a model
 
 PING_INTERVAL_S = 0.25
-"""Seconds between two PINGs of the broker to a worker, which tell it that the broker is there."""
+"""Seconds between two PINGs from the broker to a worker; they show that the broker is alive."""
 
 WORKER_PING_INTERVAL_S = 1.0
-"""Seconds between two PINGs of a worker: a broker that has forgotten it (a restart) answers RESET."""
+"""Seconds between two PINGs from a worker; a broker that does not know the worker, after a restart, answers RESET."""
 
 HEARTBEAT_INTERVAL_S = 1.0
 HEARTBEAT_TIMEOUT_S = 3.0
-"""ZeroMQ's own heartbeats on the broker's backend. libzmq's thread answers them, so they go on while a model holds
-the interpreter lock for minutes, and stop when the process is dead, frozen or cut off."""
+"""Interval and timeout of ZeroMQ's heartbeats on the backend, in seconds. libzmq answers them in its own thread: they
+continue while a model holds the interpreter lock for minutes, and stop when the process is dead, frozen or cut off."""
 
 SILENCE_S = 10.0
-"""Seconds without any message after which a worker gives its connection up and makes a new one."""
+"""Seconds without any message after which a worker closes its connection and reconnects."""
 
-MAX_ROOM = 10_000
-"""Most streams of a model that may be open at a worker, and most batches; the broker keeps a table for each number."""
+MAX_CAPACITY = 10_000
+"""Largest capacity of one model at one worker, in batches and in streams. It bounds the broker's tables."""
 
 NUMBER_BYTES = 8
-"""Length of a call number. Opaque to the worker."""
+"""Length of a call number, in bytes. A worker does not interpret the number."""
 
 
 class ProtocolError(Exception):
-    """A message that the protocol does not allow; the text is for the log of the one who sent it."""
+    """A message that the protocol does not allow; the text is for the sender's log."""
 
 
 class Version(NamedTuple):
@@ -69,23 +69,23 @@ class Version(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> "Version":
-        """Read what `str` made.
+        """Parse "major.minor".
 
         Raises:
-            ValueError: if it is no such text.
+            ValueError: if the text has another form.
         """
         major, dot, minor = text.partition(".")
         if not dot or not all(part.isascii() and part.isdecimal() for part in (major, minor)):
-            raise ValueError(f"{text!r} is no version: it should be two numbers, such as 0.1")
+            raise ValueError(f"{text!r} is not a version: it should be two numbers, such as 0.1")
         return cls(int(major), int(minor))
 
 
 ModelKey = tuple[str, Version]
-"""A model's qualified name, and its version."""
+"""Qualified name and version of a model."""
 
 
-def source_of(entry: Mapping[str, Any]) -> str:
-    """Where an entry's model comes from: `module:Class`."""
+def model_source(entry: Mapping[str, Any]) -> str:
+    """Return the class that an entry names, as `module:Class`."""
     return f"{entry.get('module_name')}:{entry.get('class_name')}"
 
 
@@ -94,10 +94,11 @@ class ProcedureDescription:
     """A procedure of a model.
 
     Attributes:
-        name: the model's qualified name, `_`, and what it does. Clients can call it so, or with the version in it.
-        doc, args: its docstring, and its parameters' names.
-        is_stream: whether it is answered with a stream, which may stay open for long.
-        is_list: whether a call of it has many rows, and so is a batch of its own.
+        name: `<qualified_name>_<verb>`. Clients call this name, or the same name with the version in it.
+        doc: the docstring.
+        args: the names of the parameters.
+        is_stream: whether the answer is a stream, which may stay open for hours.
+        is_list: whether one call carries many rows, so that it is a batch of its own.
     """
 
     name: str
@@ -112,19 +113,19 @@ class ModelDescription:
     """A model as a worker hosts it.
 
     Attributes:
-        display_name, qualified_name, description, major_version, minor_version: the model's own.
-        input_schema, output_schema: as JSON Schema.
-        slots: how many batches of it run at one time.
-        max_batch_size: how many calls a batch may have; 1 for a model that takes them one by one.
-        batches_ahead: how many batches may wait at the worker while others run there.
-        batch_wait_ms: how long a call may wait for others to make a batch with, in milliseconds, where there is room.
-        max_streams: how many streams of it may be open at a worker; they take no room of batches.
-        examples: inputs that it takes, and what it made of them: maps of `input` and `output`, of JSON's values.
-        retry: whether a call that was under way when its worker died may run once more.
-        timeout_s: how long a call of it may run, in seconds.
-        procedures: what can be called.
-        entry: what it was loaded from, as LOAD has it; empty if it cannot be loaded anew.
-        is_configured: whether the worker would host it without having been told to.
+        display_name, qualified_name, description, major_version, minor_version: attributes of the model.
+        input_schema, output_schema: JSON Schema of the input and the output.
+        slots: number of batches that run at once.
+        retry: whether the broker may retry a call whose worker died.
+        timeout_s: how long a call may run, in seconds.
+        max_batch_size: number of calls in a batch; 1 for a model without batches.
+        batches_ahead: number of batches that may wait at the worker while others run.
+        batch_wait_ms: how long the broker holds a call back to fill its batch while a worker is free, in milliseconds.
+        max_streams: number of streams that may be open at a worker; streams do not use the capacity for batches.
+        examples: inputs with their outputs, as maps of `input` and `output` with JSON values.
+        procedures: the procedures of the model.
+        entry: the configuration entry the model was loaded from, as in LOAD; empty if it cannot be loaded again.
+        is_configured: whether the worker's own configuration names the model (no LOAD was needed).
     """
 
     display_name: str
@@ -148,36 +149,36 @@ class ModelDescription:
 
     @property
     def version(self) -> Version:
-        """Its version."""
+        """The version as one value."""
         return Version(self.major_version, self.minor_version)
 
     @property
     def key(self) -> ModelKey:
-        """Names it among all versions of all models."""
+        """The key of this version among all models."""
         return self.qualified_name, self.version
 
     def pinned(self, procedure: str) -> str:
-        """The name of one of its procedures with the version in it: `<qualified_name>_v<major>_<minor>_<...>`."""
+        """Return the name of a procedure with the version in it: `<qualified_name>_v<major>_<minor>_<verb>`."""
         return f"{self.pinned_name}{procedure.removeprefix(self.qualified_name)}"
 
     @property
     def pinned_name(self) -> str:
-        """Its qualified name with the version in it."""
+        """The qualified name with the version in it."""
         return f"{self.qualified_name}_v{self.major_version}_{self.minor_version}"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerDescription:
-    """What a worker says of itself in READY.
+    """A worker as it describes itself in READY.
 
     Attributes:
         protocol: `VERSION`.
-        id: new for each registration.
-        host: the machine's name.
-        pid: of the worker's process.
-        metrics_address: `host:port` where Prometheus can reach its HTTP endpoint.
-        models: what it hosts.
-        loads: whether it understands LOAD and UNLOAD.
+        id: id of this registration; a worker makes a new one each time it registers.
+        host: name of the machine.
+        pid: process id of the worker.
+        metrics_address: `host:port` at which Prometheus can scrape the worker.
+        models: the models that the worker hosts.
+        loads: whether the worker understands LOAD and UNLOAD.
     """
 
     protocol: int
@@ -190,5 +191,5 @@ class WorkerDescription:
 
     @property
     def process(self) -> str:
-        """Names the worker's process, through all its registrations: the `worker` label of metrics."""
+        """Name of the worker's process, the same in all its registrations; the `worker` label of metrics."""
         return f"{self.host}-{self.pid}"

@@ -1,4 +1,4 @@
-"""Events to and from bytes, hostile ones among them."""
+"""Events are encoded and decoded; hostile bytes cause only errors."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def packed(header: object, name: object = "p", args: object = ()) -> bytes:
     return event
 
 
-def test_the_short_way_and_the_long_way_read_the_same() -> None:
+def test_the_fast_and_the_general_decoder_agree() -> None:
     short = packed({"message_id": ID, "v": 3}, "iris_model_predict", [1])
     long = packed({"v": 3, "message_id": ID}, "iris_model_predict", [1])
     one, other = read_event(short), read_event(long)
@@ -62,13 +62,13 @@ def test_a_long_name_and_an_empty_one_are_read() -> None:
         (b"\x93" + msgpack.packb({"message_id": ID}) + b"\xc1\x90", "name"),
     ],
 )
-def test_what_cannot_be_answered_is_a_bad_frame(payload: bytes, reason: str) -> None:
+def test_an_event_that_cannot_be_answered_is_a_bad_frame(payload: bytes, reason: str) -> None:
     with pytest.raises(BadFrameError) as raised:
         read_event(payload)
     assert raised.value.reason == reason
 
 
-def test_a_name_that_is_no_string_is_told_apart() -> None:
+def test_a_name_that_is_not_a_string_is_none() -> None:
     names: list[Any] = [[1], 5, None, b"bytes", {}]
     for name in names:
         assert read_event(packed({"message_id": ID, "v": 3}, name)).name is None
@@ -83,7 +83,7 @@ def test_arguments_are_counted_without_reading_them(args: bytes, count: int | No
 
 
 @pytest.mark.parametrize("args", [b"\xdd\x05\xf5\xe1\x00", b"\xdc\xff\xff\x01", b"", b"\xdc", b"\xc1"])
-def test_more_arguments_than_bytes_is_none(args: bytes) -> None:
+def test_a_count_beyond_the_bytes_is_none(args: bytes) -> None:
     assert events.argument_count(args, 0) is None
 
 
@@ -91,14 +91,14 @@ def test_more_arguments_than_bytes_is_none(args: bytes) -> None:
     "args",
     [b"\x91\xc1", b"\x91" * 2000 + b"\x90", b"\x80" * 1000, b"\x91\xa2\xff\xff", b"\x91\xdd\x05\xf5\xe1\x00", b"\x05"],
 )
-def test_arguments_that_cannot_be_read_are_told_in_a_sentence(args: bytes) -> None:
+def test_arguments_that_cannot_be_decoded_are_an_error_with_a_cause(args: bytes) -> None:
     with pytest.raises(events.BadArgumentsError) as raised:
         events.read_arguments(args, 0)
     assert 10 < len(str(raised.value)) < 400
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_confuse_the_reader(payload: bytes) -> None:
+def test_any_bytes_are_an_event_or_a_bad_frame(payload: bytes) -> None:
     try:
         event = read_event(payload)
     except BadFrameError:
@@ -168,7 +168,7 @@ _steps = st.lists(
 
 
 @given(_steps)
-def test_no_bytes_of_anyone_make_the_core_raise(steps: list[tuple[str, bytes, bytes]]) -> None:
+def test_no_bytes_make_the_core_raise(steps: list[tuple[str, bytes, bytes]]) -> None:
     world = World()
     world.join(b"w1", slots=2)
     given_work: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Lines that find nobody reading are dropped in silence, and a line can be a JSON object."""
+"""The log drops lines while its queue is full, and can write them as JSON objects."""
 
 import json
 import logging
@@ -23,14 +23,14 @@ def test_a_full_queue_drops_lines_and_raises_nothing(capsys: pytest.CaptureFixtu
     assert isinstance(kept, logging.LogRecord)
     assert kept.getMessage() == "kept"
     assert lines.empty()
-    assert capsys.readouterr().err == "", "nor does logging complain"
+    assert capsys.readouterr().err == "", "logging reports no error"
 
 
 def test_the_format_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_FORMAT", "json")
-    line = json.loads(logs.chosen_formatter().format(record("a line")))
+    line = json.loads(logs.formatter_from_environment().format(record("a line")))
     assert (line["level"], line["logger"], line["message"]) == ("INFO", "name", "a line")
     assert {"time", "pid"} < set(line)
     monkeypatch.setenv("LOG_FORMAT", "xml")
     with pytest.raises(ConfigError, match="LOG_FORMAT='xml' is wrong: it should be text or json"):
-        logs.chosen_formatter()
+        logs.formatter_from_environment()

@@ -1,4 +1,4 @@
-"""Call numbers and events in frames."""
+"""Pairs of call number and event survive encoding, and wrong frames are rejected."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ SIZES = st.integers(1, 40) | st.just(LARGE_BYTES - 1) | st.just(LARGE_BYTES)
 
 
 @given(st.lists(st.tuples(st.binary(min_size=8, max_size=8), SIZES.map(bytes)), min_size=1))
-def test_what_is_written_is_read(written: list[tuple[bytes, bytes]]) -> None:
+def test_pairs_are_read_as_they_were_written(written: list[tuple[bytes, bytes]]) -> None:
     kind, *parts = write_pairs(protocol.WORK, written)
     assert kind == protocol.WORK
     assert read_pairs(parts) == written
@@ -46,6 +46,6 @@ def test_small_events_share_a_frame_and_a_large_one_is_not_copied() -> None:
         [NUMBER + b"\xff\xff\xff\xff", b"abc"],
     ],
 )
-def test_what_does_not_fit_is_refused(parts: list[bytes]) -> None:
+def test_frames_that_do_not_match_the_table_are_refused(parts: list[bytes]) -> None:
     with pytest.raises(protocol.ProtocolError):
         pairs.read_pairs(parts)

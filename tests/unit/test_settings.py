@@ -1,4 +1,4 @@
-"""Settings are checked, and refused in one sentence that names the setting, the value and the way out."""
+"""Settings are checked; the error for a wrong one names the setting, its value and a right value."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.settings import BrokerSettings
-from cluster.runtime.settings import ConfigError, load
+from cluster.runtime.settings import ConfigError, load_settings
 from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_setting_has_its_default() -> None:
-    broker, worker = load(BrokerSettings), load(WorkerSettings)
+    broker, worker = load_settings(BrokerSettings), load_settings(WorkerSettings)
     assert (broker.frontend, broker.backend) == ("tcp://127.0.0.1:4242", "tcp://127.0.0.1:4243")
     assert broker.http == "127.0.0.1:8420"
     assert (worker.broker, worker.http) == ("tcp://127.0.0.1:4243", "127.0.0.1:8421")
@@ -40,7 +40,7 @@ def test_every_setting_has_its_default() -> None:
         ("BROKER_MAX_MESSAGE_BYTES", "1", "1024 or more"),
         ("BROKER_NO_WORKER_GRACE_S", "soon", "number"),
         ("BROKER_DRAIN_TIMEOUT_S", "-1", "0 or more"),
-        ("BROKER_ADMIN", "tcp://0.0.0.0:4244", "tcp://127.0.0.1:port: who reaches it can run code"),
+        ("BROKER_ADMIN", "tcp://0.0.0.0:4244", "tcp://127.0.0.1:port: anyone who can reach it can run code"),
         ("BROKER_ADMIN", "tcp://127.0.0.1", "tcp://127.0.0.1:port"),
         ("BROKER_ADMIN", "ipc://", "a ZeroMQ endpoint"),
         ("BROKER_BACKEND", "ipc://@workers", "ipc:///path"),
@@ -52,7 +52,7 @@ def test_every_setting_has_its_default() -> None:
 def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as raised:
-        load(BrokerSettings if name.startswith("BROKER_") else WorkerSettings)
+        load_settings(BrokerSettings if name.startswith("BROKER_") else WorkerSettings)
     sentence = str(raised.value)
     assert name in sentence
     assert repr(value) in sentence
@@ -62,21 +62,21 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, va
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_FRONTED", "x")
-    with pytest.raises(ConfigError, match="BROKER_FRONTED='x' is no setting; did you mean BROKER_FRONTEND"):
-        load(BrokerSettings)
+    with pytest.raises(ConfigError, match="BROKER_FRONTED='x' is not a setting; did you mean BROKER_FRONTEND"):
+        load_settings(BrokerSettings)
 
 
 @pytest.mark.parametrize(
     "name", ["BROKER_PORT", "BROKER_SERVICE_HOST", "BROKER_PORT_4242_TCP_ADDR", "BROKER_SERVICE_PORT_RPC"]
 )
-def test_what_a_container_platform_adds_is_no_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variables_of_a_container_platform_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:4242")
-    load(BrokerSettings)
+    load_settings(BrokerSettings)
 
 
-def test_nobody_need_be_able_to_administer_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_needs_no_admin_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_ADMIN", "")
-    assert load(BrokerSettings).admin == ""
+    assert load_settings(BrokerSettings).admin == ""
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from cluster.runtime.http_server import Handler, Response, text
+from cluster.runtime.http_server import Handler, Response, text_response
 from worker.http.metrics import WorkerMetrics
 from worker.loop.server import STATE_LOADING, STATE_READY, Server
 
@@ -22,12 +22,12 @@ def pages(server: Server, metrics: WorkerMetrics) -> dict[str, Handler]:
     def healthz() -> Response:
         # While it loads its models there is no loop yet, and loading may take minutes.
         if server.state != STATE_LOADING and time.monotonic() - server.turned_s > STUCK_S:
-            return text("the message loop does not turn", HTTPStatus.SERVICE_UNAVAILABLE)
-        return text("ok")
+            return text_response("the message loop does not turn", HTTPStatus.SERVICE_UNAVAILABLE)
+        return text_response("ok")
 
     def readyz() -> Response:
         if server.state != STATE_READY:
-            return text(f"this worker is {server.state}", HTTPStatus.SERVICE_UNAVAILABLE)
-        return text("ready")
+            return text_response(f"this worker is {server.state}", HTTPStatus.SERVICE_UNAVAILABLE)
+        return text_response("ready")
 
     return {"/metrics": show_metrics, "/healthz": healthz, "/readyz": readyz}

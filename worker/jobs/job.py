@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 Answer = tuple[bytes, bytes]
 """(kind of message, event): REPLY if the procedure was executed, REFUSE if it was not, or not to its end."""
 
-CANCELLED: Answer = (protocol.REFUSE, events.worker_error("Cancelled", "the caller has gone"))
+CANCELLED: Answer = (protocol.REFUSE, events.encode_worker_error("Cancelled", "the caller has gone"))
 
 
 def refusal(procedure: str, error: BadArgumentsError) -> Answer:
     """Arguments that cannot be read."""
-    return protocol.REFUSE, events.worker_error("BadRequest", f"{procedure}: {error}")
+    return protocol.REFUSE, events.encode_worker_error("BadRequest", f"{procedure}: {error}")
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class Job(ABC):
             self._run()
         except Exception as error:  # a fault of ours must cost these calls, and not a thread
             log.exception("calls could not be answered")
-            self._fail((protocol.REPLY, events.worker_error("WorkerError", type(error).__name__)))
+            self._fail((protocol.REPLY, events.encode_worker_error("WorkerError", type(error).__name__)))
         self.took_s = time.monotonic() - self.started_s
 
     @property

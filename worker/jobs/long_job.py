@@ -24,8 +24,8 @@ Source = Callable[[Call], Outputs]
 _ROOM_FOR_HEADS = 64
 """More bytes than stand before the outputs in the event that has them all."""
 
-_STREAM_HEAD = events.worker_event(events.STREAM, None)[:-1]
-_STREAM_DONE = events.worker_event(events.STREAM_DONE, None)
+_STREAM_HEAD = events.encode_worker_event(events.STREAM, None)[:-1]
+_STREAM_DONE = events.encode_worker_event(events.STREAM_DONE, None)
 
 
 class LongCall(Job):

@@ -27,7 +27,7 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024
 MAX_TEXT = 16 * 1024
 """Longest text of an error that is sent, in characters."""
 
-_OK_HEAD = events.worker_event(events.OK, [None])[:-1]
+_OK_HEAD = events.encode_worker_event(events.OK, [None])[:-1]
 """Of an OK, all that stands before its value."""
 
 
@@ -175,7 +175,9 @@ class Prediction:
         if outcome == ERROR and now_s - self._logged_s >= 1.0:  # the metrics count them all
             self._logged_s = now_s
             log.warning("%s raised %s\n%s", self.model.description.qualified_name, name, trace)
-        return events.worker_error(name, where + _text(error), trace if self._expose_tracebacks else None), outcome
+        return events.encode_worker_error(
+            name, where + _text(error), trace if self._expose_tracebacks else None
+        ), outcome
 
     def _close(self, items: object) -> None:
         close = getattr(items, "close", None)  # generators have it

@@ -19,7 +19,7 @@ from cluster.runtime.waker import Waker
 from cluster.wire import events, protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import LARGE_BYTES, read_pairs, write_pairs
-from cluster.wire.protocol import Version, WorkerDescription, source_of
+from cluster.wire.protocol import Version, WorkerDescription, model_source
 from worker.http.metrics import WorkerMetrics
 from worker.jobs.job import Call, Job, Registration
 from worker.jobs.long_job import Stream
@@ -304,7 +304,7 @@ class Server:
         self._registration.owed.update(numbers)
         procedure = self._hosted.find(work_name)
         if procedure is None:  # the broker sends only what READY and LOADED named
-            error = events.worker_error("NameError", "not a procedure of this worker")
+            error = events.encode_worker_error("NameError", "not a procedure of this worker")
             self._forget(numbers)
             self._try_send(write_pairs(protocol.REFUSE, [(number, error) for number in numbers]))
             return
@@ -380,11 +380,11 @@ class Server:
     def _objection(self, model: HostedModel | None) -> str:
         """Why a model that could be loaded cannot be hosted: another has its name; empty if it can."""
         there = self._hosted.get(model.description.key) if model is not None else None
-        if model is None or there is None or source_of(there.entry) == source_of(model.description.entry):
+        if model is None or there is None or model_source(there.entry) == model_source(model.description.entry):
             return ""
         return (
             f"the qualified name {there.qualified_name!r} and the version {there.version} are those of "
-            f"{source_of(there.entry)} already: rename the model, or give it a version of its own"
+            f"{model_source(there.entry)} already: rename the model, or give it a version of its own"
         )
 
     def _unload(self, number: bytes, name: bytes, version: bytes) -> None:

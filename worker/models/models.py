@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from schema import Schema
 
-from cluster.runtime.settings import ConfigError, wanted
-from cluster.wire.protocol import MAX_ROOM, ModelDescription, ModelKey, ProcedureDescription
+from cluster.runtime.settings import ConfigError, expected_value
+from cluster.wire.protocol import MAX_CAPACITY, ModelDescription, ModelKey, ProcedureDescription
 from worker.models.values import plain
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ class ModelEntry(BaseModel):
 
     module_name: str
     class_name: str
-    slots: int = Field(1, ge=1, le=MAX_ROOM)
+    slots: int = Field(1, ge=1, le=MAX_CAPACITY)
     retry: bool = True
     timeout_s: float = Field(300.0, gt=0, allow_inf_nan=False)
     max_batch_size: int | None = Field(None, ge=1)
     batch_wait_ms: float = Field(0.0, ge=0, allow_inf_nan=False)
-    batches_ahead: int = Field(0, ge=0, le=MAX_ROOM)
-    max_streams: int = Field(1000, ge=1, le=MAX_ROOM)
+    batches_ahead: int = Field(0, ge=0, le=MAX_CAPACITY)
+    max_streams: int = Field(1000, ge=1, le=MAX_CAPACITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +194,13 @@ def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEnt
 
 def _entry_error(error: ErrorDetails) -> str:
     if not error["loc"]:
-        return f"={error['input']!r}: an entry should be {wanted(error)}"
+        return f"={error['input']!r}: an entry should be {expected_value(error)}"
     key = error["loc"][0]
     if error["type"] == "missing":
         return f" lacks {key!r}"
     if error["type"] == "extra_forbidden":
         return f": {key!r} is no setting of a model; there are {', '.join(ModelEntry.model_fields)}"
-    return f": {key}={error['input']!r} is wrong: it should be {wanted(error)}"
+    return f": {key}={error['input']!r} is wrong: it should be {expected_value(error)}"
 
 
 def _config_class(name: str) -> type:

@@ -16,7 +16,7 @@ from broker.core.state.counters import EXIT, HEARTBEAT
 from broker.core.state.plan import Placed, Plan, Routed
 from broker.core.state.versions import Route
 from cluster.wire import events, protocol
-from cluster.wire.protocol import ModelDescription, ModelKey, Version, source_of
+from cluster.wire.protocol import ModelDescription, ModelKey, Version, model_source
 
 if TYPE_CHECKING:
     from broker.core.scheduling.scheduler import Scheduler
@@ -138,7 +138,7 @@ class Deployment:
             there = ", ".join(worker.description.metrics_address for worker in self._able()) or "none"
             wanted = f" matches {' or '.join(map(repr, patterns))}" if patterns else ""
             raise ProcedureError("ValueError", f"no ready worker that can load models{wanted}; there are {there}")
-        self._begin(_Loading(f"{source_of(entry)} is being loaded", targets, patterns, answer))
+        self._begin(_Loading(f"{model_source(entry)} is being loaded", targets, patterns, answer))
 
     def reload(self, key: ModelKey, answer: Answer) -> None:
         """Load a model anew, from its code and files as they are now, on every worker that hosts it.
@@ -264,7 +264,7 @@ class Deployment:
 
     def awaited(self, worker: Worker) -> list[str]:
         """What a worker is still to load before it hosts all that it should: `module:Class` each."""
-        return [source_of(placed.entry) for one, placed in self._restoring.values() if one is worker]
+        return [model_source(placed.entry) for one, placed in self._restoring.values() if one is worker]
 
     def expected(self) -> set[str]:
         """The qualified names of models that were loaded."""
@@ -295,7 +295,9 @@ class Deployment:
                 self._order_unload(worker, key)
         for placed in self._plan.loaded:
             there = described.get(placed.key)
-            if there is None or (there.entry != placed.entry and source_of(there.entry) == source_of(placed.entry)):
+            if there is None or (
+                there.entry != placed.entry and model_source(there.entry) == model_source(placed.entry)
+            ):
                 self._restore(worker, placed)
 
     def loaded(self, worker: Worker, number: bytes, model: ModelDescription) -> bool:
@@ -309,7 +311,7 @@ class Deployment:
         if self._is_restoring(worker, number):
             _, placed = self._restoring.pop(number)
             if placed.key != model.key:
-                text = f"{source_of(placed.entry)} is version {model.version} there"
+                text = f"{model_source(placed.entry)} is version {model.version} there"
                 self._troubles[worker.identity, placed.key] = text
             del self._deaths[placed.key]
         elif loading is not None and self._is_loading(worker, number):
@@ -344,8 +346,8 @@ class Deployment:
         if first is not None and first != model.key:
             return f"it is {name} {version} there, and {first[0]} {first[1]} elsewhere"
         for replica in self._replicas(model.key):
-            theirs = source_of(replica.entry)
-            if replica.entry and replica.worker is not worker and theirs != source_of(model.entry):
+            theirs = model_source(replica.entry)
+            if replica.entry and replica.worker is not worker and theirs != model_source(model.entry):
                 return f"{name} {version} is {theirs} elsewhere: rename the model, or give it a version of its own"
         return self._registry.objection([model]) or ""
 
@@ -354,7 +356,7 @@ class Deployment:
         if self._is_restoring(worker, number):
             _, placed = self._restoring.pop(number)
             self._troubles[worker.identity, placed.key] = reason
-            self._outbox.note(f"worker {worker.description.id} could not load {source_of(placed.entry)}: {reason}")
+            self._outbox.note(f"worker {worker.description.id} could not load {model_source(placed.entry)}: {reason}")
         elif self._loading is not None and self._is_loading(worker, number):
             del self._loading.waiting[number]
             self._loading.failed.append(f"{worker.description.id}: {reason}")
@@ -437,7 +439,7 @@ class Deployment:
         if loading.patterns is None and before is None and not loading.new:
             return  # a configured model was loaded anew
         patterns = list(loading.patterns or [])
-        if before is not None and (loading.patterns is None or source_of(before.entry) == source_of(entry)):
+        if before is not None and (loading.patterns is None or model_source(before.entry) == model_source(entry)):
             is_for_all = not before.workers or loading.patterns == []
             patterns = [] if is_for_all else list(dict.fromkeys([*before.workers, *patterns]))
         placed = Placed(entry, patterns, name, str(version))
@@ -614,7 +616,7 @@ def _row(key: ModelKey, entry: Mapping[str, Any], state: str, share: float, work
     return {
         "model": name,
         "version": str(version),
-        "from": source_of(entry) if entry else "",
+        "from": model_source(entry) if entry else "",
         "state": state,
         "share": round(share, 2),
         "workers": workers,

@@ -54,7 +54,7 @@ class AdminHandler:
             return
         if event.response_to is not None:
             waiting = self._open.get((identity, event.response_to))
-            if waiting is not None and event.name == events.HEARTBEAT:
+            if waiting is not None and event.name == events.ZPC_HEARTBEAT:
                 self._beat(identity, waiting)
         elif (identity, event.message_id) not in self._open:
             self._open[identity, event.message_id] = event
@@ -73,17 +73,17 @@ class AdminHandler:
                 self._beat(identity, event)
 
     def _beat(self, identity: bytes, event: ClientEvent) -> None:
-        self._outbox.to_admin(identity, events.reply(event.message_id, _NO_ID, events.heartbeat_body()))
+        self._outbox.to_admin(identity, events.encode_reply(event.message_id, _NO_ID, events.encode_heartbeat_body()))
 
     def _first_event(self, identity: bytes, event: ClientEvent, payload: bytes, now_s: float) -> None:
         def answer(value: object) -> None:
             if self._open.pop((identity, event.message_id), None) is None:
                 return
             if isinstance(value, ProcedureError):
-                body = events.error_body(event.version, value.name, value.text)
+                body = events.encode_error_body(event.version, value.name, value.text)
             else:
-                body = events.ok_body(value)
-            self._outbox.to_admin(identity, events.reply(event.message_id, _NO_ID, body))
+                body = events.encode_ok_body(value)
+            self._outbox.to_admin(identity, events.encode_reply(event.message_id, _NO_ID, body))
 
         try:
             procedure = self._registry.procedures.get(event.name) if event.name is not None else None

@@ -111,7 +111,7 @@ class ClientHandler:
         target = None if procedure is None else procedure.target if procedure.split is None else procedure.split.next()
         refusal = self._refusal(client, event, procedure, target, payload, now_s)
         if refusal is not None:
-            body = events.error_body(event.version, refusal.name, refusal.text)
+            body = events.encode_error_body(event.version, refusal.name, refusal.text)
             self._calls.answer(identity, event, target or procedure, refusal.outcome, body)
             return
         assert procedure is not None
@@ -151,12 +151,12 @@ class ClientHandler:
     def _answer_builtin(self, identity: bytes, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:
         try:
             value = builtins.answer(self._registry, procedure.name, _builtin_arguments(procedure, event, payload))
-            outcome, body = counters.OK, events.ok_body(value)
+            outcome, body = counters.OK, events.encode_ok_body(value)
         except events.BadArgumentsError as error:
             refusal = errors.bad_request(str(error))
-            outcome, body = refusal.outcome, events.error_body(event.version, refusal.name, refusal.text)
+            outcome, body = refusal.outcome, events.encode_error_body(event.version, refusal.name, refusal.text)
         except ProcedureError as error:
-            outcome, body = counters.ERROR, events.error_body(event.version, error.name, error.text)
+            outcome, body = counters.ERROR, events.encode_error_body(event.version, error.name, error.text)
         self._calls.answer(identity, event, procedure, outcome, body)
 
     # -- later events ---------------------------------------------------------------------------------------------
@@ -166,10 +166,10 @@ class ClientHandler:
         if call is None:
             self._counters.bad_frames["unknown_conversation"] += 1
             return
-        if event.name not in (events.HEARTBEAT, events.MORE) or len(payload) > events.MAX_LATER_EVENT_BYTES:
+        if event.name not in (events.ZPC_HEARTBEAT, events.ZPC_MORE) or len(payload) > events.MAX_LATER_EVENT_BYTES:
             self._counters.bad_frames["unexpected_event"] += 1
             return
-        if event.name == events.HEARTBEAT:
+        if event.name == events.ZPC_HEARTBEAT:
             self._calls.on_heartbeat(call, now_s)
             if (
                 event.version >= 3

@@ -14,7 +14,7 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Worker
 from broker.core.state.registry import Registry
 from cluster.wire import events, protocol
-from cluster.wire.descriptions import read_description, read_model
+from cluster.wire.descriptions import read_description, read_model_description
 from cluster.wire.pairs import read_pairs
 from cluster.wire.protocol import ModelDescription
 
@@ -193,7 +193,7 @@ class WorkerHandler:
             self._deployment.failed(worker, number, bytes(parts[1]).decode("utf-8", "replace"))
         else:
             try:
-                model = read_model(bytes(parts[1]))
+                model = read_model_description(bytes(parts[1]))
             except protocol.ProtocolError as error:
                 self._deployment.failed(worker, number, str(error))
             else:
@@ -216,7 +216,7 @@ class WorkerHandler:
             self._counters.bad_frames["worker_event"] += 1
             return
         try:
-            to_client = events.readdressed(event, call.message_id, call.version, call.number)
+            to_client = events.readdress(event, call.message_id, call.version, call.number)
         except events.BadFrameError:
             name = None
         if name is None:
@@ -250,5 +250,5 @@ def _outcome(call: Call, kind: bytes, name: str) -> str:
 
 
 def _unreadable(call: Call) -> bytes:
-    body = events.error_body(call.version, errors.WORKER_ERROR, errors.UNREADABLE_ANSWER)
-    return events.reply(call.message_id, call.number, body)
+    body = events.encode_error_body(call.version, errors.WORKER_ERROR, errors.UNREADABLE_ANSWER)
+    return events.encode_reply(call.message_id, call.number, body)

@@ -36,7 +36,7 @@ MISSED_HEARTBEATS = 3
 HEARTBEAT_PATIENCE_FACTOR = 6
 """A stream reader that sends heartbeats may have no free slot for this many times as long as one that sends none."""
 
-_HEARTBEAT_BODY = events.heartbeat_body()
+_HEARTBEAT_BODY = events.encode_heartbeat_body()
 _NEVER_S = float("inf")
 _NO_NUMBER = bytes(protocol.NUMBER_BYTES)
 
@@ -157,7 +157,7 @@ class CallTable:
 
         A stock client breaks when it gets one event more than it has slots (zerorpc `BufferedChannel` overflows).
         """
-        body = events.error_body(call.version, name, text)
+        body = events.encode_error_body(call.version, name, text)
         if call.slots > 0:
             self._end_with(call, body, outcome, now_s)
         else:
@@ -221,7 +221,7 @@ class CallTable:
             self._count_stream(call, client, 1)
 
     def _end_with(self, call: Call, body: bytes, outcome: str, now_s: float) -> None:
-        self.send_event(call, events.reply(call.message_id, call.number, body))
+        self.send_event(call, events.encode_reply(call.message_id, call.number, body))
         self.end(call, outcome, now_s)
 
     def _forget(self, call: Call) -> None:
@@ -253,7 +253,7 @@ class CallTable:
     ) -> None:
         """Answer a first event without opening a call; `called` counts it, or the unknown method does."""
         (called.outcomes if called is not None else self._counters.unknown_method)[outcome] += 1
-        self._outbox.to_client(identity, events.reply(first.message_id, _NO_NUMBER, body))
+        self._outbox.to_client(identity, events.encode_reply(first.message_id, _NO_NUMBER, body))
 
     def send_due_heartbeats(self, now_s: float) -> None:
         """Send a heartbeat for every open call that has had none for `HEARTBEAT_INTERVAL_S`."""
@@ -272,7 +272,7 @@ class CallTable:
 
     def _send_heartbeat(self, call: Call, now_s: float) -> None:
         call.heartbeat_sent_s = now_s
-        self.send_event(call, events.reply(call.message_id, call.number, _HEARTBEAT_BODY))
+        self.send_event(call, events.encode_reply(call.message_id, call.number, _HEARTBEAT_BODY))
 
     # -- slots and time -------------------------------------------------------------------------------------------
 

@@ -126,7 +126,7 @@ class Procedure:
         """Set the docstring and the parameters."""
         self.doc = doc if self.version is None else f"{doc} Version {self.version}."
         self.args = list(args)
-        self.args_head = events.array_head(len(self.args))
+        self.args_head = events.encode_array_header(len(self.args))
 
     def next_target(self) -> Target | None:
         """Return the target of the next call; None if the broker answers the call itself."""
