@@ -20,12 +20,12 @@ FOLDER = REPOSITORY / "docs" / "performance"
 RESULTS = FOLDER / "results.json"
 
 _GROWTH = {
-    "clients": ("connected clients", "calls", "broker CPU µs a call"),
-    "clients of zmq.proxy": ("connected clients of `zmq.proxy`", "calls", "its CPU µs a call"),
-    "workers": ("workers", "calls", "broker CPU µs a call"),
-    "procedures": ("procedures", "calls", "broker CPU µs a call"),
-    "bytes": ("bytes there and back", "calls", "broker CPU µs a call"),
-    "streams": ("streams beside each other", "items", "broker CPU µs an item"),
+    "clients": ("connected clients", "calls", "broker CPU, µs per call"),
+    "clients of zmq.proxy": ("clients connected to `zmq.proxy`", "calls", "proxy CPU, µs per call"),
+    "workers": ("workers", "calls", "broker CPU, µs per call"),
+    "procedures": ("procedures", "calls", "broker CPU, µs per call"),
+    "bytes": ("bytes each way", "calls", "broker CPU, µs per call"),
+    "streams": ("concurrent streams", "items", "broker CPU, µs per item"),
 }
 """By the name of a curve: what grows, what is counted, and its cost."""
 
@@ -59,7 +59,7 @@ def compared(results: Results) -> str:
     lines = [
         "| system | "
         + " | ".join(f"{load} in flight" for load in IN_FLIGHT)
-        + " | CPU µs a call | p50 / p99 ms | MiB |",
+        + " | CPU, µs per call | p50 / p99, ms | MiB |",
         "|---|" + "---|" * (len(IN_FLIGHT) + 3),
     ]
     for key in dict.fromkeys(point["system"] for point in results.points):
@@ -78,41 +78,41 @@ def compared(results: Results) -> str:
 def ratios(results: Results) -> str:
     """The table of what was to be reached."""
     ours, stock, proxy = "cluster-2", "stock", "proxy"
-    lines = ["| measure | at least | measured | |", "|---|---|---|---|"]
+    lines = ["| measure | target | measured | |", "|---|---|---|---|"]
 
     def row(measure: str, wanted: float, value: float, *, at_most: bool = False) -> None:
         reached = value <= wanted if at_most else value >= wanted
-        sign = "at most " if at_most else ""
-        lines.append(f"| {measure} | {sign}{wanted:g} | {value:.2f} | {'reached' if reached else '**not reached**'} |")
+        sign = "≤" if at_most else "≥"
+        lines.append(f"| {measure} | {sign} {wanted:g} | {value:.2f} | {'met' if reached else '**missed**'} |")
 
     def calls(system: str, load: int) -> float:
         return results.of(system, load)["calls_a_second"]
 
-    row("calls/s at 64 in flight, to one stock server's", 10, calls(ours, 64) / calls(stock, 64))
-    row("calls/s at 64 in flight, to `zmq.proxy` with two", 7, calls(ours, 64) / calls(proxy, 64))
+    row("calls/s at 64 in flight vs. one stock server", 10, calls(ours, 64) / calls(stock, 64))
+    row("calls/s at 64 in flight vs. `zmq.proxy`, 2 stock servers", 7, calls(ours, 64) / calls(proxy, 64))
     if any(point["family"] == "mosec" for point in results.points):
         for load in IN_FLIGHT:
             title, best = results.best_of("mosec", load)
-            row(f"calls/s at {load} in flight, to {title}", 1, calls(ours, load) / best["calls_a_second"])
+            row(f"calls/s at {load} in flight vs. {title}", 1, calls(ours, load) / best["calls_a_second"])
         for load in IN_FLIGHT[1:]:
             title, best = results.best_of("mosec", load)
             row(
-                f"server CPU a call at {load} in flight, to {title}",
+                f"server CPU per call at {load} in flight vs. {title}",
                 1,
                 results.of(ours, load)["cpu_us"] / best["cpu_us"],
                 at_most=True,
             )
     p50 = results.of(ours, 1)["p50_ms"] / results.of(stock, 1)["p50_ms"]
-    row("p50 with one call in flight, to one stock server's", 1, p50, at_most=True)
+    row("p50 latency at 1 in flight vs. one stock server", 1, p50, at_most=True)
     for load in (64, 256):
         ratio = calls("echo-broker", load) / calls("echo-proxy", load)
-        row(f"echo calls/s at {load} in flight, to `zmq.proxy`'s", 0.6, ratio)
+        row(f"echo calls/s at {load} in flight vs. `zmq.proxy`", 0.6, ratio)
     if "growth" in results.all:
         workers, clients = results.curve("workers"), results.curve("clients")
         by_workers = dict(zip(workers["sizes"], workers["calls_a_second"], strict=True))
         by_clients = dict(zip(clients["sizes"], clients["broker_cpu_us"], strict=True))
-        row("calls/s with 16 sleeping workers, to one's", 15, by_workers[16] / by_workers[1])
-        row("broker CPU a call, 5,000 clients to 10", 1.2, by_clients[5_000] / by_clients[10], at_most=True)
+        row("calls/s with 16 sleeping workers vs. 1", 15, by_workers[16] / by_workers[1])
+        row("broker CPU per call with 5,000 clients vs. 10", 1.2, by_clients[5_000] / by_clients[10], at_most=True)
     return "\n".join(lines)
 
 
