@@ -1,4 +1,4 @@
-"""What a test needs beside Python: where that is missing it is skipped with a reason, and fails where CI=true."""
+"""Skips a test that needs more than Python where that is missing; with CI=true the test fails instead."""
 
 import os
 
@@ -6,7 +6,12 @@ import pytest
 
 
 def unless(available: bool, reason: str) -> None:
-    """Skip the test, or fail it in CI, unless what it needs is there."""
+    """Skip the test, or fail it in CI, unless its need is met.
+
+    Args:
+        available: whether it is met.
+        reason: what the test needs.
+    """
     if available:
         return
     if os.environ.get("CI") == "true":

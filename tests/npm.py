@@ -1,4 +1,4 @@
-"""What tests have from npm (tests/node): the stock Node client, and the schema of OpenRPC documents."""
+"""Installs and runs the npm packages of tests/node: the stock Node client, and the schema of OpenRPC documents."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ _TIMEOUT_S = 100
 
 
 def node() -> tuple[str, Path]:
-    """A Node that has a prebuilt zeromq 5, and the folder with the packages."""
+    """Return a Node for which zeromq 5 is prebuilt, and the folder with the packages. Installs them first if needed."""
     needs.unless(shutil.which("npm") is not None, "npm, for the Node client")
     wanted = _FOLDER / "package-lock.json"
     installed = _FOLDER / "node_modules" / ".package-lock.json"
@@ -29,7 +29,7 @@ def node() -> tuple[str, Path]:
 
 
 def module(name: str) -> dict[str, Any]:
-    """What a package exports, if that is plain data."""
+    """Return what a package exports; it must be plain data."""
     executable, folder = node()
     script = f"const it = require({name!r}); console.log(JSON.stringify(it.default || it))"
     done = subprocess.run(

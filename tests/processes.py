@@ -1,9 +1,8 @@
-"""Real brokers and workers for tests: started on free ports, waited for by condition, always reaped."""
+"""Starts real brokers and workers for tests, on reserved ports, and always ends them."""
 
-import itertools
+import atexit
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,40 +28,74 @@ START_S = 30.0
 Value = TypeVar("Value")
 
 
-# Below the ports that the system gives to connections on their way out; where each process of tests begins is left to
-# chance, so that several do not try the same ones at the same moment.
-_PORTS = range(10_000, 32_000)
-_ports = itertools.cycle(_PORTS)
-for _ in range(random.randrange(len(_PORTS))):
-    next(_ports)
+_reserved = ExitStack()
+"""Bound sockets that never listen. They keep their ports for this process until it ends."""
+atexit.register(_reserved.close)
 
 
-def free_port() -> int:
-    for port in itertools.islice(_ports, len(_PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def free_port(host: str = "127.0.0.1") -> int:
+    """Reserve a port: the tests and their children can listen on it, and the kernel gives it to no other process.
+
+    Args:
+        host: the address of this machine on which a child will listen.
+    """
+    return free_ports(1, host)
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> int:
+    """Reserve consecutive ports.
+
+    Args:
+        count: how many.
+        host: the address of this machine on which children will listen.
+
+    Returns:
+        The first of them.
+    """
+    for _ in range(100):
+        with ExitStack() as bound:
             try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+                first = bound.enter_context(_bound(host, 0)).getsockname()[1]
+                for port in range(first + 1, first + count):
+                    bound.enter_context(_bound(host, port))
+            except (OSError, OverflowError):  # the next port is taken, or does not exist
                 continue
-        return port
-    raise AssertionError("no port is free")
+            # macOS lets no second socket bind the port, so there the port is only likely to stay free.
+            if sys.platform == "linux":
+                _reserved.push(bound.pop_all())
+            return int(first)
+    raise AssertionError(f"no {count} consecutive ports are free")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that is bound to the port (0: any), and lets others bind it too."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # The option comes after `bind`: with it, `bind` would accept a port that another process has reserved.
+        made.bind((host, port))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def wait_until(condition: Callable[[], Value], timeout_s: float, what: str) -> Value:
     """Poll until the condition is true, and return what it returned."""
     deadline_s = time.monotonic() + timeout_s
+    interval_s = 0.02
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline_s:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
-        gevent.sleep(0.02)  # and not time.sleep: the clients of this process go on meanwhile
+        gevent.sleep(interval_s)  # not time.sleep: the clients in this process must run meanwhile
+        interval_s = min(1.2 * interval_s, 0.1)  # a condition often costs the broker a page
 
 
 def get(address: str, path: str) -> tuple[int, str]:
-    """The status and body of an HTTP page; (0, reason) if nobody answers."""
+    """Return the status and body of an HTTP page; (0, reason) if there is no answer."""
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as response:
             return response.status, response.read().decode()
@@ -74,31 +107,32 @@ def get(address: str, path: str) -> tuple[int, str]:
 
 
 def samples(address: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
-    """The samples of a metric, by their labels."""
+    """Return the samples of a metric, by their labels."""
     status, body = get(address, "/metrics")
     assert status == 200, body
+    wanted = "".join(f"{line}\n" for line in body.splitlines() if line.startswith(name))  # parsing them all is slow
     return {
         tuple(sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(body)
+        for family in text_string_to_metric_families(wanted)
         for sample in family.samples
         if sample.name == name
     }
 
 
 def total(address: str, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels."""
+    """Return the sum of a metric's samples that have these labels."""
     wanted = set(labels.items())
     return sum(value for having, value in samples(address, name).items() if wanted <= set(having))
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment without settings of the cluster, and for a broker that no administrator reaches."""
+    """Return this process's environment without settings of the cluster, and with the administrators' socket off."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
     return {**kept, "BROKER_ADMIN": ""}
 
 
 class Process:
-    """A child process with its output in a file, or in `output` if that is given."""
+    """A child process. Its output goes to a file, or to the file descriptor `output` if that is given."""
 
     def __init__(
         self,
@@ -144,7 +178,7 @@ class Process:
 
 
 def talking_process(module: str, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """A child process that is spoken to and answers over its standard input and output; `end_talking` ends it."""
+    """Start a child process that reads standard input and answers on standard output; `end_talking` ends it."""
     return subprocess.Popen(
         [*prefix, sys.executable, "-m", module, *arguments],
         cwd=REPOSITORY,
@@ -156,7 +190,7 @@ def talking_process(module: str, *arguments: str, prefix: Sequence[str] = ()) ->
 
 
 def end_talking(process: subprocess.Popen[str]) -> None:
-    """Kill the process, whatever it does, and close the pipes."""
+    """Kill the process, even if it is frozen, and close the pipes."""
     process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait(10)
@@ -166,7 +200,7 @@ def end_talking(process: subprocess.Popen[str]) -> None:
 
 
 class Load:
-    """A process of `tests.services.load`; ends when it has done what it should, or by `stop`."""
+    """A process of `tests.services.load`. It ends after its calls or its seconds, or after `stop`."""
 
     def __init__(self, address: str, procedure: str, options: dict[str, Any], prefix: Sequence[str] = ()) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
@@ -177,12 +211,12 @@ class Load:
         return self._process.pid
 
     def stop(self) -> None:
-        """Have it ask no more."""
+        """Make it send no more calls."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def result(self, timeout_s: float = 100) -> dict[str, Any]:
-        """What became of the calls, when all are over."""
+        """Wait until all calls have ended, and return their outcomes."""
         assert self._process.stdout is not None
         output = self._process.stdout
         wait_until(lambda: self._process.poll() is not None, timeout_s, "the load has ended")
@@ -190,17 +224,17 @@ class Load:
         return answer
 
     def end(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill it, even if it is frozen."""
         end_talking(self._process)
 
 
 class Cluster:
-    """A broker and its workers, each a process of its own."""
+    """A broker and its workers. Each is a process of its own."""
 
     def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.folder = folder
-        self.frontend = f"tcp://{host}:{free_port()}"
-        self.backend = f"tcp://{host}:{free_port()}"
+        self.frontend = f"tcp://{host}:{free_port(host)}"
+        self.backend = f"tcp://{host}:{free_port(host)}"
         self.http = f"127.0.0.1:{free_port()}"
         self.admin = f"tcp://127.0.0.1:{free_port()}"
         self.processes: list[Process] = []
@@ -273,7 +307,7 @@ class Cluster:
         return total(self.http, "zerorpc_broker_open_channels")
 
     def outcomes(self, method: str) -> Counter[str]:
-        """How many calls of a procedure ended how."""
+        """Count the calls of a procedure by outcome."""
         counts = samples(self.http, "zerorpc_broker_requests_total")
         found = {dict(labels)["outcome"]: int(n) for labels, n in counts.items() if dict(labels)["method"] == method}
         return Counter({outcome: count for outcome, count in found.items() if count})
@@ -292,7 +326,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, *configs: str | None, host: str = "127.0.0.1", **broker_settings: str) -> Iterator[Cluster]:
-    """A cluster with one worker for each configuration, ready to be called."""
+    """Start a cluster with one worker for each configuration, and wait until all are ready."""
     made = Cluster(folder, host)
     try:
         made.start_broker(None, **broker_settings)

@@ -1,9 +1,9 @@
-"""A bad network, as real as can be: another network namespace, and a wire to it that delays, loses, or is cut.
+"""A bad network: another network namespace, and a wire to it that delays or loses packets, or is cut.
 
     python -m tests.faults.network NAMESPACE NEAR_ADDRESS FAR_ADDRESS      (as root)
 
-The wire is a process between two TUN devices, one on each side, so TCP and all above it is the kernel's own. It obeys
-lines on its standard input: `delay MILLISECONDS JITTER_MILLISECONDS LOSS_PERCENT`, `cut`, `heal`.
+The wire is a process between two TUN devices, one on each side, so TCP is the kernel's own. It obeys lines on its
+standard input: `delay MILLISECONDS JITTER_MILLISECONDS LOSS_PERCENT`, `cut`, `heal`.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ class Wire:
     """The other side, and the wire to it.
 
     Attributes:
-        prefix: put before a command, runs it on the other side.
-        near: the address of this side, which the other side can reach.
+        prefix: goes before a command to run it on the other side.
+        near: the address of this side that the other side can reach.
     """
 
     prefix: list[str]
@@ -43,15 +43,15 @@ class Wire:
     _process: subprocess.Popen[str]
 
     def delay(self, milliseconds: int, jitter_milliseconds: int, loss_percent: float) -> None:
-        """Let each packet take that long, more or less, each way, and lose some."""
+        """Delay each packet by a random time in each direction, and lose some of them."""
         self._say(f"delay {milliseconds} {jitter_milliseconds} {loss_percent}")
 
     def cut(self) -> None:
-        """Lose everything, and tell nobody."""
+        """Lose every packet, without a sign to either side."""
         self._say("cut")
 
     def heal(self) -> None:
-        """Let everything through again."""
+        """Let every packet through again, without delay."""
         self._say("heal")
 
     def _say(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""What the one on call does to a cluster, or what is done to it: overload, clocks, logs that nobody reads, scrapers."""
+"""Operation: overload, a slow worker, clocks that jump, a log without a reader, scrapers."""
 
 import fcntl
 import os
@@ -21,27 +21,44 @@ from tests.processes import Cluster, cluster, get, total, wait_until
 PACE_S = 0.01
 
 
-def paced(made: Cluster, paces_s: list[float]) -> None:
-    for pace_s in paces_s:
-        made.start_worker("PacerOnly", PACE_S=str(pace_s))
-    made.wait_for_workers(len(paces_s))
+def start_two(made: Cluster) -> None:
+    """Start two workers that take PACE_S for a call."""
+    for _ in range(2):
+        made.start_worker("PacerOnly", PACE_S=str(PACE_S))
+    made.wait_for_workers(2)
+
+
+@pytest.fixture(scope="module")
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("paced")) as made:
+        start_two(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(paced: Cluster) -> dict[str, float]:
+    """The latencies of two callers without any disturbance."""
+    latencies: dict[str, float] = paced.load("pacer_predict", in_flight=2, connections=2, seconds=4).result()[
+        "outcomes"
+    ]["OK"]
+    return latencies
 
 
 @pytest.mark.alone
 @pytest.mark.fault(41)
 @pytest.mark.timeout(240)
-def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: Path, figure: Figure) -> None:
-    overload_s = 60.0
+@pytest.mark.parametrize("overload_s", [15.0, pytest.param(60.0, marks=pytest.mark.nightly)])
+def test_ten_times_the_capacity_is_refused_and_goodput_stays(tmp_path: Path, figure: Figure, overload_s: float) -> None:
     with cluster(tmp_path, BROKER_QUEUE_CALLS="400") as made:  # two seconds of work
-        paced(made, [PACE_S, PACE_S])
-        peak = made.load("pacer_predict", in_flight=32, connections=8, seconds=8).result()
+        start_two(made)
+        peak = made.load("pacer_predict", in_flight=32, connections=8, seconds=5).result()
         peak_rate = peak["outcomes"]["OK"]["count"] / peak["took_s"]
         load = made.load("pacer_predict", rate=10 * peak_rate, connections=20, seconds=overload_s)
         load_ends_s = time.monotonic() + overload_s + 1.0  # and a second for it to begin
         wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 45, "the queue is full")
         begin_s, begin_bytes = time.monotonic(), made.memory_bytes()
         ok_before = made.outcomes("pacer_predict")["ok"]
-        end_s = begin_s + overload_s / 3
+        end_s = begin_s + overload_s / 2
         wait_until(lambda: time.monotonic() > end_s, overload_s, "a while has passed")
         goodput = (made.outcomes("pacer_predict")["ok"] - ok_before) / (time.monotonic() - begin_s)
         grown_bytes = made.memory_bytes() - begin_bytes
@@ -49,6 +66,12 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         recovered_s = _recovery_s(made)
         result = load.result(200)
         busy = result["outcomes"]["ServerBusy"]
+        figure("goodput at 10 times the capacity, of the peak", goodput / peak_rate, "x")
+        figure("refusals: median until they come", busy["p50_ms"], "ms")
+        figure("refusals: p99 until they come", busy["p99_ms"], "ms")
+        figure("the load's own lateness: p99", result["lateness"]["p99_ms"], "ms")
+        figure("the broker's growth once its queues are full", grown_bytes / 2**20, "MiB")
+        figure("from the end of the overload to calls as fast as ever", recovered_s, "s")
         assert set(result["outcomes"]) <= {"OK", "ServerBusy", "DeadlineExceeded"}
         assert result["unanswered"] == result["unasked"] == 0
         assert goodput > 0.8 * peak_rate
@@ -56,16 +79,10 @@ def test_ten_times_too_much_for_a_minute_is_refused_and_not_suffered(tmp_path: P
         assert busy["p99_ms"] < 300  # of which the load's own lateness is a part
         assert grown_bytes < 10 << 20
         assert recovered_s < 8  # the promise is 5 s
-        figure("goodput at 10 times the capacity, of the peak", goodput / peak_rate, "x")
-        figure("refusals: median until they come", busy["p50_ms"], "ms")
-        figure("refusals: p99 until they come", busy["p99_ms"], "ms")
-        figure("the load's own lateness: p99", result["lateness"]["p99_ms"], "ms")
-        figure("the broker's growth once its queues are full", grown_bytes / 2**20, "MiB")
-        figure("from the end of the overload to calls as fast as ever", recovered_s, "s")
 
 
 def _recovery_s(made: Cluster) -> float:
-    """How long it takes from now until a few calls are as fast as they are without load."""
+    """Measure how long it takes from now until a few calls are as fast as without load, in seconds."""
     begin_s = time.monotonic()
     while time.monotonic() - begin_s < 30:
         asked_s = time.monotonic()
@@ -77,24 +94,23 @@ def _recovery_s(made: Cluster) -> float:
 
 @pytest.mark.alone
 @pytest.mark.fault(11)
-def test_a_worker_that_is_20_times_slower_gets_less_and_holds_nobody_up(tmp_path: Path, figure: Figure) -> None:
-    with cluster(tmp_path) as made:
-        paced(made, [PACE_S, PACE_S])
-        without = made.load("pacer_predict", in_flight=2, connections=2, seconds=5).result()
-        slow = made.start_worker("PacerOnly", PACE_S=str(20 * PACE_S))
-        made.wait_for_workers(3)
-        beside = made.load("pacer_predict", in_flight=3, connections=3, seconds=8).result()
-        by_worker = beside["by_value"]
-        assert by_worker[str(slow.pid)]["count"] < 0.1 * beside["sent"]
-        others = [by_worker[pid] for pid in by_worker if pid != str(slow.pid)]
-        p99_ms = max(other["p99_ms"] for other in others)
-        assert p99_ms < 1.5 * without["outcomes"]["OK"]["p99_ms"] + 20
-        figure(
-            "p99 of the others' calls, beside the slow worker and without",
-            p99_ms / without["outcomes"]["OK"]["p99_ms"],
-            "x",
-        )
-        figure("share of the slow worker", by_worker[str(slow.pid)]["count"] / beside["sent"], "")
+def test_a_worker_that_is_20_times_slower_gets_less_and_delays_no_other(
+    paced: Cluster, undisturbed: dict[str, float], figure: Figure
+) -> None:
+    slow = paced.start_worker("PacerOnly", PACE_S=str(20 * PACE_S))
+    try:
+        paced.wait_for_workers(3)
+        beside = paced.load("pacer_predict", in_flight=3, connections=3, seconds=6).result()
+    finally:
+        slow.signal(signal.SIGTERM)
+        slow.wait(10)
+    by_worker = beside["by_value"]
+    share = by_worker[str(slow.pid)]["count"] / beside["sent"]
+    p99_ms = max(by_worker[pid]["p99_ms"] for pid in by_worker if pid != str(slow.pid))
+    figure("p99 of the others' calls, beside the slow worker and without", p99_ms / undisturbed["p99_ms"], "x")
+    figure("share of the slow worker", share, "")
+    assert share < 0.1
+    assert p99_ms < 1.5 * undisturbed["p99_ms"] + 20
 
 
 @pytest.mark.fault(42)
@@ -125,12 +141,13 @@ def test_the_wall_clock_may_jump(tmp_path: Path, figure: Figure, monkeypatch: py
             jump(shift_s)
         load.stop()
         result = load.result()
+        evicted = total(made.http, "zerorpc_broker_worker_lost_total")
+        figure("calls lost, or workers evicted", result["unanswered"] + evicted, "")
         assert set(result["outcomes"]) == {"OK"}
         assert result["unanswered"] == 0
-        assert result["outcomes"]["OK"]["max_ms"] < 5000
+        assert result["outcomes"]["OK"]["max_ms"] < 10_000, "and not the hour of the jump"
         assert {worker["id"] for worker in made.workers()} == before
-        assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
-        figure("calls lost, or workers given up", result["unanswered"], "")
+        assert evicted == 0
 
 
 def _clock_of(address: str) -> float:
@@ -140,7 +157,7 @@ def _clock_of(address: str) -> float:
 
 @contextmanager
 def full_pipe() -> Iterator[int]:
-    """The end for writing of a pipe that is full, and that nobody reads."""
+    """The write end of a full pipe without a reader."""
     read_end, write_end = os.pipe()
     fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(write_end, False)
@@ -158,11 +175,11 @@ def full_pipe() -> Iterator[int]:
 
 
 @pytest.mark.fault(43)
-def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
-    with full_pipe() as nobody_reads, cluster(tmp_path) as made:
+def test_a_log_without_a_reader_stops_nothing(tmp_path: Path) -> None:
+    with full_pipe() as unread, cluster(tmp_path) as made:
         made.broker.end()
-        made.start_broker(nobody_reads)
-        made.start_worker("Misbehaving", output=nobody_reads)
+        made.start_broker(unread)
+        made.start_worker("Misbehaving", output=unread)
         made.wait_for_workers(1)
         client = made.client()
         for _ in range(3):
@@ -176,22 +193,23 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 @pytest.mark.fault(44)
-def test_scrapers_that_hurry_or_hang_disturb_nobody(tmp_path: Path, figure: Figure) -> None:
-    with cluster(tmp_path) as made:
-        paced(made, [PACE_S, PACE_S])
-        addresses = [made.http, *made.worker_http.values()]
-        alone = made.load("pacer_predict", in_flight=2, connections=2, seconds=5).result()["outcomes"]["OK"]
-        with hanging_scrapers(addresses), every(0.02, lambda: get(made.http, "/metrics")) as count:
-            beside = made.load("pacer_predict", in_flight=2, connections=2, seconds=8).result()["outcomes"]["OK"]
-        assert count() > 8 * 20, "it was scraped often"
-        assert beside["p99_ms"] < 1.5 * alone["p99_ms"] + 20
-        figure("p99 of calls, beside 50 scrapes a second and without", beside["p99_ms"] / alone["p99_ms"], "x")
-        figure("scrapes a second", count() / 8, "")
+def test_scrapers_that_hurry_or_hang_delay_no_call(
+    paced: Cluster, undisturbed: dict[str, float], figure: Figure
+) -> None:
+    seconds = 5
+    addresses = [paced.http, *(paced.worker_http[worker["pid"]] for worker in paced.workers())]
+    with hanging_scrapers(addresses), every(0.02, lambda: get(paced.http, "/metrics")) as count:
+        load = paced.load("pacer_predict", in_flight=2, connections=2, seconds=seconds)
+        beside = load.result()["outcomes"]["OK"]
+    figure("p99 of calls, beside 50 scrapes a second and without", beside["p99_ms"] / undisturbed["p99_ms"], "x")
+    figure("scrapes a second", count() / seconds, "")
+    assert count() > seconds * 20, "it was scraped often"
+    assert beside["p99_ms"] < 1.5 * undisturbed["p99_ms"] + 20
 
 
 @contextmanager
 def hanging_scrapers(addresses: list[str]) -> Iterator[None]:
-    """On each address one that asks and never reads, and one that never ends its question."""
+    """Connect two scrapers to each address: one never reads its answers, one never completes its request."""
     connections = []
     try:
         for address in addresses:
@@ -208,7 +226,7 @@ def hanging_scrapers(addresses: list[str]) -> Iterator[None]:
 
 @contextmanager
 def every(interval_s: float, do: Callable[[], object]) -> Iterator[Callable[[], int]]:
-    """Do something again and again in a thread; yields what tells how often it was done."""
+    """Call `do` repeatedly in a thread; yields a function that returns the number of calls so far."""
     done = 0
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Too much, too long, too slow: deadlines, full queues, stuck models, with real processes and stock clients."""
+"""Deadlines, full queues and stuck models, with real processes and stock clients."""
 
 import time
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_model_that_hangs_costs_its_caller_the_call_and_its_worker_the_process
         with pytest.raises(zerorpc.RemoteError) as raised:
             client(*call)
         assert raised.value.name == "DeadlineExceeded"
-        assert 1.0 <= time.monotonic() - started_s < 3.0
+        assert 1.0 <= time.monotonic() - started_s < 1.0 + GRACE_S, "the deadline ends it, not the worker's death"
         assert made.processes[1].wait(GRACE_S + 10) in (1, STUCK_EXIT_CODE)
         assert says in made.processes[1].output()
         assert "in predict" in made.processes[1].output(), "its log shows where it was stuck"

@@ -1,4 +1,4 @@
-"""Streams, and what may become of their workers and readers."""
+"""Streams whose workers die or whose readers leave."""
 
 import signal
 from pathlib import Path

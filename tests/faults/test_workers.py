@@ -1,4 +1,4 @@
-"""Workers that die, freeze, hang, load slowly."""
+"""Workers that die, freeze, misbehave or load slowly."""
 
 import signal
 import time
@@ -42,12 +42,12 @@ def test_workers_killed_under_load_cost_no_call(tmp_path: Path, figure: Figure) 
             made.wait_for_workers(2)
         load.stop()
         result = load.result()
+        figure(f"of {result['sent']} calls while {kills} workers were killed, lost", result["unanswered"], "")
         assert set(result["outcomes"]) == {"OK"}
         assert result["unanswered"] == result["unasked"] == 0
         assert total(made.http, "zerorpc_broker_worker_lost_total", reason="exit") == kills
-        assert result["outcomes"]["OK"]["max_ms"] < 2000
-        figure(f"of {result['sent']} calls while {kills} workers were killed, lost", result["unanswered"], "")
         figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
+        assert result["outcomes"]["OK"]["max_ms"] < 5000
 
 
 def _wait_for_answers(made: Cluster, procedure: str, more: int) -> None:
@@ -57,7 +57,7 @@ def _wait_for_answers(made: Cluster, procedure: str, more: int) -> None:
 
 @pytest.mark.alone
 @pytest.mark.fault(1)
-def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path, figure: Figure) -> None:
+def test_where_a_retry_is_not_allowed_the_caller_gets_worker_lost_at_once(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnce", "SleeperOnce") as made:
         client = made.client()
         calls = [gevent.spawn(client, "sleeper_predict", 3) for _ in range(2)]
@@ -66,8 +66,8 @@ def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path, fi
         killed_s = time.monotonic()
         lost = wait_until(lambda: [call for call in calls if call.ready()], 2, "the dead worker's call has ended")[0]
         told_s = time.monotonic() - killed_s
-        assert told_s < 0.5
         figure("from the kill to WorkerLost", told_s, "s")
+        assert told_s < 0.5
         assert isinstance(lost.exception, zerorpc.RemoteError)
         assert lost.exception.name == "WorkerLost"
         (other,) = [call for call in calls if call is not lost]
@@ -76,7 +76,7 @@ def test_where_a_retry_is_not_allowed_a_death_is_told_at_once(tmp_path: Path, fi
 
 
 @pytest.mark.fault(4)
-def test_a_call_that_kills_its_workers_is_given_up_after_the_second(tmp_path: Path) -> None:
+def test_a_call_that_kills_its_workers_fails_after_the_second(tmp_path: Path) -> None:
     with cluster(tmp_path, "Misbehaving", "Misbehaving", "Misbehaving") as made:
         client = made.client()
         with pytest.raises(zerorpc.RemoteError) as raised:
@@ -86,8 +86,9 @@ def test_a_call_that_kills_its_workers_is_given_up_after_the_second(tmp_path: Pa
         assert len(made.workers()) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.fault(3)
-def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path, figure: Figure) -> None:
+def test_a_frozen_worker_is_evicted_and_comes_back_by_itself(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         frozen, other = made.processes[1:]
         (before,) = [worker["id"] for worker in made.workers() if worker["pid"] == frozen.pid]
@@ -96,10 +97,10 @@ def test_a_frozen_worker_is_given_up_and_comes_back_by_itself(tmp_path: Path, fi
         wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
         frozen.signal(signal.SIGSTOP)
         frozen_s = time.monotonic()
-        wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
+        wait_until(lambda: len(made.workers()) == 1, 10, "it is evicted")
         gone_s = time.monotonic() - frozen_s
+        figure("from the freeze to the worker evicted", gone_s, "s")
         assert gone_s < 5
-        figure("from the freeze to the worker given up", gone_s, "s")
         gevent.joinall(calls, timeout=10, raise_error=True)
         assert [call.get() for call in calls] == [other.pid, other.pid]
         assert total(made.http, "zerorpc_broker_worker_lost_total", reason="heartbeat") == 1
@@ -121,7 +122,7 @@ def test_no_call_of_a_frozen_worker_is_lost_or_answered_twice(tmp_path: Path) ->
         wait_until(lambda: made.outcomes("sleeper_predict")["ok"] > 20, 10, "calls are answered")
         frozen = made.processes[1]
         frozen.signal(signal.SIGSTOP)
-        wait_until(lambda: len(made.workers()) == 1, 10, "it is given up")
+        wait_until(lambda: len(made.workers()) == 1, 10, "it is evicted")
         assert total(made.http, "zerorpc_broker_retries_total") == 1
         frozen.signal(signal.SIGCONT)
         made.wait_for_workers(2, timeout_s=5)
@@ -145,7 +146,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(7)
-def test_what_a_model_says_too_much_of_costs_its_caller_an_error_and_nobody_else(tmp_path: Path) -> None:
+def test_a_too_large_result_or_error_of_a_model_affects_only_its_caller(tmp_path: Path) -> None:
     with cluster(tmp_path, "Misbehaving", "Misbehaving") as made:
         before = {worker["id"] for worker in made.workers()}
         client = made.client()
@@ -160,6 +161,7 @@ def test_what_a_model_says_too_much_of_costs_its_caller_an_error_and_nobody_else
 
 
 @pytest.mark.fault(7)
+@pytest.mark.xdist_group("misbehaving")
 @pytest.mark.parametrize(
     ("data", "name"),
     [
@@ -172,7 +174,7 @@ def test_what_a_model_says_too_much_of_costs_its_caller_an_error_and_nobody_else
         ("invalid", "MLModelSchemaValidationException"),
     ],
 )
-def test_whatever_a_model_raises_reaches_the_caller_and_the_worker_stays(
+def test_every_exception_of_a_model_reaches_the_caller_and_the_worker_stays(
     misbehaving: Cluster, data: str, name: str
 ) -> None:
     before = misbehaving.workers()[0]["id"]
@@ -191,23 +193,23 @@ def misbehaving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.fault(9)
-def test_a_worker_that_loads_for_a_minute_is_not_ready_and_others_serve(tmp_path: Path, figure: Figure) -> None:
-    load_s = 60
+def test_a_worker_that_loads_slowly_is_not_ready_and_others_serve(tmp_path: Path, figure: Figure) -> None:
+    load_s = 8  # longer than the broker and the worker wait for a heartbeat of the other
     with cluster(tmp_path, "EchoOnly") as made:
         slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S=str(load_s))
         address = made.worker_http[slow.pid]
         wait_until(lambda: get(address, "/healthz")[0] == 200, START_S, "its HTTP endpoint answers")
         assert get(address, "/readyz") == (503, "this worker is loading its models\n")
-        load = made.load("echo_predict", in_flight=2)
+        load = made.load("echo_predict", rate=50)
         begin_s = time.monotonic()
         wait_until(lambda: len(made.workers()) == 2, load_s + START_S, "it has loaded")
-        assert time.monotonic() - begin_s > load_s - 10
+        assert time.monotonic() - begin_s > load_s - 5, "calls went on while it loaded"
         wait_until(lambda: get(address, "/readyz") == (200, "ready\n"), 5, "it is ready")
         load.stop()
         result = load.result()
+        figure(f"of {result['sent']} calls while another worker loaded, lost", result["unanswered"], "")
         assert set(result["outcomes"]) == {"OK"}
         assert result["unanswered"] == 0
-        figure(f"of {result['sent']} calls while another worker loaded, lost", result["unanswered"], "")
 
 
 @pytest.mark.fault(9)
@@ -220,10 +222,10 @@ def test_a_worker_that_is_stopped_while_it_loads_ends_at_once(tmp_path: Path) ->
 
 
 @pytest.mark.fault(9)
-def test_a_model_that_fails_to_load_is_told_in_the_log_and_may_be_tried_again(tmp_path: Path) -> None:
-    with cluster(tmp_path, "EchoOnly") as made:
+def test_a_model_that_fails_to_load_ends_its_worker_with_the_reason_in_the_log(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
         worker = made.start_worker("FailingToLoad")
-        assert worker.wait(START_S) == 1
+        assert worker.wait(START_S) == 1, "supervisor starts it again"
         assert "the file of weights is gone" in worker.output()
 
 
@@ -242,27 +244,30 @@ def test_without_workers_calls_are_refused_after_the_grace(tmp_path: Path) -> No
 
 
 @pytest.mark.fault(8)
+@pytest.mark.xdist_group("gatherer")
 @pytest.mark.parametrize(
     ("row", "text", "with_others"),
     [("bad", "bad among others", 3), ("raise", "raise alone", 1), ("short", "short alone", 1)],
 )
-def test_one_bad_row_of_a_batch_is_its_callers_alone(tmp_path: Path, row: str, text: str, with_others: int) -> None:
-    with cluster(tmp_path, "GathererOnly") as made:
-        first = made.client()
-        occupied = gevent.spawn(first, "gatherer_predict", 1.0)
-        wait_until(lambda: made.in_flight() == 1, 5, "the worker has something to do")
-        clients = [made.client() for _ in range(3)]
-        calls = [
-            gevent.spawn(client, "gatherer_predict", what) for client, what in zip(clients, (0, row, 0), strict=True)
-        ]
-        gevent.joinall([occupied], timeout=20)
-        gevent.joinall(calls, timeout=20)
-        assert [calls[0].get(), calls[2].get()] == [with_others] * 2
-        assert isinstance(calls[1].exception, zerorpc.RemoteError)
-        assert (calls[1].exception.name, calls[1].exception.msg) == ("MLModelException", text)
-        assert made.outcomes("gatherer_predict")["ok"] == 3
-        assert made.outcomes("gatherer_predict")["error"] == 1
-        assert made.in_flight() == 0
+def test_a_bad_row_of_a_batch_fails_alone(gatherer: Cluster, row: str, text: str, with_others: int) -> None:
+    before = gatherer.outcomes("gatherer_predict")
+    occupied = gevent.spawn(gatherer.client(), "gatherer_predict", 1.0)
+    wait_until(lambda: gatherer.in_flight() == 1, 5, "the worker has something to do")
+    clients = [gatherer.client() for _ in range(3)]
+    calls = [gevent.spawn(client, "gatherer_predict", what) for client, what in zip(clients, (0, row, 0), strict=True)]
+    gevent.joinall(calls, timeout=20)
+    gevent.joinall([occupied], timeout=20)
+    assert [calls[0].get(), calls[2].get()] == [with_others] * 2
+    assert isinstance(calls[1].exception, zerorpc.RemoteError)
+    assert (calls[1].exception.name, calls[1].exception.msg) == ("MLModelException", text)
+    assert gatherer.outcomes("gatherer_predict") - before == {"ok": 3, "error": 1}
+    assert gatherer.in_flight() == 0
+
+
+@pytest.fixture(scope="module")
+def gatherer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("gatherer"), "GathererOnly") as made:
+        yield made
 
 
 @pytest.mark.fault(4)

@@ -1,4 +1,4 @@
-"""One process with a stock client: calls `sleeper_predict` with each number that comes on standard input.
+"""One process with a stock client: calls `sleeper_predict` with each number that it reads from standard input.
 
     python -m tests.services.caller ADDRESS HEARTBEAT_S
 

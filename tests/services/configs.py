@@ -33,7 +33,7 @@ class CounterOnly:
 
 
 class PatientGatherer:
-    models: Entries = [entry("Gatherer", batch_wait_ms=300, max_batch_size=4)]
+    models: Entries = [entry("Gatherer", batch_wait_ms=1000, max_batch_size=4)]
 
 
 class GathererAhead:
@@ -64,8 +64,8 @@ class SleeperWithSlots:
     models: Entries = [entry("Sleeper", slots=8)]
 
 
-class LockHolderAndEcho:
-    models: Entries = [entry("LockHolder"), entry("Echo")]
+class LockHolderOnly:
+    models: Entries = [entry("LockHolder")]
 
 
 class Misbehaving:

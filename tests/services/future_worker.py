@@ -1,4 +1,4 @@
-"""A worker that speaks a version of the protocol that is still to come: everything else in it is the real one."""
+"""The real worker, with a protocol version that the broker does not know."""
 
 from cluster.wire import protocol
 

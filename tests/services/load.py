@@ -1,9 +1,9 @@
-"""One process of bare clients that ask much: by so many calls in flight (closed loop) or so many a second (open loop).
+"""One process of bare clients under load: a number of calls in flight (closed loop) or a rate (open loop).
 
     python -m tests.services.load ADDRESS PROCEDURE --argument 0.01 --in-flight 16 --connections 4 --seconds 10
 
-It ends after `--calls` or `--seconds`, or when standard input is closed, waits for the answers, and prints what became
-of each call as JSON. A latency counts from when the call should have been sent, so a stall is seen by all it delays.
+It stops after `--calls` or `--seconds`, or when standard input is closed. Then it waits for the answers and prints the
+outcomes as JSON. A latency counts from when the call should have been sent, so a stall shows in every call it delays.
 """
 
 import argparse
@@ -26,7 +26,7 @@ class Load:
         self.calls = Calls(options.address, options.connections, options.procedure, json.loads(options.argument))
         self.latencies_s: dict[str, list[float]] = defaultdict(list)
         self.value_latencies_s: dict[str, list[float]] = defaultdict(list)
-        self.lateness_s: list[float] = []  # how much later than it should each call was sent
+        self.lateness_s: list[float] = []  # how much later than planned each call was sent
         self.unasked = 0  # last events of calls that are not open: second answers
 
     def send(self, dealer: Dealer, due_s: float) -> None:
@@ -34,7 +34,7 @@ class Load:
         self.calls.call(dealer, due_s)
 
     def receive(self, wait_ms: int) -> list[Dealer]:
-        """Take the answers that have come; a connection is named once for each."""
+        """Take the answers that have arrived, and return the connection of each."""
         answered = []
         for dealer, answers in self.calls.answers(wait_ms):
             for message_id, body in answers:
@@ -73,7 +73,7 @@ class Load:
                 while (due_s := started_s + self.calls.made / options.rate) <= time.monotonic() and not is_over():
                     self.send(self.calls.dealers[self.calls.made % len(self.calls.dealers)], due_s)
         self.took_s = time.monotonic() - started_s
-        self.receive(0)  # which sends what is to be sent
+        self.receive(0)  # sends what is still buffered
         patience_s = time.monotonic() + options.patience
         while self.calls.open and time.monotonic() < patience_s:
             self.receive(100)

@@ -1,5 +1,6 @@
-"""Models for tests, each with one habit."""
+"""Models for tests. Each has one habit."""
 
+import ctypes
 import itertools
 import os
 import time
@@ -37,7 +38,7 @@ class Echo(_TestModel):
 
 
 class Sleeper(_TestModel):
-    """Sleeps as many seconds as it is told, and returns the process that did."""
+    """Sleeps for `data` seconds, and returns its process id."""
 
     def predict(self, data: Any) -> Any:
         time.sleep(data)
@@ -45,7 +46,7 @@ class Sleeper(_TestModel):
 
 
 class Pacer(_TestModel):
-    """Takes as long as its process is told by PACE_S, whatever it is asked; returns the process."""
+    """Sleeps for PACE_S seconds at every call, and returns its process id."""
 
     def __init__(self) -> None:
         self._pace_s = float(os.environ["PACE_S"])
@@ -56,12 +57,15 @@ class Pacer(_TestModel):
 
 
 class LockHolder(_TestModel):
-    """Computes for as many seconds as it is told in one C call that does not let go of the interpreter."""
+    """Holds the interpreter's lock for `data` seconds, in a C call that does not release it and uses no CPU."""
+
+    def __init__(self) -> None:
+        self._poll = ctypes.PyDLL(None).poll
 
     def predict(self, data: Any) -> Any:
         started_s = time.monotonic()
-        while time.monotonic() - started_s < data:
-            sum(range(2_000_000))
+        while (left_s := data - (time.monotonic() - started_s)) > 0:  # a signal ends the C call early
+            self._poll(None, 0, int(1000 * left_s) + 1)
         return time.monotonic() - started_s
 
 
@@ -71,14 +75,14 @@ class OddError(Exception):
 
 
 class ForeverLockHolder(_TestModel):
-    """Never comes back from one C call that does not let go of the interpreter."""
+    """Never returns from a C call that does not release the interpreter's lock."""
 
     def predict(self, data: Any) -> Any:
         return sum(itertools.repeat(0))
 
 
 class Misbehaver(_TestModel):
-    """Does what it is told to, all of it bad."""
+    """Misbehaves in the way that `data` names."""
 
     def predict(self, data: Any) -> Any:
         if data == "exit":
@@ -103,9 +107,9 @@ class Misbehaver(_TestModel):
 
 
 class Gatherer(_TestModel):
-    """Takes as many seconds as it is told for one row; for several it says with how many each came.
+    """Sleeps for `data` seconds for one row; for a batch, returns the number of rows for each row.
 
-    A row "bad" is refused alone, a row "raise" makes `predict_batch` raise, and "short" makes it return too little.
+    A row "bad" fails alone, a row "raise" makes `predict_batch` raise, and "short" makes it return too few results.
     """
 
     def predict(self, data: Any) -> Any:
@@ -123,7 +127,7 @@ class Gatherer(_TestModel):
 
 
 class Counter(_TestModel):
-    """Streams the numbers below the one that it is told, and raises after as many if that is negative."""
+    """Streams the numbers below `data`; if `data` is negative, streams as many and then raises."""
 
     def __init__(self) -> None:
         self._open = 0
@@ -142,7 +146,7 @@ class Counter(_TestModel):
 
 
 class Deadly(Gatherer):
-    """Dies of one row, and takes the others with it."""
+    """Ends its process at the row "die"."""
 
     def predict(self, data: Any) -> Any:
         if data == "die":
@@ -163,7 +167,7 @@ class NumpyModel(_TestModel):
 
 
 class SlowToLoad(Echo):
-    """Takes as long to load as SLOW_TO_LOAD_S says."""
+    """Takes SLOW_TO_LOAD_S seconds to load."""
 
     def __init__(self) -> None:
         time.sleep(float(os.environ["SLOW_TO_LOAD_S"]))
@@ -184,7 +188,7 @@ class FailsToLoad(Echo):
 
 
 class OddExamples(_TestModel):
-    """Has examples of which only the first can be shown."""
+    """Has examples of which only the first can be in the service's document."""
 
     input_examples = (1, 2**70, float("nan"), "\ud800", b"bytes")
 
@@ -193,7 +197,7 @@ class OddExamples(_TestModel):
 
 
 class Breakable(Echo):
-    """Takes its process with it when it is loaded, once a file is there."""
+    """Ends its process when it is loaded, if the file BREAKABLE_FILE exists."""
 
     def __init__(self) -> None:
         if Path(os.environ["BREAKABLE_FILE"]).exists():
@@ -201,14 +205,14 @@ class Breakable(Echo):
 
 
 class BadlyNamed(Echo):
-    """Has a name that no procedure can have."""
+    """Has a name that a procedure cannot have."""
 
     qualified_name = "not a name"
 
 
 class Abstract(MLModel):
-    """Lacks nearly everything."""
+    """Lacks nearly every property of a model."""
 
 
 class NoModel:
-    """Is no MLModel."""
+    """Is not an MLModel."""

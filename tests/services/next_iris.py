@@ -1,4 +1,4 @@
-"""The next version of the iris model, which says that it is."""
+"""The next version of the iris model. Its answers name the version."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""One client process: predicts every row of the iris data in turn, and says how many answers were wrong.
+"""One client process: predicts the rows of the iris data in turn, and counts the wrong answers.
 
     python -m tests.services.predict_many ADDRESS CALLS
 
-The expected species come as JSON on standard input, in the order of the data; the result is JSON on standard output.
+It reads the expected species from standard input as JSON, in the order of the data, and prints the result as JSON.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""A worker in some 100 lines, written from docs/protocol.md alone: it hosts `counter`, whose procedure is a stream.
+"""A worker in some 100 lines, written from docs/protocol.md alone. Its model `counter` has one procedure, a stream.
 
     RAW_BACKEND=tcp://127.0.0.1:4243 RAW_ID=one python -m tests.services.raw_worker
 
-`counter_count(n)` streams 0 .. n-1, each as [number, the worker's id, when it was made], and never more than the client
-has room for.
+`counter_count(n)` streams 0 .. n-1, each as [number, the worker's id, monotonic seconds when it was made]. It never
+sends more items than the client has slots for.
 """
 
 import os
@@ -52,7 +52,7 @@ class Stream:
 
 
 def serve(backend: str, worker_id: str) -> bool:
-    """Serve until the broker says RESET (True) or BYE (False)."""
+    """Serve until the broker sends RESET (True) or BYE (False)."""
     dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     dealer.set(zmq.LINGER, 0)
     dealer.set(zmq.IMMEDIATE, 1)
@@ -68,7 +68,7 @@ def serve(backend: str, worker_id: str) -> bool:
         dealer.send_multipart([REPLY, ROW.pack(number, len(event)), event])
 
     def send_items(number: bytes, stream: Stream) -> bool:
-        """Send as many items as the client has room for; whether that was all."""
+        """Send as many items as the client has slots for; return whether the stream has ended."""
         while stream.slots > 0:
             stream.slots -= 1
             if stream.at == stream.end:
@@ -93,7 +93,9 @@ def serve(backend: str, worker_id: str) -> bool:
         elif kind in (RESET, BYE):
             break
         elif kind == WORK:
-            _procedure, table, events = parts  # events in one frame: no call here is so large that it gets its own
+            _procedure, table, events = (
+                parts  # all events are in one frame: no call here is large enough for a frame of its own
+            )
             at = 0
             for number, size in ROW.iter_unpack(table):
                 streams[number] = Stream(msgpack.unpackb(events[at : at + size])[2][0])
