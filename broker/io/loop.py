@@ -1,14 +1,10 @@
-"""The broker's message loop: it moves messages between its routers and the core, which decides about them."""
+"""The broker's message loop: moves messages between its sockets and the core, which makes all decisions."""
 
 import logging
-import os
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
@@ -17,129 +13,91 @@ from broker.core.core import Core
 from broker.core.state import counters
 from broker.core.state.outbox import ToClient, ToWorker
 from broker.core.state.plan import Plan
+from broker.io.core_log import CoreLog
+from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS
+from broker.io.sockets import OpenRouter, open_router
 from broker.settings import BrokerSettings
-from cluster.runtime.settings import ConfigError, bind_error
 from cluster.runtime.waker import Waker
-from cluster.wire import protocol
-from zmtp.router import PeerLimits, Router, StalledError, UnreachableError
+from zmtp.errors import StalledError, UnreachableError
+from zmtp.router import Router
 
 log = logging.getLogger(__name__)
 
 BURST = 64
-"""About so many messages are taken before anything is sent, as long as there are any: what comes together goes in one
-batch. More would make everybody's calls wait while somebody floods; less would send smaller batches."""
+"""Messages, approximately, that the loop receives before it sends. What arrives together is dispatched in one batch.
+More would delay every call while one client floods; less would make smaller batches."""
 
-PATIENCE_S = 0.1
-"""Longest wait for a message, in seconds, so that the core's ticks come in time."""
+MAX_WAIT_S = 0.1
+"""Longest wait for a message, in seconds, so that ticks come in time."""
 
 TICK_S = 0.1
-"""Least time between two ticks, in seconds: under load there is no need for one each turn."""
-
-NOTES_A_TICK = 10
-"""Lines about workers that are logged at one time; a peer must not fill the disk."""
-
-CLIENTS = PeerLimits(
-    heartbeat_s=20.0,
-    silence_s=40.0,
-    unread_s=7.0,
-    largest_bytes=64 * 1024 * 1024,
-    waiting_messages=4000,
-    waiting_bytes=256 * 1024 * 1024,
-    all_waiting_bytes=512 * 1024 * 1024,
-)
-"""For clients.
-
-The heartbeats are for those that have nothing open and have gone without a word; the others get the heartbeats of their
-calls. Not often, because thousands of clients are no rarity, and with patience: a client that computes while 1,000
-messages wait for it reads no heartbeat.
-
-One that is cut off, or does not read while its kernel's buffers are full, is given up after `unread_s`: what waits for
-it is freed, and the next heartbeat to one of its calls fails. More messages may wait for it than one client's calls of
-a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment. Items of many streams may be
-more; who asks for so many has to read them. Its largest result has 64 MiB.
-"""
-
-WORKERS = PeerLimits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S, asks_all=True)
-"""For workers. What waits for one is bounded by its room. A large answer is copied to the event for the client only."""
-
-ADMINS = PeerLimits(
-    largest_bytes=1024 * 1024,
-    waiting_messages=1000,
-    waiting_bytes=16 * 1024 * 1024,
-    all_waiting_bytes=16 * 1024 * 1024,
-)
-"""For administrators."""
+"""Least time between two ticks of the core, in seconds: under load, a tick each turn is not needed."""
 
 FLUSH_S = 1.0
 """How long the last messages may take to leave when the broker stops, in seconds."""
 
-_MOST_PATH_BYTES = 107  # of a socket in the file system, on Linux; elsewhere a few less
 _NEVER_S = float("inf")
 
 Answer = TypeVar("Answer")
 
 
 class Loop:
-    """Runs a core over its routers."""
+    """Runs a core over its sockets."""
 
     def __init__(
         self,
         core: Core,
         settings: BrokerSettings,
-        keep: Callable[[Plan], None],
+        save_plan: Callable[[Plan], None],
+        *,
         clock: Callable[[], float] = time.monotonic,
+        open_router: OpenRouter = open_router,
     ) -> None:
-        """Listen at the addresses.
+        """Bind the addresses.
 
         Args:
-            core: what decides.
+            core: makes the decisions.
             settings: addresses and times.
-            keep: keeps what a next broker has to know.
-            clock: monotonic seconds.
+            save_plan: stores what the next broker has to know.
+            clock: returns monotonic seconds.
+            open_router: opens a socket; tests pass one that needs none.
 
         Raises:
             ConfigError: if an address cannot be bound.
         """
         self._core = core
-        self._keep = keep
+        self._save_plan = save_plan
         self._settings = settings
         self._clock = clock
         self._selector = DefaultSelector()
-        self._frontend = self._router("BROKER_FRONTEND", settings.frontend, CLIENTS)
-        self._backend = self._router("BROKER_BACKEND", settings.backend, WORKERS)
-        self._admin = self._router("BROKER_ADMIN", settings.admin, ADMINS) if settings.admin else None
-        # The backend before the frontend: answers make room for what the frontend brings.
+        self._frontend = open_router("BROKER_FRONTEND", settings.frontend, self._selector, CLIENTS)
+        self._backend = open_router("BROKER_BACKEND", settings.backend, self._selector, WORKERS)
+        self._admin: Router | None = None
+        # The backend before the frontend: answers free capacity for the calls that the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
             (self._backend, core.workers.message),
             (self._frontend, core.clients.message),
         ]
-        if self._admin is not None:
+        if settings.admin:
+            self._admin = open_router("BROKER_ADMIN", settings.admin, self._selector, ADMINS)
             self._handlers.append((self._admin, core.admin.message))
         self._waker = Waker()
         self._selector.register(self._waker, EVENT_READ, self._answer_questions)
         self._questions: deque[Callable[[], None]] = deque()
+        self._core_log = CoreLog(core)
         self._stop_signals = 0
+        self._drain_until_s: float | None = None
         self._next_dispatch_s = _NEVER_S
         self._ticked_s = float("-inf")
-        self._logged_bad_frames_s = float("-inf")
-        self._logged_bad_frames = 0
-        self._last_refused = ""
         self._is_closed = False
 
-    def _router(self, setting: str, endpoint: str, limits: PeerLimits) -> Router:
-        try:
-            if endpoint.startswith("ipc://"):
-                _refuse_if_taken(setting, endpoint, endpoint.removeprefix("ipc://"))
-            with _private() if limits is ADMINS else nullcontext():
-                return Router(endpoint, self._selector, limits)
-        except OSError as error:
-            raise bind_error(setting, endpoint, error) from error
+    # -- for other threads and signal handlers --------------------------------------------------------------------
 
     def ask(self, question: Callable[[], Answer], timeout_s: float = 2.0) -> Answer:
-        """Have the loop call a function between two messages, and return what it returned. For other threads.
+        """Have the loop call a function between two messages, and return its result. For other threads.
 
         Raises:
-            TimeoutError: if the loop did not turn in time.
+            TimeoutError: if the loop has not called it within `timeout_s`.
         """
         future: Future[Answer] = Future()
 
@@ -155,55 +113,52 @@ class Loop:
 
     @property
     def signal_fd(self) -> int:
-        """Where Python writes a byte for each signal (`signal.set_wakeup_fd`)."""
+        """The descriptor to which Python writes a byte for each signal (`signal.set_wakeup_fd`)."""
         return self._waker.signal_fd
 
     def stop(self) -> None:
-        """Drain, then stop; called again: stop at once. For signal handlers: it only notes, the loop acts."""
+        """Drain and stop; at the second call, stop at once. For signal handlers: only notes it, the loop acts."""
         self._stop_signals += 1
+
+    # -- the loop -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until `stop`."""
-        drain_until_s: float | None = None
         while self._stop_signals < 2:
-            ready = self._selector.select(self._patience_s())
-            turn_s = self._clock()
-            # The sockets before the timers: after a pause of the broker itself, what came meanwhile counts first.
-            handled = newly = self._receive(ready, turn_s)
-            while newly and handled < BURST and (more := self._selector.select(0)):
-                newly = self._receive(more, turn_s)
-                handled += newly
-            now_s = self._clock()
-            if now_s - self._ticked_s >= TICK_S:
-                self._ticked_s = now_s
-                self._tick(now_s)
-            for identity in _taken(self._backend.lost):
-                self._core.workers.lost(identity, now_s)
-            self._send(now_s)
-            self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
-            if self._stop_signals:
-                if drain_until_s is None:
-                    drain_until_s = now_s + self._settings.drain_timeout_s
-                    self._core.drain()
-                    log.info("draining: %d calls are open", len(self._core.calls))
-                if not self._core.calls:
-                    break
-                if now_s >= drain_until_s:
-                    log.warning("stopping with %d calls still open", len(self._core.calls))
-                    break
-        self._log_notes()
+            self.turn()
+            if self._stop_signals and self._has_drained(self._clock()):
+                break
+        self._core_log.log_notes()
         self._core.workers.reset_workers()
         self._send(self._clock())
 
+    def turn(self) -> None:
+        """Wait for messages, handle them, and send what the core has to send."""
+        ready = self._selector.select(self._max_wait_s())
+        turn_s = self._clock()
+        # The sockets before the timers: after a pause of the broker, the messages of that time count first.
+        handled = newly = self._receive(ready, turn_s)
+        while newly and handled < BURST and (more := self._selector.select(0)):
+            newly = self._receive(more, turn_s)
+            handled += newly
+        now_s = self._clock()
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
+            self._tick(now_s)
+        for identity in _take_all(self._backend.disconnected):
+            self._core.workers.lost(identity, now_s)
+        self._send(now_s)
+        self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
+
     def close(self) -> None:
-        """Close the sockets, after the last messages have left; may be called twice."""
+        """Close the sockets after the last messages have left; a second call has no effect."""
         if self._is_closed:
             return
         self._is_closed = True
         until_s = self._clock() + FLUSH_S
         while any(router.is_stalled for router, _ in self._handlers) and self._clock() < until_s:
-            for key, happened in self._selector.select(PATIENCE_S):
-                if happened & EVENT_WRITE:
+            for key, io_events in self._selector.select(MAX_WAIT_S):
+                if io_events & EVENT_WRITE:
                     key.data(EVENT_WRITE, self._clock())
             for router, _ in self._handlers:
                 router.flush()
@@ -212,16 +167,32 @@ class Loop:
         self._selector.close()
         self._waker.close()
 
-    def _patience_s(self) -> float:
+    def _has_drained(self, now_s: float) -> bool:
+        """Begin to drain; return whether all calls have ended, or the time for it is over."""
+        calls = self._core.calls
+        if self._drain_until_s is None:
+            self._drain_until_s = now_s + self._settings.drain_timeout_s
+            self._core.drain()
+            log.info("draining: %d calls are open", len(calls))
+        if not calls:
+            return True
+        if now_s >= self._drain_until_s:
+            log.warning("stopping with %d calls still open", len(calls))
+            return True
+        return False
+
+    def _max_wait_s(self) -> float:
         if any(router.has_messages for router, _ in self._handlers):
             return 0.0
         next_s = self._next_dispatch_s
-        return PATIENCE_S if next_s == _NEVER_S else max(0.0, min(PATIENCE_S, next_s - self._clock()))
+        return MAX_WAIT_S if next_s == _NEVER_S else max(0.0, min(MAX_WAIT_S, next_s - self._clock()))
+
+    # -- receiving ------------------------------------------------------------------------------------------------
 
     def _receive(self, ready: list[tuple[SelectorKey, int]], now_s: float) -> int:
-        """Do what the selector says can be done; return how many messages were handled."""
-        for key, happened in ready:
-            key.data(happened, now_s)
+        """Read the sockets that are ready, and handle messages; return how many."""
+        for key, io_events in ready:
+            key.data(io_events, now_s)
         count = 0
         for router, handle in self._handlers:
             if not router.has_messages:
@@ -231,26 +202,34 @@ class Loop:
                 try:
                     handle(identity, frames, now_s)
                 except Exception:
-                    self._unforeseen(f"a message of {identity!r}")
+                    self._on_unforeseen("a message", repr(identity))
         return count
 
     def _tick(self, now_s: float) -> None:
         try:
             self._core.tick(now_s)
         except Exception:
-            self._unforeseen("a tick")
+            self._on_unforeseen("a tick")
         for router, _ in self._handlers:
             router.check_timeouts(now_s)
-        self._frontend.lost.clear()  # a client is missed when there is something for it
+        self._frontend.disconnected.clear()  # the core learns of a lost client when it sends to it
         if self._admin is not None:
-            self._admin.lost.clear()
-        self._log_bad_frames(now_s)
-        self._log_notes()
+            self._admin.disconnected.clear()
+        peer_errors = [text for router, _ in self._handlers for text in _take_all(router.peer_errors)]
+        self._core_log.log_bad_frames(peer_errors, now_s)
+        self._core_log.log_notes()
 
-    def _unforeseen(self, step: str) -> None:
-        """Log an exception that the core should not raise, and go on: all other calls continue."""
+    def _on_unforeseen(self, step: str, of: str = "the core") -> None:
+        """Log an exception that the core should not raise; all other calls continue. For an exception handler."""
         self._core.counters.bad_frames["internal"] += 1
-        log.exception("%s raised an unforeseen exception and was abandoned", step)
+        log.exception("%s of %s raised an exception and was dropped", step, of)
+
+    def _answer_questions(self, _io_events: int, _now_s: float) -> None:
+        self._waker.clear()
+        while self._questions:
+            self._questions.popleft()()
+
+    # -- sending --------------------------------------------------------------------------------------------------
 
     def _send(self, now_s: float) -> None:
         to_clients, to_workers = self._dispatch(now_s)
@@ -260,18 +239,18 @@ class Loop:
             to_clients, to_workers = self._dispatch(now_s)
         plan = self._core.deployment.take_plan()
         if plan is not None:
-            self._keep(plan)  # before the answers to those who wanted it so
+            self._save_plan(plan)  # before an administrator is told that the change is done
         for identity, event in self._core.outbox.take_admins():
             self._send_to_admin(identity, event)
         for router, _ in self._handlers:
             router.flush()
 
     def _dispatch(self, now_s: float) -> tuple[list[ToClient], list[ToWorker]]:
-        """Have the core dispatch waiting calls; return what is to be sent."""
+        """Have the core dispatch waiting calls; return all messages that are to be sent."""
         try:
             self._next_dispatch_s = self._core.dispatch(now_s)
         except Exception:
-            self._unforeseen("the dispatch of waiting calls")
+            self._on_unforeseen("the dispatch")
         return self._core.outbox.take()
 
     def _send_to_workers(self, to_workers: list[ToWorker], now_s: float) -> None:
@@ -297,61 +276,9 @@ class Loop:
         except (UnreachableError, StalledError):
             self._core.admin.client_lost(identity)
 
-    def _answer_questions(self, _on_io_event: int, _now_s: float) -> None:
-        self._waker.clear()
-        while self._questions:
-            self._questions.popleft()()
 
-    def _log_notes(self) -> None:
-        notes = self._core.outbox.take_notes()
-        for note in notes[:NOTES_A_TICK]:
-            log.info(note)
-        if len(notes) > NOTES_A_TICK:
-            log.info("... and %d more of this kind", len(notes) - NOTES_A_TICK)
-
-    def _log_bad_frames(self, now_s: float) -> None:
-        for router, _ in self._handlers:
-            for text in _taken(router.refused):
-                self._core.counters.bad_frames["zmtp"] += 1
-                self._last_refused = f"; a connection was closed: {text}"
-        reasons = self._core.counters.bad_frames
-        if reasons.total() > self._logged_bad_frames and now_s - self._logged_bad_frames_s >= 1.0:
-            count, so_far = reasons.total() - self._logged_bad_frames, dict(+reasons)
-            log.warning("%d bad frames dropped; so far: %s%s", count, so_far, self._last_refused)
-            self._logged_bad_frames = reasons.total()
-            self._logged_bad_frames_s = now_s
-            self._last_refused = ""
-
-
-def _taken(items: list[Any]) -> list[Any]:
-    """What is in a list, which is empty then."""
+def _take_all(items: list[Any]) -> list[Any]:
+    """Return the items of a list, and empty it."""
     taken = items[:]
     items.clear()
     return taken
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """What is made meanwhile is for this user alone: who reaches an administrator's socket can run code on workers."""
-    before = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def _refuse_if_taken(setting: str, endpoint: str, path: str) -> None:
-    """Otherwise the path would be taken from another process that listens there, or from a file, without a word."""
-    if len(path.encode()) > _MOST_PATH_BYTES:
-        raise ConfigError(
-            f"{setting}={endpoint!r} is too long: the path of a socket may have {_MOST_PATH_BYTES} bytes; "
-            "choose a shorter path, such as ipc:///tmp/broker-admin.sock"
-        )
-    if Path(path).exists() and not Path(path).is_socket():
-        raise ConfigError(f"{setting}={endpoint!r} is a file: choose a path where nothing is, or remove it")
-    with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionError, FileNotFoundError):
-        probe.connect(path)
-        raise ConfigError(
-            f"{setting}={endpoint!r} is taken: another process listens there; stop it or choose another path"
-        )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,44 @@
+"""Logs what the core and the routers report, at a bounded rate: a peer must not be able to fill the disk."""
+
+import logging
+from collections.abc import Iterable
+
+from broker.core.core import Core
+
+log = logging.getLogger(__name__)
+
+MAX_LINES_PER_TICK = 10
+"""Lines about workers and models that are logged at one tick; the rest is only counted."""
+
+_BAD_FRAMES_INTERVAL_S = 1.0
+
+
+class CoreLog:
+    """Logs the notes and the bad frames of a core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._logged_s = float("-inf")
+        self._logged_bad_frames = 0
+        self._last_peer_error = ""
+
+    def log_notes(self) -> None:
+        """Log the lines that the core has produced."""
+        notes = self._core.outbox.take_notes()
+        for note in notes[:MAX_LINES_PER_TICK]:
+            log.info(note)
+        if len(notes) > MAX_LINES_PER_TICK:
+            log.info("... and %d more lines of this kind", len(notes) - MAX_LINES_PER_TICK)
+
+    def log_bad_frames(self, peer_errors: Iterable[str], now_s: float) -> None:
+        """Count connections that were closed for a violation of ZMTP; log bad frames at most once a second."""
+        for text in peer_errors:
+            self._core.counters.bad_frames["zmtp"] += 1
+            self._last_peer_error = f"; a connection was closed: {text}"
+        reasons = self._core.counters.bad_frames
+        if reasons.total() > self._logged_bad_frames and now_s - self._logged_s >= _BAD_FRAMES_INTERVAL_S:
+            count, so_far = reasons.total() - self._logged_bad_frames, dict(+reasons)
+            log.warning("%d bad frames dropped; so far: %s%s", count, so_far, self._last_peer_error)
+            self._logged_bad_frames = reasons.total()
+            self._logged_s = now_s
+            self._last_peer_error = ""
