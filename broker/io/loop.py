@@ -21,7 +21,9 @@ from broker.settings import BrokerSettings
 from cluster.runtime.settings import ConfigError, cannot_bind
 from cluster.runtime.waker import Waker
 from cluster.wire import protocol
-from zmtp.router import PeerLimits, Router, StalledError, UnreachableError
+from zmtp.errors import StalledError, UnreachableError
+from zmtp.limits import PeerLimits
+from zmtp.router import Router
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +41,13 @@ NOTES_A_TICK = 10
 """Lines about workers that are logged at one time; a peer must not fill the disk."""
 
 CLIENTS = PeerLimits(
-    heartbeat_s=20.0,
-    silence_s=40.0,
-    unread_s=7.0,
-    largest_bytes=64 * 1024 * 1024,
-    waiting_messages=4000,
-    waiting_bytes=256 * 1024 * 1024,
-    all_waiting_bytes=512 * 1024 * 1024,
+    heartbeat_interval_s=20.0,
+    heartbeat_timeout_s=40.0,
+    unacknowledged_s=7.0,
+    max_message_bytes=64 * 1024 * 1024,
+    max_unsent_messages=4000,
+    max_unsent_bytes=256 * 1024 * 1024,
+    max_total_unsent_bytes=512 * 1024 * 1024,
 )
 """For clients.
 
@@ -53,20 +55,23 @@ The heartbeats are for those that have nothing open and have gone without a word
 calls. Not often, because thousands of clients are no rarity, and with patience: a client that computes while 1,000
 messages wait for it reads no heartbeat.
 
-One that is cut off, or does not read while its kernel's buffers are full, is given up after `unread_s`: what waits for
-it is freed, and the next heartbeat to one of its calls fails. More messages may wait for it than one client's calls of
-a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one moment. Items of many streams may be
-more; who asks for so many has to read them. Its largest result has 64 MiB.
+The router drops a client that is cut off, or does not read while its kernel's buffers are full, after
+`unacknowledged_s`. This frees what waits for it, and the next heartbeat to one of its calls fails. More messages may
+wait for it than one client's calls of a model may be (`BROKER_QUEUE_CLIENT_CALLS`), so that all can be answered at one
+moment. Items of many streams may be more; a client that asks for that many has to read them. Its largest result has
+64 MiB.
 """
 
-WORKERS = PeerLimits(heartbeat_s=protocol.HEARTBEAT_INTERVAL_S, silence_s=protocol.HEARTBEAT_TIMEOUT_S, asks_all=True)
+WORKERS = PeerLimits(
+    heartbeat_interval_s=protocol.HEARTBEAT_INTERVAL_S, heartbeat_timeout_s=protocol.HEARTBEAT_TIMEOUT_S, ping_all=True
+)
 """For workers. What waits for one is bounded by its room. A large answer is copied to the event for the client only."""
 
 ADMINS = PeerLimits(
-    largest_bytes=1024 * 1024,
-    waiting_messages=1000,
-    waiting_bytes=16 * 1024 * 1024,
-    all_waiting_bytes=16 * 1024 * 1024,
+    max_message_bytes=1024 * 1024,
+    max_unsent_messages=1000,
+    max_unsent_bytes=16 * 1024 * 1024,
+    max_total_unsent_bytes=16 * 1024 * 1024,
 )
 """For administrators."""
 
@@ -176,7 +181,7 @@ class Loop:
             if now_s - self._ticked_s >= TICK_S:
                 self._ticked_s = now_s
                 self._tick(now_s)
-            for identity in _taken(self._backend.lost):
+            for identity in _taken(self._backend.disconnected):
                 self._core.worker_lost(identity, now_s)
             self._send(now_s)
             self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
@@ -201,8 +206,8 @@ class Loop:
         self._is_closed = True
         until_s = self._clock() + FLUSH_S
         while any(router.is_stalled for router, _ in self._handlers) and self._clock() < until_s:
-            for key, happened in self._selector.select(PATIENCE_S):
-                if happened & EVENT_WRITE:
+            for key, events in self._selector.select(PATIENCE_S):
+                if events & EVENT_WRITE:
                     key.data(EVENT_WRITE, self._clock())
             for router, _ in self._handlers:
                 router.flush()
@@ -219,8 +224,8 @@ class Loop:
 
     def _receive(self, ready: list[tuple[SelectorKey, int]], now_s: float) -> int:
         """Do what the selector says can be done; return how many messages were handled."""
-        for key, happened in ready:
-            key.data(happened, now_s)
+        for key, events in ready:
+            key.data(events, now_s)
         count = 0
         for router, handle in self._handlers:
             if not router.has_messages:
@@ -237,9 +242,9 @@ class Loop:
         self._core.tick(now_s)
         for router, _ in self._handlers:
             router.check_timeouts(now_s)
-        self._frontend.lost.clear()  # a client is missed when there is something for it
+        self._frontend.disconnected.clear()  # a client is missed when there is something for it
         if self._admin is not None:
-            self._admin.lost.clear()
+            self._admin.disconnected.clear()
         self._log_bad_frames(now_s)
         self._log_notes()
 
@@ -299,7 +304,7 @@ class Loop:
 
     def _log_bad_frames(self, now_s: float) -> None:
         for router, _ in self._handlers:
-            for text in _taken(router.refused):
+            for text in _taken(router.peer_errors):
                 self._core.counters.bad_frames["zmtp"] += 1
                 self._last_refused = f"; a connection was closed: {text}"
         reasons = self._core.counters.bad_frames
