@@ -36,7 +36,7 @@ class Calls:
         """
         self._selector = DefaultSelector()
         self.dealers = [Dealer(address, self._selector) for _ in range(connections)]
-        self._told = set(self.dealers)  # that may have something to send, or have to connect anew
+        self._dirty = set(self.dealers)  # they may have something to send, or have to reconnect
         self._tail = _VERSION + msgpack.packb(procedure) + msgpack.packb([argument])
         self.open: dict[bytes, float] = {}
         self.made = 0
@@ -47,13 +47,13 @@ class Calls:
         self.made += 1
         self.open[message_id] = due_s
         dealer.send(_HEAD + message_id + self._tail)
-        self._told.add(dealer)
+        self._dirty.add(dealer)
 
     def more(self, dealer: Dealer, message_id: bytes, slots: int) -> None:
         """Say that there is room for so many more items of a stream."""
         header = {"message_id": b"more", "v": 3, "response_to": message_id}
         dealer.send(msgpack.packb([header, "_zpc_more", [slots]]))
-        self._told.add(dealer)
+        self._dirty.add(dealer)
 
     def answers(self, wait_ms: int) -> Iterator[tuple[Dealer, list[tuple[bytes, bytes]]]]:
         """Send what is to be sent; then the events that have come: for each the id of the call, and name and arguments.
@@ -62,19 +62,19 @@ class Calls:
             PeerError: if they cannot be read.
         """
         self._flush()
-        for key, happened in self._selector.select(wait_ms / 1000):
+        for key, events in self._selector.select(wait_ms / 1000):
             dealer = key.data
-            self._told.add(dealer)  # it may go on with what did not leave before, or have to answer its peer
-            if happened & EVENT_READ:
+            self._dirty.add(dealer)  # it may have unsent bytes, or have to answer its peer
+            if events & EVENT_READ:
                 yield dealer, [_answer(event) for event in dealer.receive()]
 
     def _flush(self) -> None:
-        told, self._told = self._told, set()
-        for dealer in told:
+        dirty, self._dirty = self._dirty, set()
+        for dealer in dirty:
             dealer.reconnect_if_due()
             dealer.flush()
             if not dealer.is_connected:
-                self._told.add(dealer)  # until it is due
+                self._dirty.add(dealer)  # until it is due
 
 
 def _answer(event: bytes) -> tuple[bytes, bytes]:

@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # it is run by its pa
 
 from bench.calls import Calls, read
 from zmtp.dealer import Dealer
-from zmtp.session import PeerError
+from zmtp.errors import PeerError
 
 try:
     from hdrh.histogram import HdrHistogram

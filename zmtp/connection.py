@@ -1,116 +1,134 @@
-"""One connection to a peer's ZeroMQ socket: what came over it, and what waits to leave. The router holds them all."""
+"""One connection: a non-blocking socket, the session on it, and what waits to be sent. ROUTER and DEALER share it."""
 
 import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-import zmtp
-from cluster.wire.pairs import LARGE_BYTES
-from zmtp.session import Session
+from zmtp.session import READ_BYTES, Session
+
+LARGE_BYTES = 16 * 1024
+"""From this size on, a chunk is sent on its own. Smaller ones are copied together, to save system calls."""
 
 _LAST_READS = 16
 
 
 class Connection:
-    """A connection and its state.
+    """A connection to one peer.
 
     Attributes:
-        identity: names it to the core.
-        session: what was said over it.
-        messages: that have come and were not taken, each a list of frames.
-        accepted_s, last_received_s, asked_s: when it was made, when anything last came, when a PING was last sent;
-            monotonic seconds.
-        waiting_bytes: how much waits because the system took no more; 0 if it took all.
+        identity: what a ROUTER calls this connection; empty for a DEALER.
+        session: the protocol state.
+        messages: received messages that the owner has not taken yet, each a list of frames.
+        connected_s: when the connection was made, in monotonic seconds.
+        last_received_s: when the peer last showed that it is alive, in monotonic seconds.
+        ping_sent_s: when the last PING was sent, in monotonic seconds.
+        unsent_bytes: how much waits because the system did not accept it; 0 if the system accepted everything.
     """
 
     __slots__ = (
-        "_leaving",
+        "_queued",
         "_socket",
-        "_to_send",
-        "accepted_s",
-        "asked_s",
+        "_unsent",
+        "connected_s",
         "identity",
         "last_received_s",
         "messages",
+        "ping_sent_s",
         "session",
-        "waiting_bytes",
+        "unsent_bytes",
     )
 
-    def __init__(self, identity: bytes, connected: socket.socket, session: Session, now_s: float) -> None:
+    def __init__(self, connected: socket.socket, session: Session, now_s: float, identity: bytes = b"") -> None:
         self.identity = identity
         self.session = session
         self.messages: list[list[bytes]] = []
-        self.accepted_s = self.last_received_s = now_s
-        self.asked_s = float("-inf")
-        self.waiting_bytes = 0
+        self.connected_s = self.last_received_s = now_s
+        self.ping_sent_s = float("-inf")
+        self.unsent_bytes = 0
         self._socket = connected
-        self._to_send: list[bytes] = []
-        # What the system did not take at once; the first may have left in part.
-        self._leaving: deque[bytes | memoryview] = deque()
+        self._queued: list[bytes] = []  # chunks that no `flush` has reached yet
+        # Chunks that the system did not accept at once. The first may have been sent in part.
+        self._unsent: deque[bytes | memoryview] = deque()
 
     def fileno(self) -> int:
-        """What a selector waits for."""
+        """The descriptor, so that a selector accepts this object."""
         return self._socket.fileno()
+
+    # -- receiving ------------------------------------------------------------------------------------------------
 
     @property
     def has_pending(self) -> bool:
-        """Whether there are messages that were not taken, or there may be in what was read."""
+        """Whether there are messages that the owner has not taken, or data that may contain some."""
         return bool(self.messages) or self.session.has_buffered
 
-    @property
-    def waiting_chunks(self) -> int:
-        """How many chunks have been put since the last `flush` that came to them; two are an event."""
-        return len(self._to_send)
-
     def receive(self, now_s: float) -> bool:
-        """Read once, or go on with what was read before, to `messages`; return whether the peer is still there.
+        """Add to `messages`, from buffered data if there is any, else from one read of the socket.
+
+        Returns:
+            Whether the connection still exists.
 
         Raises:
-            PeerError: if what came cannot be read.
+            PeerError: if the peer breaks the protocol.
         """
         session = self.session
         if session.has_buffered:
-            self.messages += session.go_on()
+            self.messages += session.read_buffered()
             return True
         try:
-            received = self._socket.recv(session.read_bytes)
-            if not received:
-                return False
-            self.messages += session.received(received)
+            data = self._socket.recv(session.read_bytes)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        if not data:
+            return False
+        self.messages += session.receive_data(data)
         self.last_received_s = now_s
         return True
 
-    def put(self, chunks: Sequence[bytes]) -> None:
-        """Send what `zmtp` has written with the next `flush`."""
-        self._to_send += chunks
-        if self._leaving:
-            self.waiting_bytes += sum(map(len, chunks))
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    @property
+    def queued_chunks(self) -> int:
+        """How many chunks no `flush` has reached yet. A message of one or two frames usually has two chunks."""
+        return len(self._queued)
+
+    def enqueue(self, chunks: Sequence[bytes]) -> None:
+        """Queue encoded frames for the next `flush`."""
+        if self.session.wraps:
+            chunks = self.session.wrap(chunks)
+        self._queued += chunks
+        if self._unsent:
+            self.unsent_bytes += sum(map(len, chunks))
+
+    def enqueue_replies(self) -> None:
+        """Queue what the session itself has to send: the greeting, the handshake and PONGs."""
+        chunks, self.session.to_send = self.session.to_send, []
+        self._queued += chunks
+        if self._unsent:
+            self.unsent_bytes += sum(map(len, chunks))
 
     def flush(self) -> bool:
-        """Send as much as the system takes now; return whether that was all."""
-        leaving = self._leaving
-        while leaving or self._to_send:
-            if not leaving:
-                self._join_small_ones()
-            sent = self._try_send(leaving[0])
-            if sent < len(leaving[0]):
-                leaving[0] = memoryview(leaving[0])[sent:]
-                self.waiting_bytes = sum(map(len, leaving)) + sum(map(len, self._to_send))
+        """Send as much as the system accepts now; return whether that was everything."""
+        unsent = self._unsent
+        while unsent or self._queued:
+            if not unsent:
+                self._join_queued()
+            sent = self._try_send(unsent[0])
+            if sent < len(unsent[0]):
+                unsent[0] = memoryview(unsent[0])[sent:]
+                self.unsent_bytes = sum(map(len, unsent)) + sum(map(len, self._queued))
                 return False
-            leaving.popleft()
-        self.waiting_bytes = 0
+            unsent.popleft()
+        self.unsent_bytes = 0
         return True
 
-    def _join_small_ones(self) -> None:
-        """Have what is to be sent leave, with as few calls of the system as can be without copying what is large."""
-        chunks, self._to_send = self._to_send, []
+    def _join_queued(self) -> None:
+        """Move the queued chunks to the unsent ones. Join small chunks to save system calls; do not copy large ones."""
+        chunks, self._queued = self._queued, []
         if max(map(len, chunks)) < LARGE_BYTES:
-            self._leaving.append(b"".join(chunks))
+            self._unsent.append(b"".join(chunks))
             return
         small: list[bytes] = []
         for chunk in chunks:
@@ -118,23 +136,23 @@ class Connection:
                 small.append(chunk)
                 continue
             if small:
-                self._leaving.append(b"".join(small))
+                self._unsent.append(b"".join(small))
                 small = []
-            self._leaving.append(chunk)
+            self._unsent.append(chunk)
         if small:
-            self._leaving.append(b"".join(small))
+            self._unsent.append(b"".join(small))
 
     def _try_send(self, chunk: bytes | memoryview) -> int:
-        # What is wrong with a connection is found when it is read, after all that has come over it.
+        # An error is not reported here. The next read finds it, after everything that the peer sent before.
         with suppress(OSError):
             return self._socket.send(chunk)
         return 0
 
     def close(self) -> None:
-        """Close it; what has not left is lost, what has left still arrives."""
+        """Close the connection. Unsent bytes are lost; sent bytes still arrive."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            for _ in range(_LAST_READS):  # with something unread, the system would take back what has left
-                if not self._socket.recv(zmtp.READ_BYTES):
+            for _ in range(_LAST_READS):  # if received bytes stayed unread, the system would discard sent ones
+                if not self._socket.recv(READ_BYTES):
                     break
         self._socket.close()

@@ -1,139 +1,126 @@
-"""A ZeroMQ DEALER on a plain socket, as much of it as putting load on a service needs.
+"""A DEALER on a plain socket: one peer, events as ZeroRPC wraps them, and a new connection after a break.
 
-libzmq would serve as well, but has a thread of its own beside the caller's, and on the machine that is measured the two
-took twice as much of the processor for a call as this does.
+libzmq has a thread of its own beside the caller's, and needs twice the CPU time for a call (docs/performance.md).
 """
 
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
-import zmtp
-from zmtp.session import PeerError, Session
+from zmtp.connection import Connection
+from zmtp.endpoint import TcpEndpoint, parse_endpoint, resolve
+from zmtp.errors import PeerError
+from zmtp.frames import encode_event
+from zmtp.mechanism import Mechanism, Null
+from zmtp.session import Session
 
-RECONNECT_S = 0.1
-"""How long to wait before a connection that broke is made anew, in seconds."""
+RECONNECT_INTERVAL_S = 0.1
+"""Time between the end of a connection and the attempt to make another, in seconds."""
 
-_PARTNERS = (b"ROUTER", b"DEALER", b"REP")
+_PEER_TYPES = (b"ROUTER", b"DEALER", b"REP")
 
 
 class Dealer:
-    """A connection that sends and receives events, each as ZeroRPC wraps it: an empty frame, then the event.
+    """Sends and receives events. An event travels as a message of two frames: an empty delimiter, then the event.
 
-    A connection that breaks is made anew; what was leaving, or sent and not answered, is lost.
+    A DEALER reconnects when its connection breaks. Events that have left its queue by then are lost.
     """
 
-    def __init__(self, address: str, selector: BaseSelector) -> None:
-        """Begin to connect.
+    def __init__(self, endpoint: str, selector: BaseSelector, mechanism: Callable[[], Mechanism] = Null) -> None:
+        """Start to connect.
 
         Args:
-            address: `tcp://host:port` or `ipc://path`.
-            selector: is kept told what the connection waits for; the `data` of its key is this object.
+            endpoint: `tcp://host:port` or `ipc://path`.
+            selector: the DEALER registers its connection there; the `data` of the key is the DEALER.
+            mechanism: makes the security of each connection.
 
         Raises:
-            ValueError: if the address is none.
-            OSError: if its host is not known.
+            ValueError: if the endpoint is malformed.
+            OSError: if its host is unknown.
         """
+        parsed = parse_endpoint(endpoint)
+        if isinstance(parsed, TcpEndpoint) and parsed.port == 0:
+            raise ValueError(f"an endpoint should be tcp://host:port or ipc://path, with a port above 0: {endpoint!r}")
+        self._family, self._address = resolve(parsed)
         self._selector = selector
-        self._family, self._peer = _endpoint(address)
-        self._socket: socket.socket | None = None
-        self._to_send: list[bytes] = []
-        self._again_s = 0.0
+        self._mechanism = mechanism
+        self._queued: list[bytes] = []  # encoded events; they outlive a connection that breaks
+        self._reconnect_at_s = 0.0
+        self._connection: Connection | None = None
         self._connect()
 
     def _connect(self) -> None:
-        self._session = Session(b"DEALER", _PARTNERS)
-        self._leaving = memoryview(b"")
-        self._waits_for = EVENT_READ | EVENT_WRITE
-        self._socket = socket.socket(self._family, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        connecting = socket.socket(self._family, socket.SOCK_STREAM)
+        connecting.setblocking(False)
         if self._family != socket.AF_UNIX:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._selector.register(self._socket, self._waits_for, self)
+            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = Session(b"DEALER", _PEER_TYPES, mechanism=self._mechanism())
+        self._connection = Connection(connecting, session, time.monotonic())
+        self._events = EVENT_READ | EVENT_WRITE
+        self._selector.register(self._connection, self._events, self)
         try:
-            self._socket.connect(self._peer)
+            connecting.connect(self._address)
         except BlockingIOError:
             pass
         except OSError:
-            self._broke()
+            self._disconnect()
 
     def close(self) -> None:
-        """Close the connection; what has not left is lost."""
-        if self._socket is not None:
-            self._broke()
+        """Close the connection. Events that have not been sent are lost."""
+        if self._connection is not None:
+            self._disconnect()
 
-    def _broke(self) -> None:
-        assert self._socket is not None
-        self._selector.unregister(self._socket)
-        self._socket.close()
-        self._socket = None
-        self._again_s = time.monotonic() + RECONNECT_S
+    def _disconnect(self) -> None:
+        assert self._connection is not None
+        self._selector.unregister(self._connection)
+        self._connection.close()
+        self._connection = None
+        self._reconnect_at_s = time.monotonic() + RECONNECT_INTERVAL_S
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection, or one is being made."""
-        return self._socket is not None
+        """Whether a connection exists or is being made."""
+        return self._connection is not None
 
     def reconnect_if_due(self) -> None:
-        """Make a connection that broke anew."""
-        if self._socket is None and time.monotonic() >= self._again_s:
+        """Reconnect if the connection has been gone for `RECONNECT_INTERVAL_S`."""
+        if self._connection is None and time.monotonic() >= self._reconnect_at_s:
             self._connect()
 
     def send(self, event: bytes) -> None:
-        """Send an event with the next `flush`."""
-        self._to_send += zmtp.encode_event(event)
+        """Queue an event for the next `flush`."""
+        self._queued += encode_event(event)
 
     def flush(self) -> None:
-        """Send what there is, as far as the system takes it now; what is left goes with a later call."""
-        if self._socket is None:
+        """Send what the system accepts now. A later call sends the rest."""
+        connection = self._connection
+        if connection is None:
             return
-        session = self._session
-        if not self._leaving:
-            chunks: list[bytes] = [*session.to_send]
-            session.to_send.clear()
-            if session.is_ready:
-                chunks += self._to_send
-                self._to_send.clear()
-            self._leaving = memoryview(b"".join(chunks))
-        if self._leaving:
-            # What is wrong with the connection is found when it is read, after the answers that have come already.
-            with suppress(OSError):
-                self._leaving = self._leaving[self._socket.send(self._leaving) :]
-        waits_for = EVENT_READ | EVENT_WRITE if self._leaving else EVENT_READ
-        if waits_for != self._waits_for:
-            self._waits_for = waits_for
-            self._selector.modify(self._socket, waits_for, self)
+        session = connection.session
+        if session.to_send:
+            connection.enqueue_replies()
+        if self._queued and session.is_ready and not connection.unsent_bytes:
+            connection.enqueue(self._queued)
+            self._queued.clear()
+        events = EVENT_READ if connection.flush() else EVENT_READ | EVENT_WRITE
+        if events != self._events:
+            self._events = events
+            self._selector.modify(connection, events, self)
 
     def receive(self) -> list[bytes]:
-        """The events that have come.
+        """Read once; return the events that have arrived.
 
         Raises:
-            PeerError: if they cannot be read.
+            PeerError: if the peer breaks the protocol or sends something other than events.
         """
-        assert self._socket is not None
-        try:
-            received = self._socket.recv(self._session.read_bytes)
-            messages = self._session.received(received) if received else None
-        except BlockingIOError:
+        connection = self._connection
+        assert connection is not None
+        if not connection.receive(time.monotonic()):
+            self._disconnect()
             return []
-        except OSError:
-            messages = None
-        if messages is None:
-            self._broke()
-            return []
+        messages, connection.messages = connection.messages, []
         for frames in messages:
             if len(frames) != 2 or frames[0]:
-                raise PeerError(f"the service sent {frames[0][:40]!r} where an empty frame should be")
+                raise PeerError(f"the peer sent {frames[0][:40]!r} instead of an empty frame and an event")
         return [event for _, event in messages]
-
-
-def _endpoint(address: str) -> tuple[int, tuple[object, ...] | str]:
-    kind, _, rest = address.partition("://")
-    if kind == "ipc" and rest:
-        return socket.AF_UNIX, rest
-    host, _, port = rest.rpartition(":")
-    if kind != "tcp" or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError("an address should be tcp://host:port or ipc://path")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET  # as libzmq does
-    return family, socket.getaddrinfo(host.strip("[]"), int(port), family, socket.SOCK_STREAM)[0][4]

@@ -1,139 +1,199 @@
-"""A ZeroMQ ROUTER on plain sockets: those who connected to one address, each by its identity.
+"""A ROUTER on plain sockets: it listens at one endpoint and knows each connection by an identity.
 
-libzmq would do, but passes every message through a thread of its own, and to wake that thread and to be woken by it
-takes longer than the rest of what a broker does for a call that comes alone (docs/performance.md). The workers keep
-libzmq: there its thread says that the process is alive while a model holds the interpreter.
+libzmq passes every message through a thread of its own. For a call that comes alone, the wake-ups of that thread take
+longer than everything else a broker does (docs/performance.md).
 """
 
-import errno
 import itertools
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
-import zmtp
-from cluster.runtime.settings import split_host_port
-from cluster.wire.pairs import LARGE_BYTES
-from zmtp.connection import Connection
-from zmtp.session import PeerError, Session
+from zmtp.commands import PING
+from zmtp.connection import LARGE_BYTES, Connection
+from zmtp.endpoint import IpcEndpoint, parse_endpoint
+from zmtp.errors import PeerError, StalledError, UnreachableError
+from zmtp.limits import PeerLimits
+from zmtp.listen import bound_endpoint, listen
+from zmtp.mechanism import Mechanism, Null
+from zmtp.session import Session
 
-HANDSHAKE_S = 5.0
-"""How long a connection may take to say that it speaks ZeroMQ, in seconds; then it is closed."""
+HANDSHAKE_TIMEOUT_S = 5.0
+"""How long the handshake of a connection may take, in seconds. Then the router drops the connection."""
 
-MOST_LOOK_S = 1.0
-"""How often a router looks who has been silent for too long, in seconds; a quarter of the heartbeat if that is less."""
+MAX_CHECK_INTERVAL_S = 1.0
+"""Time between two checks of the timeouts, in seconds. A quarter of the heartbeat interval, if that is shorter."""
 
-ACCEPT_AGAIN_S = 1.0
-"""How long nobody is accepted where the system had no descriptor left, in seconds."""
+ACCEPT_RETRY_S = 1.0
+"""How long the router accepts no connections after the system had no descriptor left, in seconds."""
 
-IN_TURN = 16
-"""Messages and commands that are read of one connection before the others have their turn."""
+MESSAGES_PER_TURN = 16
+"""Most messages and commands that the router reads from one connection before it reads from the others."""
 
-ACCEPTED_AT_ONCE = 256
-"""Connections that are made before those that are there have their turn."""
+ACCEPTS_PER_TURN = 256
+"""Most connections that the router accepts before it serves the existing ones."""
 
 KEEPALIVE_S = 30
-"""A peer's system is asked after so many seconds of silence whether it is there, for peers that know no heartbeats.
+"""TCP keep-alive asks the system of a silent peer after this time, in seconds. It is for peers without heartbeats.
 
-Later than these come: where there is an `unread_s`, one question without an answer ends the connection.
+It is longer than the interval of the heartbeats, because with a limit on unacknowledged bytes, one keep-alive probe
+without an answer ends the connection.
 """
 
-_KEEPALIVES = 3  # that may stay without an answer elsewhere
-_BACKLOG = 4096  # connections that wait to be accepted; the system may allow fewer
-_PARTNERS = (b"DEALER", b"REQ", b"ROUTER")
+_KEEPALIVE_PROBES = 3  # without an answer, before the system ends a connection that has no such limit
+_PEER_TYPES = (b"DEALER", b"REQ", b"ROUTER")
 _numbers = itertools.count(1)
 
 
-class UnreachableError(Exception):
-    """There is no connection of that identity."""
-
-
-class StalledError(Exception):
-    """The peer does not read, and more waits for it than may."""
-
-
-@dataclass(frozen=True)
-class PeerLimits:
-    """What is asked of peers, and granted to them.
-
-    Attributes:
-        heartbeat_s: a peer that was silent for so long gets a heartbeat, in seconds; 0 for none.
-        silence_s: a peer from which nothing comes for so long after one, and which takes nothing, is dropped.
-        asks_all: whether heartbeats go to those as well that do not say that they know them; the system looks after
-            these otherwise, which does not notice who is frozen.
-        unread_s: how long a peer's system may confirm no byte of what was sent to it, in seconds; then the connection
-            is closed. 0 for as long as it likes.
-        largest_bytes: what a message of a peer may have; None if peers are trusted.
-        waiting_messages: how many may wait for one peer that does not read; None if peers are trusted.
-        waiting_bytes: how many bytes may wait for one peer.
-        all_waiting_bytes: how many bytes may wait for all; beyond that, one for which nothing waits still gets an equal
-            share of it.
-    """
-
-    heartbeat_s: float = 0.0
-    silence_s: float = 0.0
-    asks_all: bool = False
-    unread_s: float = 0.0
-    largest_bytes: int | None = None
-    waiting_messages: int | None = None
-    waiting_bytes: int = 0
-    all_waiting_bytes: int = 0
-
-
 class Router:
-    """Listens at an address; receives from, and sends to, those who connect to it.
+    """Receives messages from the peers that connect to an endpoint, and sends messages to them.
 
     Attributes:
-        lost: identities whose connections are gone, for the caller to take out.
-        refused: what peers did whose connections were closed for it, for the caller to take out.
+        endpoint: where the router listens. If the port was given as 0, this has the port that the system chose.
+        disconnected: identities of connections that have ended. The caller empties the list.
+        peer_errors: what the peers of closed connections did wrong, as text. The caller empties the list.
     """
 
-    def __init__(self, endpoint: str, selector: BaseSelector, limits: PeerLimits) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        selector: BaseSelector,
+        limits: PeerLimits,
+        mechanism: Callable[[], Mechanism] = Null,
+    ) -> None:
         """Listen.
 
         Args:
-            endpoint: `tcp://host:port` or `ipc://path`; the host may be * for all addresses of this machine.
-            selector: is told what to wait for; the `data` of its keys is to be called with what has happened and with
-                the time.
-            limits: for all peers.
+            endpoint: `tcp://host:port` or `ipc://path`; the host * means every address of this machine.
+            selector: the router registers its sockets there. The `data` of each key is a function; the caller calls it
+                with the events of the key and the monotonic time in seconds.
+            limits: for every peer.
+            mechanism: makes the security of each connection.
 
         Raises:
-            OSError: if the address cannot be bound.
+            ValueError: if the endpoint is malformed.
+            OSError: if the endpoint cannot be bound.
         """
+        parsed = parse_endpoint(endpoint)
         self._selector = selector
         self._limits = limits
-        self._listener = _listen(endpoint)
+        self._mechanism = mechanism
+        self._listener = listen(parsed)
         self._selector.register(self._listener, EVENT_READ, self._accept)
-        self._path = endpoint.removeprefix("ipc://") if endpoint.startswith("ipc://") else None
+        self._path = Path(parsed.path) if isinstance(parsed, IpcEndpoint) else None
         self._connections: dict[bytes, Connection] = {}
-        self._claimed: dict[bytes, Connection] = {}  # by the routing ids that peers have given themselves
+        self._claimed: dict[bytes, Connection] = {}  # by the routing ids that peers have chosen for themselves
         self._with_messages: deque[Connection] = deque()
         self._to_flush: dict[Connection, None] = {}
         self._stalled: dict[Connection, None] = {}
-        self._waiting_bytes = 0  # for all
-        self._look_s = min(limits.heartbeat_s / 4, MOST_LOOK_S) if limits.heartbeat_s else MOST_LOOK_S
-        self._looked_s = float("-inf")
-        self._accept_again_s: float | None = None  # if there was no descriptor left
-        self.lost: list[bytes] = []
-        self.refused: list[str] = []
+        self._unsent_bytes = 0  # of all connections
+        self._check_interval_s = min(limits.heartbeat_interval_s / 4 or MAX_CHECK_INTERVAL_S, MAX_CHECK_INTERVAL_S)
+        self._checked_s = float("-inf")
+        self._accept_retry_at_s: float | None = None  # if the system had no descriptor left
+        self.endpoint = str(bound_endpoint(parsed, self._listener))
+        self.disconnected: list[bytes] = []
+        self.peer_errors: list[str] = []
+
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    def _accept(self, _events: int, now_s: float) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                connected, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:  # the peer has closed it already
+                continue
+            except OSError:  # the system has no descriptor left
+                self._pause_accepting(now_s)
+                return
+            self._add(connected, now_s)
+
+    def _pause_accepting(self, now_s: float) -> None:
+        self._selector.unregister(self._listener)
+        self._accept_retry_at_s = now_s + ACCEPT_RETRY_S
+
+    def _add(self, connected: socket.socket, now_s: float) -> None:
+        connected.setblocking(False)
+        with suppress(OSError):  # the peer may have closed it already; the first read finds that
+            if connected.family != socket.AF_UNIX:
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if sys.platform == "linux":
+                    self._set_tcp_timeouts(connected)
+        identity = b"\0" + next(_numbers).to_bytes(8, "big")
+        session = Session(
+            b"ROUTER",
+            _PEER_TYPES,
+            max_message_bytes=self._limits.max_message_bytes,
+            read_limit=MESSAGES_PER_TURN,
+            mechanism=self._mechanism(),
+        )
+        connection = Connection(connected, session, now_s, identity)
+        self._connections[identity] = connection
+        self._selector.register(connection, EVENT_READ, partial(self._on_io_event, connection))
+        self._send_replies(connection)
+
+    def _set_tcp_timeouts(self, connected: socket.socket) -> None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // _KEEPALIVE_PROBES)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+        if self._limits.unacknowledged_s:
+            timeout_ms = round(1000 * self._limits.unacknowledged_s)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+
+    def _claim_routing_id(self, connection: Connection) -> None:
+        """Refuse a routing id that another connection uses. The router itself knows connections by its own identities.
+
+        Raises:
+            PeerError: if the routing id is taken.
+        """
+        routing_id = connection.session.routing_id
+        if routing_id and self._claimed.setdefault(routing_id, connection) is not connection:
+            connection.messages.clear()
+            raise PeerError(f"the routing id {routing_id[:40]!r} is taken by another connection")
+
+    def _drop(self, connection: Connection) -> None:
+        self._selector.unregister(connection)
+        connection.close()
+        del self._connections[connection.identity]
+        if self._claimed.get(connection.session.routing_id) is connection:
+            del self._claimed[connection.session.routing_id]
+        self._to_flush.pop(connection, None)
+        self._stalled.pop(connection, None)
+        self._unsent_bytes -= connection.unsent_bytes
+        self.disconnected.append(connection.identity)
+
+    def close(self) -> None:
+        """Close all connections and stop listening. Unsent messages are lost."""
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        if self._accept_retry_at_s is None:
+            self._selector.unregister(self._listener)
+        self._listener.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     # -- receiving ------------------------------------------------------------------------------------------------
 
     @property
     def has_messages(self) -> bool:
-        """Whether there is something to `take`."""
+        """Whether `take` may return messages."""
         return bool(self._with_messages)
 
-    def take(self, most: int) -> list[tuple[bytes, list[bytes]]]:
-        """Messages that have come, about so many at the most, each with the identity of its sender."""
+    def take(self, limit: int) -> list[tuple[bytes, list[bytes]]]:
+        """Take received messages, each with the identity of its sender.
+
+        Args:
+            limit: when this many are taken, the rest stays for the next call. A few more may be returned.
+        """
         taken: list[tuple[bytes, list[bytes]]] = []
-        left = most
+        left = limit
         while self._with_messages and left > 0:
             connection = self._with_messages.popleft()
             identity, messages = connection.identity, connection.messages
@@ -145,146 +205,97 @@ class Router:
                 self._receive(connection, connection.last_received_s)
         return taken
 
-    def _accept(self, _on_io_event: int, now_s: float) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                connected, _ = self._listener.accept()
-            except BlockingIOError:
-                return
-            except ConnectionError:  # it is gone again
-                continue
-            except OSError:  # there is no descriptor left, until somebody goes
-                self._pause_accepting(now_s)
-                return
-            self._add(connected, now_s)
-
-    def _add(self, connected: socket.socket, now_s: float) -> None:
-        connected.setblocking(False)
-        with suppress(OSError):  # gone again, which is found when it is read
-            if connected.family != socket.AF_UNIX:
-                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                if sys.platform == "linux":
-                    self._set_times(connected)
-        identity = b"\0" + next(_numbers).to_bytes(8, "big")
-        session = Session(b"ROUTER", _PARTNERS, self._limits.largest_bytes, IN_TURN)
-        connection = Connection(identity, connected, session, now_s)
-        self._connections[identity] = connection
-        self._selector.register(connection, EVENT_READ, partial(self._on_io_event, connection))
-        self._answer(connection)
-
-    def _set_times(self, connected: socket.socket) -> None:
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // _KEEPALIVES)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVES)
-        if self._limits.unread_s:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * self._limits.unread_s))
-
-    def _on_io_event(self, connection: Connection, happened: int, now_s: float) -> None:
-        if happened & EVENT_WRITE:
-            before = connection.waiting_bytes
+    def _on_io_event(self, connection: Connection, events: int, now_s: float) -> None:
+        if events & EVENT_WRITE:
+            before = connection.unsent_bytes
             self._flush(connection)
-            if connection.waiting_bytes < before:
-                connection.last_received_s = (
-                    now_s  # who takes a large message is there; a heartbeat would wait behind it
-                )
-        if happened & EVENT_READ and not connection.has_pending:  # or that has its turn first
+            if connection.unsent_bytes < before:
+                # The peer is reading a large message, so it is alive. A PING would wait behind that message.
+                connection.last_received_s = now_s
+        if events & EVENT_READ and not connection.has_pending:  # pending messages are taken first
             self._receive(connection, now_s)
 
     def _receive(self, connection: Connection, now_s: float) -> None:
         session = connection.session
         was_ready = session.is_ready
         try:
-            is_there = connection.receive(now_s)
+            is_open = connection.receive(now_s)
             if not was_ready and session.is_ready:
-                self._claim(connection)
+                self._claim_routing_id(connection)
         except PeerError as error:
-            self.refused.append(str(error))
-            is_there = False
-        if not is_there:
+            self.peer_errors.append(str(error))
+            is_open = False
+        if not is_open:
             self._drop(connection)
             return
         if session.to_send:
-            self._answer(connection)
+            self._send_replies(connection)
         if connection.has_pending:
             self._with_messages.append(connection)
-
-    def _claim(self, connection: Connection) -> None:
-        """Let nobody claim a routing id that another has; the router itself goes by its own identities."""
-        routing_id = connection.session.routing_id
-        if routing_id and self._claimed.setdefault(routing_id, connection) is not connection:
-            connection.messages.clear()
-            raise PeerError(f"the routing id {routing_id[:40]!r} is taken by another connection")
-
-    def _answer(self, connection: Connection) -> None:
-        """Send what the session itself has to say; who does not read gets no answers to heartbeats, either."""
-        if not connection.waiting_bytes:
-            connection.put(connection.session.to_send)
-            self._to_flush[connection] = None
-        connection.session.to_send.clear()
-
-    def _drop(self, connection: Connection) -> None:
-        self._selector.unregister(connection)
-        connection.close()
-        del self._connections[connection.identity]
-        if self._claimed.get(connection.session.routing_id) is connection:
-            del self._claimed[connection.session.routing_id]
-        self._to_flush.pop(connection, None)
-        self._stalled.pop(connection, None)
-        self._waiting_bytes -= connection.waiting_bytes
-        self.lost.append(connection.identity)
 
     # -- sending --------------------------------------------------------------------------------------------------
 
     def send(self, identity: bytes, chunks: Sequence[bytes]) -> None:
-        """Send a message, as `zmtp` has written it, with the next `flush`.
+        """Queue a message for the next `flush`.
+
+        Args:
+            identity: the connection.
+            chunks: the message, encoded by `encode_message` or `encode_event`.
 
         Raises:
-            UnreachableError: if there is no connection of that identity.
-            StalledError: if too much waits for it already.
+            UnreachableError: if no connection has this identity.
+            StalledError: if the peer does not read and the limit of unsent messages is reached.
         """
         connection = self._connections.get(identity)
         if connection is None:
             raise UnreachableError
         is_large = len(chunks[-1]) >= LARGE_BYTES
-        if is_large and not connection.waiting_bytes:
-            self._flush(connection)  # what is there already, so that what waits is known
-        if (is_large or connection.waiting_bytes) and not self._has_room(connection, chunks):
+        if is_large and not connection.unsent_bytes:
+            self._flush(connection)  # send what is queued, so that `unsent_bytes` is exact
+        if (is_large or connection.unsent_bytes) and not self._may_enqueue(connection, chunks):
             raise StalledError
-        self._put(connection, chunks)
-        if is_large and not connection.waiting_bytes:
+        self._enqueue(connection, chunks)
+        if is_large and not connection.unsent_bytes:
             self._flush(connection)
         else:
             self._to_flush[connection] = None
 
-    def _put(self, connection: Connection, chunks: Sequence[bytes]) -> None:
-        before = connection.waiting_bytes
-        connection.put(chunks)
-        self._waiting_bytes += connection.waiting_bytes - before
-
-    def _has_room(self, connection: Connection, chunks: Sequence[bytes]) -> bool:
+    def _may_enqueue(self, connection: Connection, chunks: Sequence[bytes]) -> bool:
         limits = self._limits
-        if limits.waiting_messages is None:
+        if limits.max_unsent_messages is None:
             return True
-        if connection.waiting_chunks >= 2 * limits.waiting_messages:
+        if connection.queued_chunks >= 2 * limits.max_unsent_messages:
             return False
         size = sum(map(len, chunks))
-        if self._waiting_bytes + size > limits.all_waiting_bytes:
-            return not connection.waiting_bytes and size <= limits.all_waiting_bytes // (len(self._stalled) + 1)
-        return connection.waiting_bytes + size <= limits.waiting_bytes
+        if self._unsent_bytes + size > limits.max_total_unsent_bytes:
+            share = limits.max_total_unsent_bytes // (len(self._stalled) + 1)
+            return not connection.unsent_bytes and size <= share
+        return connection.unsent_bytes + size <= limits.max_unsent_bytes
+
+    def _enqueue(self, connection: Connection, chunks: Sequence[bytes]) -> None:
+        before = connection.unsent_bytes
+        connection.enqueue(chunks)
+        self._unsent_bytes += connection.unsent_bytes - before
+
+    def _send_replies(self, connection: Connection) -> None:
+        """Queue what the session itself has to send. A peer that does not read gets no PONGs."""
+        if not connection.unsent_bytes:
+            connection.enqueue_replies()
+            self._to_flush[connection] = None
+        connection.session.to_send.clear()
 
     def flush(self) -> None:
-        """Send what there is, as far as the system takes it now; what is left goes when it takes more."""
+        """Send what the systems accept now. The selector reports when a system accepts more."""
         for connection in self._to_flush:
-            if connection not in self._stalled:  # that is told when it takes more
+            if connection not in self._stalled:  # the selector reports when a stalled one accepts more
                 self._flush(connection)
         self._to_flush.clear()
 
     def _flush(self, connection: Connection) -> None:
-        before = connection.waiting_bytes
-        is_all = connection.flush()
-        self._waiting_bytes += connection.waiting_bytes - before
-        if is_all:
+        before = connection.unsent_bytes
+        is_all_sent = connection.flush()
+        self._unsent_bytes += connection.unsent_bytes - before
+        if is_all_sent:
             if connection in self._stalled:
                 del self._stalled[connection]
                 self._selector.modify(connection, EVENT_READ, self._selector.get_key(connection).data)
@@ -295,84 +306,40 @@ class Router:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether something waits for a peer that takes no more just now."""
+        """Whether a message waits for a peer whose system accepts no more at the moment."""
         return bool(self._stalled)
 
-    # -- time -----------------------------------------------------------------------------------------------------
+    # -- timeouts -------------------------------------------------------------------------------------------------
 
     def check_timeouts(self, now_s: float) -> None:
-        """Drop who is silent; ask who has been for a while."""
-        if now_s - self._looked_s < self._look_s:
+        """Drop connections that have timed out, send PINGs to silent peers, and accept again after a pause.
+
+        Call it often. It returns at once if the last check was less than a check interval ago.
+        """
+        if now_s - self._checked_s < self._check_interval_s:
             return
-        self._looked_s = now_s
-        if self._accept_again_s is not None and now_s >= self._accept_again_s:
-            self._accept_again_s = None
+        self._checked_s = now_s
+        if self._accept_retry_at_s is not None and now_s >= self._accept_retry_at_s:
+            self._accept_retry_at_s = None
             self._selector.register(self._listener, EVENT_READ, self._accept)
         for connection in list(self._connections.values()):
             if not connection.session.is_ready:
-                if now_s - connection.accepted_s >= HANDSHAKE_S:
+                if now_s - connection.connected_s >= HANDSHAKE_TIMEOUT_S:
                     self._drop(connection)
-            elif now_s - connection.last_received_s >= self._limits.heartbeat_s > 0:
-                self._ask(connection, now_s)
+            elif now_s - connection.last_received_s >= self._limits.heartbeat_interval_s > 0:
+                self._check_heartbeat(connection, now_s)
 
-    def _ask(self, connection: Connection, now_s: float) -> None:
-        if not (connection.session.knows_heartbeats or self._limits.asks_all):
+    def _check_heartbeat(self, connection: Connection, now_s: float) -> None:
+        """Send a PING to a silent peer, or drop the peer if it has not reacted to the last one."""
+        if not (connection.session.supports_heartbeats or self._limits.ping_all):
             return
-        if connection.has_pending:  # and perhaps still more, not read yet
+        if connection.has_pending:  # there may be more that has not been read yet
             return
-        if connection.asked_s <= connection.last_received_s:
-            connection.asked_s = now_s
-            self._put(connection, (zmtp.PING,))
+        if connection.ping_sent_s <= connection.last_received_s:
+            connection.ping_sent_s = now_s
+            self._enqueue(connection, (PING,))
             self._to_flush[connection] = None
-        elif now_s - connection.asked_s >= self._limits.silence_s:
-            self._receive(connection, now_s)  # this process may have been the one that was away
+        elif now_s - connection.ping_sent_s >= self._limits.heartbeat_timeout_s:
+            self._receive(connection, now_s)  # if this process was paused, the answer may be there unread
             if connection.last_received_s < now_s and connection.identity in self._connections:
                 self._drop(connection)
-
-    def _pause_accepting(self, now_s: float) -> None:
-        self._selector.unregister(self._listener)
-        self._accept_again_s = now_s + ACCEPT_AGAIN_S
-
-    # -- the end --------------------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Close all connections, and listen no more; what has not left is lost."""
-        for connection in list(self._connections.values()):
-            self._drop(connection)
-        if self._accept_again_s is None:
-            self._selector.unregister(self._listener)
-        self._listener.close()
-        if self._path is not None:
-            Path(self._path).unlink(missing_ok=True)
-
-
-def _listen(endpoint: str) -> socket.socket:
-    if endpoint.startswith("ipc://"):
-        path = endpoint.removeprefix("ipc://")
-        listener = socket.socket(socket.AF_UNIX)
-        if Path(path).is_socket():
-            Path(path).unlink()  # nobody listens there any more
-        try:
-            listener.bind(path)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-    else:
-        listener = _listen_tcp(*split_host_port(endpoint.removeprefix("tcp://")))
-    listener.setblocking(False)
-    return listener
-
-
-def _listen_tcp(host: str, port: int) -> socket.socket:
-    if host == "*":
-        try:
-            return _listen_tcp("::", port)
-        except OSError as error:
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # as where IPv6 is switched off
-                raise
-            return _listen_tcp("0.0.0.0", port)
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-    return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)

@@ -1,4 +1,4 @@
-"""The broker's ROUTER, with libzmq's sockets and with plain ones at the other end."""
+"""Our ROUTER against libzmq's sockets, and against plain sockets that break the rules."""
 
 import resource
 import socket
@@ -14,29 +14,30 @@ import pytest
 import zmq
 
 import zmtp
-from tests.processes import free_port, wait_until
-from zmtp.router import IN_TURN, PeerLimits, Router, StalledError, UnreachableError
-from zmtp.session import Session
+from tests.processes import wait_until
+from zmtp import Session, StalledError, UnreachableError
+from zmtp.limits import PeerLimits
+from zmtp.router import MESSAGES_PER_TURN, Router
 
 MIB = 1024 * 1024
 TRUSTING = PeerLimits()
 CAREFUL = PeerLimits(
-    heartbeat_s=1.0,
-    silence_s=3.0,
-    largest_bytes=MIB,
-    waiting_messages=100,
-    waiting_bytes=16 * MIB,
-    all_waiting_bytes=24 * MIB,
+    heartbeat_interval_s=1.0,
+    heartbeat_timeout_s=3.0,
+    max_message_bytes=MIB,
+    max_unsent_messages=100,
+    max_unsent_bytes=16 * MIB,
+    max_total_unsent_bytes=24 * MIB,
 )
 
 
 class Served:
-    """A router and the loop around it, which has a clock of its own."""
+    """A router and the loop around it, with a clock that the test sets."""
 
     def __init__(self, endpoint: str, limits: PeerLimits) -> None:
-        self.endpoint = endpoint
         self.selector = DefaultSelector()
         self.router = Router(endpoint, self.selector, limits)
+        self.endpoint = self.router.endpoint
         self.messages: list[tuple[bytes, list[bytes]]] = []
         self.now_s = 1000.0
 
@@ -46,18 +47,18 @@ class Served:
             self.selector.close()
 
     def turn(self, wait_s: float = 0.01) -> None:
-        for key, happened in self.selector.select(wait_s):
-            key.data(happened, self.now_s)
+        for key, events in self.selector.select(wait_s):
+            key.data(events, self.now_s)
         self.messages += self.router.take(64)
         self.router.flush()
 
     def turn_until(self, condition: Callable[[], object]) -> None:
         until_s = time.monotonic() + 10
         while not condition():
-            assert time.monotonic() < until_s, (self.messages, self.router.lost, self.router.refused)
+            assert time.monotonic() < until_s, (self.messages, self.router.disconnected, self.router.peer_errors)
             self.turn()
 
-    def look_after(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now_s += seconds
         self.router.check_timeouts(self.now_s)
 
@@ -66,13 +67,13 @@ class Served:
         self.router.flush()
 
     def identity_of(self, peer: "Peer") -> bytes:
-        peer.send_event(b"it is me")
+        peer.send_event(b"identify")
         self.turn_until(lambda: self.messages)
         return self.messages.pop()[0]
 
 
 class Peer:
-    """A peer on a plain socket, which does as it is told."""
+    """A peer on a plain socket, under the control of the test."""
 
     def __init__(self, endpoint: str, version: bytes = b"\x03\x01") -> None:
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
@@ -86,13 +87,13 @@ class Peer:
         greeting = self._session.to_send.pop()
         self.socket.sendall(greeting[:10] + self._version + greeting[12:])
 
-    def shake_hands(self, served: Served) -> None:
+    def complete_handshake(self, served: Served) -> None:
         self.greet()
         self.socket.settimeout(0.01)
         while not self._session.is_ready:
             served.turn()
             with suppress(TimeoutError):
-                self._session.received(self.socket.recv(1000))
+                self._session.receive_data(self.socket.recv(1000))
         self.socket.settimeout(5)
         self.socket.sendall(b"".join(self._session.to_send))
         self._session.to_send.clear()
@@ -102,7 +103,7 @@ class Peer:
 
     def answer_heartbeats(self) -> int:
         """Answer the heartbeats that have come; return how many."""
-        self._session.received(self.socket.recv(1000))
+        self._session.receive_data(self.socket.recv(1000))
         count = len(self._session.to_send)
         self.socket.sendall(b"".join(self._session.to_send))
         self._session.to_send.clear()
@@ -117,7 +118,7 @@ def serve() -> Iterator[Serve]:
     made: list[Served] = []
 
     def one(limits: PeerLimits = CAREFUL, endpoint: str = "") -> Served:
-        made.append(Served(endpoint or f"tcp://127.0.0.1:{free_port()}", limits))
+        made.append(Served(endpoint or "tcp://127.0.0.1:0", limits))
         return made[-1]
 
     yield one
@@ -159,7 +160,9 @@ def peer() -> Iterator[Callable[..., Peer]]:
         each.socket.close()
 
 
-@pytest.mark.parametrize("limits", [TRUSTING, replace(CAREFUL, largest_bytes=32 * MIB)], ids=["trusting", "careful"])
+@pytest.mark.parametrize(
+    "limits", [TRUSTING, replace(CAREFUL, max_message_bytes=32 * MIB)], ids=["trusting", "careful"]
+)
 @pytest.mark.parametrize("kind", ["tcp", "ipc"])
 def test_messages_go_to_libzmq_and_back(
     serve: Serve, connect: Any, limits: PeerLimits, kind: str, tmp_path: Path
@@ -183,9 +186,9 @@ def test_messages_go_to_libzmq_and_back(
 
 
 @pytest.mark.parametrize("host", ["*", "0.0.0.0", "localhost", "127.0.0.1", "[::1]", "[::]"])
-def test_it_listens_where_it_is_told_to(serve: Serve, connect: Any, host: str) -> None:
-    port = free_port()
-    served = serve(endpoint=f"tcp://{host}:{port}")
+def test_it_listens_at_every_form_of_host(serve: Serve, connect: Any, host: str) -> None:
+    served = serve(endpoint=f"tcp://{host}:0")
+    port = served.endpoint.rpartition(":")[2]
     for reached in ["127.0.0.1"] * (host != "[::1]") + ["[::1]"] * (host in ("*", "[::1]", "[::]")):
         connect(f"tcp://{reached}:{port}").send_multipart([b"", reached.encode()])
         served.turn_until(lambda: served.messages)
@@ -198,7 +201,7 @@ def test_an_address_that_is_taken_is_refused(serve: Serve) -> None:
         serve(endpoint=taken)
 
 
-def test_a_path_is_free_again_when_nobody_listens_there(serve: Serve, tmp_path: Path) -> None:
+def test_a_socket_file_without_a_listener_is_replaced(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -223,15 +226,15 @@ def test_a_req_socket_is_served(serve: Serve, connect: Any) -> None:
 def test_other_sockets_are_refused_by_name(serve: Serve, connect: Any) -> None:
     served = serve()
     connect(served.endpoint, zmq.SUB)
-    served.turn_until(lambda: served.router.refused)
-    assert served.router.refused[0] == "the peer is a b'SUB' socket"
+    served.turn_until(lambda: served.router.peer_errors)
+    assert served.router.peer_errors[0] == "the peer is a b'SUB' socket"
 
 
 def test_a_peer_that_wants_security_does_not_stay(serve: Serve, connect: Any) -> None:
     served = serve()
     (public, secret), (of_server, _) = zmq.curve_keypair(), zmq.curve_keypair()
     connect(served.endpoint, CURVE_SERVERKEY=of_server, CURVE_PUBLICKEY=public, CURVE_SECRETKEY=secret)
-    served.turn_until(lambda: served.router.lost)  # whoever of the two is the first to find that it cannot be
+    served.turn_until(lambda: served.router.disconnected)  # either end may be the first to close it
 
 
 def test_a_routing_id_is_free_for_another_when_its_owner_has_gone(serve: Serve, connect: Any) -> None:
@@ -241,8 +244,8 @@ def test_a_routing_id_is_free_for_another_when_its_owner_has_gone(serve: Serve, 
     served.turn_until(lambda: served.messages)
     heir = connect(served.endpoint, ROUTING_ID=b"one")
     heir.send(b"heir")
-    served.turn_until(lambda: served.router.refused)
-    assert "the routing id b'one' is taken" in served.router.refused[0]
+    served.turn_until(lambda: served.router.peer_errors)
+    assert "the routing id b'one' is taken" in served.router.peer_errors[0]
     assert len(served.messages) == 1
     owner.close()
 
@@ -254,152 +257,152 @@ def test_a_routing_id_is_free_for_another_when_its_owner_has_gone(serve: Serve, 
     assert served.messages[1][1] == [b"heir"]
 
 
-def test_what_was_said_before_the_end_is_taken_and_the_end_is_told(serve: Serve, peer: Any) -> None:
+def test_messages_before_a_disconnect_are_taken_and_the_disconnect_is_reported(serve: Serve, peer: Any) -> None:
     served = serve()
     talker = peer(served)
-    talker.shake_hands(served)
-    for i in range(3 * IN_TURN):
+    talker.complete_handshake(served)
+    for i in range(3 * MESSAGES_PER_TURN):
         talker.send_event(b"%d" % i)
     talker.socket.close()
-    served.turn_until(lambda: served.router.lost)
+    served.turn_until(lambda: served.router.disconnected)
     served.turn_until(lambda: not served.router.has_messages)
-    assert [frames for _, frames in served.messages] == [[b"%d" % i] for i in range(3 * IN_TURN)]
-    assert served.router.lost == [served.messages[0][0]]
+    assert [frames for _, frames in served.messages] == [[b"%d" % i] for i in range(3 * MESSAGES_PER_TURN)]
+    assert served.router.disconnected == [served.messages[0][0]]
     with pytest.raises(UnreachableError):
-        served.send(served.router.lost[0], b"x")
+        served.send(served.router.disconnected[0], b"x")
 
 
-def test_who_says_much_leaves_others_their_turn(serve: Serve, peer: Any) -> None:
+def test_a_peer_that_sends_much_does_not_delay_the_others(serve: Serve, peer: Any) -> None:
     served = serve()
     flooder, other = peer(served), peer(served)
     for each in (flooder, other):
-        each.shake_hands(served)
+        each.complete_handshake(served)
     flooder.socket.sendall(b"".join(bytes(chunk) for chunk in zmtp.encode_message([b"flood"])) * 1000)
     other.send_event(b"other")
-    wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both are there when the router looks")
-    for key, happened in served.selector.select(0):
-        key.data(happened, served.now_s)
-    assert [b"other"] in [frames for _, frames in served.router.take(2 * IN_TURN)]
-    served.turn_until(lambda: len(served.messages) >= 1000 - 2 * IN_TURN)
+    wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both peers are readable")
+    for key, events in served.selector.select(0):
+        key.data(events, served.now_s)
+    assert [b"other"] in [frames for _, frames in served.router.take(2 * MESSAGES_PER_TURN)]
+    served.turn_until(lambda: len(served.messages) >= 1000 - 2 * MESSAGES_PER_TURN)
 
 
 @pytest.mark.parametrize("tiny", [b"\x04\x00", b"\x00\x00"], ids=["commands", "messages"])
-def test_who_says_much_that_is_tiny_leaves_others_their_turn(serve: Serve, peer: Any, tiny: bytes) -> None:
+def test_a_peer_that_sends_many_tiny_frames_does_not_delay_the_others(serve: Serve, peer: Any, tiny: bytes) -> None:
     served = serve()
     flooder, other = peer(served), peer(served)
     for each in (flooder, other):
-        each.shake_hands(served)
+        each.complete_handshake(served)
     flooder.socket.sendall(tiny * 20_000)
     other.send_event(b"other")
-    wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both are there when the router looks")
-    for key, happened in served.selector.select(0):
-        key.data(happened, served.now_s)
+    wait_until(lambda: len(served.selector.select(0)) == 2, 10, "both peers are readable")
+    for key, events in served.selector.select(0):
+        key.data(events, served.now_s)
     connection = next(iter(served.router._connections.values()))
-    assert len(connection.messages) <= IN_TURN
-    assert [b"other"] in [frames for _, frames in served.router.take(2 * IN_TURN)]
+    assert len(connection.messages) <= MESSAGES_PER_TURN
+    assert [b"other"] in [frames for _, frames in served.router.take(2 * MESSAGES_PER_TURN)]
     assert connection.session.has_buffered
     flooder.send_event(b"the end")
     served.turn_until(lambda: [b"the end"] in [frames for _, frames in served.messages])
 
 
 @pytest.mark.parametrize("greets", [False, True])
-def test_who_does_not_shake_hands_in_time_is_dropped(serve: Serve, peer: Any, greets: bool) -> None:
+def test_a_peer_that_does_not_complete_the_handshake_in_time_is_dropped(serve: Serve, peer: Any, greets: bool) -> None:
     served = serve(TRUSTING)
     silent = peer(served)
     if greets:
         silent.greet()
     served.turn()
-    served.look_after(4.9)
+    served.advance(4.9)
     assert silent.socket.recv(64).startswith(b"\xff")
-    served.look_after(1.1)
+    served.advance(1.1)
     silent.socket.settimeout(5)
     while silent.socket.recv(64):
         pass
 
 
-def test_a_silent_peer_is_asked_and_then_dropped(serve: Serve, peer: Any) -> None:
+def test_a_silent_peer_gets_a_ping_and_is_then_dropped(serve: Serve, peer: Any) -> None:
     served = serve()
     silent = peer(served)
-    silent.shake_hands(served)
+    silent.complete_handshake(served)
     identity = served.identity_of(silent)
-    served.look_after(1.0)
+    served.advance(1.0)
     served.router.flush()
     assert silent.answer_heartbeats() == 1
     served.turn_until(lambda: not served.selector.select(0.05))
-    served.look_after(3.5)  # it has answered: it is asked anew
+    served.advance(3.5)  # it has answered, so it gets another PING
     served.router.flush()
-    assert served.router.lost == []
-    served.look_after(2.9)
-    assert served.router.lost == []
-    served.look_after(0.3)
-    assert served.router.lost == [identity]
+    assert served.router.disconnected == []
+    served.advance(2.9)
+    assert served.router.disconnected == []
+    served.advance(0.3)
+    assert served.router.disconnected == [identity]
 
 
-def test_a_pause_of_the_router_itself_drops_nobody(serve: Serve, peer: Any) -> None:
+def test_a_pause_of_the_router_itself_drops_no_peer(serve: Serve, peer: Any) -> None:
     served = serve()
     patient = peer(served)
-    patient.shake_hands(served)
+    patient.complete_handshake(served)
     served.identity_of(patient)
-    served.look_after(1.0)
+    served.advance(1.0)
     served.router.flush()
     assert patient.answer_heartbeats() == 1
     time.sleep(0.1)  # so that the answer is there, unread
-    served.look_after(60.0)
-    assert served.router.lost == []
+    served.advance(60.0)
+    assert served.router.disconnected == []
 
 
-def test_a_peer_of_3_0_is_not_asked(serve: Serve, peer: Any) -> None:
+def test_a_peer_of_zmtp_3_0_gets_no_ping(serve: Serve, peer: Any) -> None:
     served = serve()
     old = peer(served, version=b"\x03\x00")
-    old.shake_hands(served)
+    old.complete_handshake(served)
     served.identity_of(old)
     for _ in range(5):
-        served.look_after(20.0)
-    assert served.router.lost == []
+        served.advance(20.0)
+    assert served.router.disconnected == []
 
 
-def test_a_peer_of_3_0_is_asked_as_well_where_all_are(serve: Serve, peer: Any) -> None:
-    served = serve(replace(CAREFUL, asks_all=True))
+def test_a_peer_of_zmtp_3_0_gets_pings_with_ping_all(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, ping_all=True))
     old = peer(served, version=b"\x03\x00")
-    old.shake_hands(served)
+    old.complete_handshake(served)
     served.identity_of(old)
-    served.look_after(2.0)
+    served.advance(2.0)
     served.router.flush()
     assert old.answer_heartbeats() == 1
     served.turn_until(lambda: next(iter(served.router._connections.values())).last_received_s == served.now_s)
     for _ in range(5):
-        served.look_after(2.0)
-    assert len(served.router.lost) == 1
+        served.advance(2.0)
+    assert len(served.router.disconnected) == 1
 
 
-def test_the_system_looks_after_who_knows_no_heartbeats(serve: Serve, peer: Any) -> None:
+def test_tcp_keep_alive_watches_a_peer_without_heartbeats(serve: Serve, peer: Any) -> None:
     served = serve()
-    peer(served, version=b"\x03\x00").shake_hands(served)
+    peer(served, version=b"\x03\x00").complete_handshake(served)
     connection = next(iter(served.router._connections.values()))
     assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
-def test_who_takes_a_large_message_is_there(serve: Serve, peer: Any) -> None:
-    served = serve(PeerLimits(heartbeat_s=1.0, silence_s=3.0))
+def test_a_peer_that_reads_a_large_message_is_not_dropped(serve: Serve, peer: Any) -> None:
+    served = serve(PeerLimits(heartbeat_interval_s=1.0, heartbeat_timeout_s=3.0))
     reader = peer(served)
-    reader.shake_hands(served)
+    reader.complete_handshake(served)
     served.send(served.identity_of(reader), bytes(40 * MIB))
     assert served.router.is_stalled
     while served.router.is_stalled:
         reader.socket.recv(MIB)
         served.turn(0)
-        served.look_after(0.2)
-        assert served.router.lost == []
+        served.advance(0.2)
+        assert served.router.disconnected == []
     served.send(next(iter(served.router._connections)), bytes(40 * MIB))
     assert served.router.is_stalled
-    for _ in range(20):  # and who takes none of it is not
+    for _ in range(20):  # a peer that reads none of it is dropped
         served.turn(0)
-        served.look_after(0.5)
-    assert len(served.router.lost) == 1
+        served.advance(0.5)
+    assert len(served.router.disconnected) == 1
 
 
-def test_libzmq_is_content_with_the_heartbeats(serve: Serve, connect: Any) -> None:
-    served = serve(PeerLimits(heartbeat_s=0.05, silence_s=0.5))
+def test_libzmq_accepts_the_heartbeats(serve: Serve, connect: Any) -> None:
+    served = serve(PeerLimits(heartbeat_interval_s=0.05, heartbeat_timeout_s=0.5))
     dealer = connect(served.endpoint, HEARTBEAT_IVL=50, HEARTBEAT_TIMEOUT=500)
     dealer.send(b"hello")
     until_s = time.monotonic() + 1.5
@@ -407,12 +410,12 @@ def test_libzmq_is_content_with_the_heartbeats(serve: Serve, connect: Any) -> No
         served.now_s = time.monotonic()
         served.turn()
         served.router.check_timeouts(time.monotonic())
-    assert served.router.lost == []
+    assert served.router.disconnected == []
     assert len(served.messages) == 1
 
 
 def fill(served: Served, identity: bytes, size: int) -> int:
-    """How many messages of that size are accepted for a peer that does not read."""
+    """Send until the peer is stalled; return how many messages of that size were accepted."""
     count = 0
     with suppress(StalledError):
         while count < 10_000_000 // size + 10_000:
@@ -422,14 +425,14 @@ def fill(served: Served, identity: bytes, size: int) -> int:
 
 
 @pytest.mark.parametrize("size", [10, 1000, 100_000, 500_000])
-def test_what_waits_for_one_who_does_not_read_is_bounded(serve: Serve, peer: Any, size: int) -> None:
+def test_unsent_messages_of_a_peer_that_does_not_read_are_limited(serve: Serve, peer: Any, size: int) -> None:
     served = serve()
     lazy = peer(served)
-    lazy.shake_hands(served)
+    lazy.complete_handshake(served)
     identity = served.identity_of(lazy)
     kernel = 8 * MIB  # may take what it likes of that
     count = fill(served, identity, size)
-    assert count * size <= kernel + CAREFUL.waiting_bytes
+    assert count * size <= kernel + CAREFUL.max_unsent_bytes
     if size <= 100_000:
         assert count <= kernel / size + 101
     assert served.router.is_stalled
@@ -441,25 +444,25 @@ def test_what_waits_for_one_who_does_not_read_is_bounded(serve: Serve, peer: Any
     served.send(identity, bytes(size))
 
 
-def test_what_waits_leaves_when_the_peer_reads_and_not_when_all_else_is_done(serve: Serve, peer: Any) -> None:
-    served = serve(replace(CAREFUL, waiting_messages=10_000))
+def test_unsent_messages_leave_while_the_peer_reads(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, max_unsent_messages=10_000))
     slow = peer(served)
-    slow.shake_hands(served)
+    slow.complete_handshake(served)
     fill(served, served.identity_of(slow), 500_000)
     assert served.router.is_stalled
     while served.router.is_stalled:
         slow.socket.recv(MIB)
         until_s = time.monotonic() + 10
-        while ready := [key for key, happened in served.selector.select(0) if happened & EVENT_WRITE]:
-            assert time.monotonic() < until_s, "it is told again and again that the peer reads"
+        while ready := [key for key, events in served.selector.select(0) if events & EVENT_WRITE]:
+            assert time.monotonic() < until_s, "the selector reports again and again that the peer reads"
             for key in ready:
                 key.data(EVENT_WRITE, served.now_s)
 
 
-def test_who_asks_without_end_and_does_not_read_is_answered_no_more(serve: Serve, peer: Any) -> None:
-    served = serve(replace(CAREFUL, largest_bytes=None))
+def test_a_peer_that_sends_pings_and_does_not_read_gets_no_more_pongs(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, max_message_bytes=None))
     asker = peer(served)
-    asker.shake_hands(served)
+    asker.complete_handshake(served)
     asker.socket.setblocking(False)
     pings = memoryview(zmtp.PING * 4_000_000)
     connection = next(iter(served.router._connections.values()))
@@ -468,50 +471,50 @@ def test_who_asks_without_end_and_does_not_read_is_answered_no_more(serve: Serve
             pings = pings[asker.socket.send(pings) :]
         served.turn(0)
     assert served.router.is_stalled
-    assert connection.waiting_bytes < MIB
+    assert connection.unsent_bytes < MIB
 
 
-def test_all_together_have_a_bound_and_a_reader_its_share(serve: Serve, peer: Any) -> None:
-    limits = replace(CAREFUL, waiting_messages=10_000)
+def test_all_peers_together_have_a_limit_and_a_reader_keeps_its_share(serve: Serve, peer: Any) -> None:
+    limits = replace(CAREFUL, max_unsent_messages=10_000)
     served = serve(limits)
     lazy, idle, reader = peer(served), peer(served), peer(served)
     identities = []
     for each in (lazy, idle, reader):
-        each.shake_hands(served)
+        each.complete_handshake(served)
         identities.append(served.identity_of(each))
     fill(served, identities[0], 500_000)
     second = fill(served, identities[1], 500_000)
-    assert second * 500_000 <= 8 * MIB + limits.all_waiting_bytes - 15 * MIB
+    assert second * 500_000 <= 8 * MIB + limits.max_total_unsent_bytes - 15 * MIB
     served.send(identities[2], bytes(MIB))
     lazy.socket.close()
-    served.turn_until(lambda: served.router.lost)
-    assert fill(served, identities[1], 500_000) > 5  # what was kept for the other is free
+    served.turn_until(lambda: served.router.disconnected)
+    assert fill(served, identities[1], 500_000) > 5  # the share of the other is free again
 
 
-def test_all_together_have_a_bound_for_small_messages_as_well(serve: Serve, peer: Any) -> None:
-    limits = replace(CAREFUL, waiting_messages=10_000)
+def test_all_peers_together_have_a_limit_for_small_messages_too(serve: Serve, peer: Any) -> None:
+    limits = replace(CAREFUL, max_unsent_messages=10_000)
     served = serve(limits)
     for _ in range(3):
         lazy = peer(served)
-        lazy.shake_hands(served)
+        lazy.complete_handshake(served)
         fill(served, served.identity_of(lazy), 16_000)
-    waiting = [connection.waiting_bytes for connection in served.router._connections.values()]
-    assert limits.waiting_bytes < sum(waiting) <= limits.all_waiting_bytes + 3 * 16_100
+    waiting = [connection.unsent_bytes for connection in served.router._connections.values()]
+    assert limits.max_unsent_bytes < sum(waiting) <= limits.max_total_unsent_bytes + 3 * 16_100
 
 
-def test_what_leaves_in_the_same_turn_does_not_wait(serve: Serve, peer: Any) -> None:
+def test_messages_that_leave_in_the_same_turn_do_not_count_as_unsent(serve: Serve, peer: Any) -> None:
     served = serve()
     reader = peer(served)
-    reader.shake_hands(served)
+    reader.complete_handshake(served)
     identity = served.identity_of(reader)
-    for _ in range(3 * (CAREFUL.waiting_messages or 0)):
+    for _ in range(3 * (CAREFUL.max_unsent_messages or 0)):
         served.router.send(identity, zmtp.encode_message([b"small"]))
     served.router.send(identity, zmtp.encode_message([bytes(20_000)]))
     served.router.flush()
     assert not served.router.is_stalled
 
 
-def test_without_descriptors_nobody_is_accepted_until_there_are_some(serve: Serve, connect: Any) -> None:
+def test_without_free_descriptors_accepting_pauses_until_there_are_some(serve: Serve, connect: Any) -> None:
     served = serve()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     waiting = [socket.socket() for _ in range(3)]
@@ -529,7 +532,7 @@ def test_without_descriptors_nobody_is_accepted_until_there_are_some(serve: Serv
             filler.close()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    served.look_after(1.5)
+    served.advance(1.5)
     served.turn()
     assert all(one.recv(64) for one in waiting)
     for one in waiting:

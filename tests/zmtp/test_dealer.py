@@ -1,4 +1,4 @@
-"""The load generator's own DEALER, against libzmq's ROUTER."""
+"""Our DEALER against libzmq's ROUTER, DEALER and REP, and against plain sockets."""
 
 import select
 import socket
@@ -14,11 +14,11 @@ import zmq
 
 from tests.processes import free_port
 from zmtp.dealer import Dealer
-from zmtp.session import PeerError
+from zmtp.errors import PeerError
 
 
 class Client:
-    """A dealer with the loop around it."""
+    """A dealer and the loop around it."""
 
     def __init__(self, address: str) -> None:
         self.selector = DefaultSelector()
@@ -32,7 +32,7 @@ class Client:
         self.dealer.flush()
 
     def turn_until(self, condition: Callable[[], object], router: zmq.Socket[bytes] | None = None) -> None:
-        """Turn, and have the router send back what it gets."""
+        """Run the loop; the router sends back each message that it receives."""
         until_s = time.monotonic() + 5
         while not condition():
             assert time.monotonic() < until_s
@@ -60,7 +60,7 @@ def connect() -> Iterator[Connect]:
 
 @contextmanager
 def echo(address: str, heartbeat_ms: int = 0) -> Iterator[zmq.Socket[bytes]]:
-    """A service that sends back what it gets."""
+    """A service that sends back each message that it receives."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.linger = 0
         if heartbeat_ms:
@@ -83,7 +83,7 @@ def test_events_of_any_size_go_there_and_back(connect: Connect, size: int, kind:
     assert client.events == sent
 
 
-def test_a_service_that_listens_for_a_heartbeat_hears_one(connect: Connect) -> None:
+def test_pings_of_a_service_are_answered(connect: Connect) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     with echo(address, heartbeat_ms=50) as router:
         client = connect(address)
@@ -93,11 +93,11 @@ def test_a_service_that_listens_for_a_heartbeat_hears_one(connect: Connect) -> N
             until_s = time.monotonic() + 1.0
             while time.monotonic() < until_s:
                 client.turn()
-            assert monitor.poll(0) == 0, "or its heartbeats were not answered"
+            assert monitor.poll(0) == 0, "its heartbeats were not answered"
             router.disable_monitor()
 
 
-def test_a_connection_that_breaks_is_made_anew_and_what_was_not_sent_is_sent(connect: Connect) -> None:
+def test_a_dealer_reconnects_and_sends_what_was_not_sent(connect: Connect) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     with echo(address) as router:
         client = connect(address)
@@ -109,7 +109,7 @@ def test_a_connection_that_breaks_is_made_anew_and_what_was_not_sent_is_sent(con
         client.turn_until(lambda: client.events == [b"before", b"after"], router)
 
 
-def test_an_answer_that_came_before_the_end_is_read(connect: Connect) -> None:
+def test_an_answer_before_the_disconnect_is_read(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
         connection, _ = server.accept()
@@ -118,7 +118,7 @@ def test_an_answer_that_came_before_the_end_is_read(connect: Connect) -> None:
         client.turn_until(lambda: select.select([connection], [], [], 0)[0])
         client.turn()  # it reads the greeting
         connection.sendall(b"\x01\x00\x00\x06answer")
-        connection.close()  # with the client's hello unread: its system is told that the connection broke
+        connection.close()  # the client's greeting is unread, so the system resets the connection
         client.dealer.send(b"another")
         client.dealer.flush()
         client.dealer.flush()
@@ -126,7 +126,7 @@ def test_an_answer_that_came_before_the_end_is_read(connect: Connect) -> None:
     assert client.events == [b"answer"]
 
 
-def test_a_service_that_begins_later_is_found(connect: Connect) -> None:
+def test_a_dealer_connects_to_a_service_that_starts_later(connect: Connect) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     client = connect(address)
     client.dealer.send(b"early")
@@ -136,7 +136,7 @@ def test_a_service_that_begins_later_is_found(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n" * 4, b"\xff" + bytes(8) + b"\x7f\x02" + bytes(60)])
-def test_who_speaks_something_else_is_named(connect: Connect, said: bytes) -> None:
+def test_a_peer_that_does_not_speak_zmtp_3_is_an_error(connect: Connect, said: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def speak() -> None:
@@ -156,8 +156,17 @@ def test_who_speaks_something_else_is_named(connect: Connect, said: bytes) -> No
 
 @pytest.mark.parametrize(
     "address",
-    ["", "nonsense", "tcp://127.0.0.1", "tcp://:4242", "udp://127.0.0.1:1", "ipc://", "tcp://127.0.0.1:65536"],
+    [
+        "",
+        "nonsense",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tcp://:4242",
+        "udp://127.0.0.1:1",
+        "ipc://",
+        "tcp://127.0.0.1:65536",
+    ],
 )
-def test_an_address_that_is_none_is_refused(address: str) -> None:
+def test_a_malformed_endpoint_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="should be tcp://host:port or ipc://path"):
         Dealer(address, DefaultSelector())

@@ -1,0 +1,63 @@
+"""Endpoints, `tcp://host:port` and `ipc://path`: parsed, written, and resolved to an address to connect to."""
+
+import socket
+from typing import NamedTuple
+
+_MAX_PORT = 65535
+
+
+class TcpEndpoint(NamedTuple):
+    """`tcp://host:port`.
+
+    Attributes:
+        host: a name or an address; an IPv6 address has no brackets here. `*` is every address of this machine.
+        port: 0 to listen at a port that the system chooses.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+
+
+class IpcEndpoint(NamedTuple):
+    """`ipc://path`, a socket in the file system."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"ipc://{self.path}"
+
+
+Endpoint = TcpEndpoint | IpcEndpoint
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Parse an endpoint.
+
+    Raises:
+        ValueError: if it has neither form.
+    """
+    transport, _, address = text.partition("://")
+    if transport == "ipc" and address:
+        return IpcEndpoint(address)
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if transport != "tcp" or not host or not (port.isascii() and port.isdecimal()) or int(port) > _MAX_PORT:
+        raise ValueError(f"an endpoint should be tcp://host:port or ipc://path, not {text!r}")
+    return TcpEndpoint(host, int(port))
+
+
+def resolve(endpoint: Endpoint) -> tuple[int, tuple[object, ...] | str]:
+    """Look up where to connect to; return the address family and the address.
+
+    A name means its IPv4 address, as for libzmq.
+
+    Raises:
+        OSError: if the host is unknown.
+    """
+    if isinstance(endpoint, IpcEndpoint):
+        return socket.AF_UNIX, endpoint.path
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    return family, socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_STREAM)[0][4]

@@ -1,0 +1,34 @@
+"""What a ROUTER requires of its peers, and what it grants them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PeerLimits:
+    """Limits for every peer of one ROUTER.
+
+    Attributes:
+        heartbeat_interval_s: the ROUTER sends a PING to a peer that has been silent for this long, in seconds; 0 for no
+            PINGs.
+        heartbeat_timeout_s: the ROUTER drops a peer that has sent and accepted nothing for this long after a PING, in
+            seconds.
+        ping_all: whether peers of ZMTP 3.0 get PINGs too. libzmq 4.2.0 to 4.3.2 announces version 3.0 and still answers
+            them. Without PINGs, only TCP keep-alive watches such a peer, which does not notice a frozen process.
+        unacknowledged_s: how long the system of a peer may leave sent bytes unacknowledged, in seconds; then the
+            connection ends (TCP_USER_TIMEOUT, Linux only). 0 for the default of this system.
+        max_message_bytes: most bytes in a message of a peer; None if peers are trusted.
+        max_unsent_messages: most messages that may wait for one peer that does not read; None for no limit on what
+            waits, for trusted peers.
+        max_unsent_bytes: most bytes that may wait for one peer.
+        max_total_unsent_bytes: most bytes that may wait for all peers together. When they are reached, a peer for which
+            nothing waits may still have an equal share of them.
+    """
+
+    heartbeat_interval_s: float = 0.0
+    heartbeat_timeout_s: float = 0.0
+    ping_all: bool = False
+    unacknowledged_s: float = 0.0
+    max_message_bytes: int | None = None
+    max_unsent_messages: int | None = None
+    max_unsent_bytes: int = 0
+    max_total_unsent_bytes: int = 0
