@@ -61,6 +61,7 @@ PARSERS = {"cluster.wire.events": {"msgpack"}, "cluster.wire.descriptions": {"ms
 SOCKET_LIBRARIES = {"socket", "zmq", "select", "selectors"}
 SOCKETS = {
     "broker.io.loop",
+    "broker.io.sockets",
     "cluster.runtime.waker",
     "worker.loop.server",
     "zmtp.connection",

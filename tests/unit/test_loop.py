@@ -75,7 +75,7 @@ class Bench:
         self.journal: list[str] = []
         self.routers: dict[str, FakeRouter] = {}
         self.core = Core(max_message_bytes=1 << 20, limits=LIMITS)
-        settings = BrokerSettings(admin="ipc:///nowhere", drain_timeout_s=20.0)
+        settings = BrokerSettings.model_validate({"admin": "ipc:///nowhere", "drain_timeout_s": 20.0})
         self.loop = Loop(self.core, settings, self._save, clock=lambda: self.now_s, open_router=self._open)
         self.frontend = self.routers["BROKER_FRONTEND"]
         self.backend = self.routers["BROKER_BACKEND"]
@@ -139,10 +139,8 @@ def test_calls_that_arrive_together_leave_in_one_batch(bench: Bench) -> None:
     bench.turn()
     worker = bench.core.registry.workers[W1]
     assert worker.dispatched == 3
-    assert len(bench.backend.sent) == 2, "WELCOME, and one WORK"
-    assert {call.batch for call in bench.core.calls.in_flight[worker].values()} == {
-        next(iter(bench.core.calls.in_flight[worker].values())).batch
-    }
+    works = [message for _, message in bench.backend.sent if message[2:3] == protocol.WORK]
+    assert len(works) == 1
 
 
 def test_the_backend_is_read_before_the_frontend(bench: Bench) -> None:
@@ -157,7 +155,7 @@ def test_every_router_is_flushed_after_all_sends(bench: Bench) -> None:
     bench.call(A, b"id")
     bench.turn()
     last_send = max(place for place, entry in enumerate(bench.journal) if entry.endswith("sends"))
-    assert {entry for entry in bench.journal[last_send + 1 :]} == {f"{name} flushes" for name in bench.routers}
+    assert set(bench.journal[last_send + 1 :]) == {f"{name} flushes" for name in bench.routers}
 
 
 @pytest.mark.parametrize("owner", ["clients", "workers"])
@@ -256,7 +254,7 @@ def test_a_plan_is_saved_before_the_administrator_is_answered(bench: Bench) -> N
     bench.join(W1)
     bench.turn()
     bench.journal.clear()
-    event = msgpack.packb([{"message_id": b"1", "v": 3}, "route_model", ["m", {"1.0": 1}]])
+    event = msgpack.packb([{"message_id": b"1", "v": 3}, "route_model", ["m", {"1.2": 1}]])
     bench.admin.inbox.append((b"admin", [b"", event]))
     bench.turn()
     assert bench.journal.index("the plan is saved") < bench.journal.index("BROKER_ADMIN sends")
