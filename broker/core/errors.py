@@ -89,8 +89,8 @@ def wrong_arguments(procedure: str, args: Sequence[str], given: int | None) -> F
 
 
 def no_procedure(name: str) -> Failure:
-    """There is no procedure of that name."""
-    text = f"this service has no procedure {name[:80]!a}; _zerorpc_list returns the names of all procedures"
+    """The service does not have a procedure of that name."""
+    text = f"{name[:80]!a} is not a procedure of this service; _zerorpc_list returns their names"
     return Failure("NameError", text, counters.NOT_FOUND)
 
 

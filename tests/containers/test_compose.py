@@ -307,11 +307,11 @@ def test_what_was_loaded_and_unloaded_outlives_the_containers(compose: Compose) 
 
     assert models("list").splitlines()[1].split()[:3] == ["iris_model", "0.1", "ready"]
     assert models("unload", "iris_model") == "iris_model 0.1 was unloaded\n"
-    with pytest.raises(zerorpc.RemoteError, match="has no procedure"):
+    with pytest.raises(zerorpc.RemoteError, match="is not a procedure"):
         predict(compose)
     compose("up", "--detach", "--wait", "--force-recreate", "broker", "worker")
     compose.wait_for_workers(2)
-    with pytest.raises(zerorpc.RemoteError, match="has no procedure"):
+    with pytest.raises(zerorpc.RemoteError, match="is not a procedure"):
         predict(compose)
     assert models("load", "iris_model.iris_predict:IrisModel").startswith("iris_model 0.1 was loaded on ")
     assert predict(compose) == {"species": "setosa"}

@@ -122,7 +122,7 @@ def test_models_come_go_and_share_calls_under_load_without_one_error(iris: Clust
     models(iris, "unload", "iris_model", "0.2")
     models(iris, "unload", "echo")
     assert names(client) == [("iris_model", 0, 1)]
-    with pytest.raises(zerorpc.RemoteError, match="'echo_predict' is no procedure"):
+    with pytest.raises(zerorpc.RemoteError, match="'echo_predict' is not a procedure"):
         client.echo_predict([1])
 
     load.stop()
@@ -289,7 +289,7 @@ def test_a_stream_that_runs_holds_an_unload_up_until_it_ends(iris: Cluster) -> N
     )
     try:
         wait_until(lambda: "unloading" in models(iris, "list"), 10, "the model is being unloaded")
-        with pytest.raises(zerorpc.RemoteError, match="is no procedure"):
+        with pytest.raises(zerorpc.RemoteError, match="is not a procedure"):
             list(client.counter_predict_stream(1))
         assert "there is no model 'counter'" in models(iris, "unload", "counter", code=1)
         models(iris, "load", ECHO)

@@ -55,7 +55,7 @@ def test_python_calls_everything(iris: Cluster) -> None:
             "Failed to validate input data: Key 'petal_width' error:\n'abc' should be instance of 'float'",
         ),
         (("get_model_metadata", "nope"), "ValueError", "Metadata not found for this model."),
-        (("nope_predict", FLOWER), "NameError", "'nope_predict' is no procedure"),
+        (("nope_predict", FLOWER), "NameError", "'nope_predict' is not a procedure"),
         (("iris_model_predict",), "BadRequest", "iris_model_predict(data) takes 1 argument(s), 0 given"),
         (("iris_model_predict", FLOWER, 1), "BadRequest", "iris_model_predict(data) takes 1 argument(s), 2 given"),
     ],
