@@ -15,6 +15,9 @@ import zmq
 from tests.processes import free_port
 from zmtp.dealer import Dealer
 from zmtp.errors import PeerError
+from zmtp.frames import encode_event
+from zmtp.limits import PeerLimits
+from zmtp.router import Router
 
 
 class Client:
@@ -81,6 +84,64 @@ def test_events_of_any_size_go_there_and_back(connect: Connect, size: int, kind:
             client.dealer.send(event)
         client.turn_until(lambda: len(client.events) == 5, router)
     assert client.events == sent
+
+
+def test_a_libzmq_dealer_and_our_dealer_exchange_events(connect: Connect) -> None:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        peer.linger = 0
+        peer.bind("tcp://127.0.0.1:*")
+        client = connect(peer.last_endpoint.decode())
+        client.dealer.send(b"there")
+        client.turn_until(lambda: peer.poll(0))
+        assert peer.recv_multipart() == [b"", b"there"]
+        peer.send_multipart([b"", b"back"])
+        client.turn_until(lambda: client.events)
+    assert client.events == [b"back"]
+
+
+def test_a_libzmq_rep_answers_our_dealer(connect: Connect) -> None:
+    with zmq.Context() as context, context.socket(zmq.REP) as service:
+        service.linger = 0
+        service.bind("tcp://127.0.0.1:*")
+        client = connect(service.last_endpoint.decode())
+        for question in (b"one", b"two"):
+            client.dealer.send(question)
+        for answered in (1, 2):
+            client.turn_until(lambda: service.poll(0))
+            service.send(b"answer to " + service.recv())
+            client.turn_until(lambda count=answered: len(client.events) == count)
+    assert client.events == [b"answer to one", b"answer to two"]
+
+
+def test_a_message_that_is_not_an_event_is_an_error(connect: Connect) -> None:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        peer.linger = 0
+        peer.bind("tcp://127.0.0.1:*")
+        client = connect(peer.last_endpoint.decode())
+        client.dealer.send(b"event")
+        client.turn_until(lambda: peer.poll(0))
+        peer.send_multipart([b"no", b"event"])
+        with pytest.raises(PeerError, match="the peer sent b'no' instead of an empty frame and an event"):
+            client.turn_until(lambda: False)
+
+
+def test_our_dealer_and_our_router_exchange_events(connect: Connect) -> None:
+    with DefaultSelector() as selector:
+        router = Router("tcp://127.0.0.1:0", selector, PeerLimits())
+        client = connect(router.endpoint)
+        client.dealer.send(b"there")
+
+        def echo_events() -> list[bytes]:
+            for key, events in selector.select(0):
+                key.data(events, 0.0)
+            for identity, (_, event) in router.take(10):
+                router.send(identity, encode_event(event + b" and back"))
+            router.flush()
+            return client.events
+
+        client.turn_until(echo_events)
+        router.close()
+    assert client.events == [b"there and back"]
 
 
 def test_pings_of_a_service_are_answered(connect: Connect) -> None:

@@ -223,6 +223,25 @@ def test_a_req_socket_is_served(serve: Serve, connect: Any) -> None:
     assert req.recv() == b"answer"
 
 
+def test_a_libzmq_router_and_our_router_exchange_messages(serve: Serve, connect: Any) -> None:
+    served = serve()
+    # libzmq's ROUTER sends to a name that it gives to the peer before it connects.
+    peer = connect(served.endpoint, zmq.ROUTER, CONNECT_ROUTING_ID=b"ours", ROUTER_MANDATORY=True)
+    peer.send_multipart([b"ours", b"", b"there"])
+    served.turn_until(lambda: served.messages)
+    identity, frames = served.messages[0]
+    assert frames == [b"", b"there"]
+    served.send(identity, b"", b"back")
+    served.turn()
+    assert peer.recv_multipart() == [b"ours", b"", b"back"]
+
+
+def test_it_reports_the_endpoint_at_which_it_listens(serve: Serve, tmp_path: Path) -> None:
+    assert not serve(endpoint="tcp://[::1]:0").endpoint.endswith(":0")
+    assert serve(endpoint="tcp://[::1]:0").endpoint.startswith("tcp://[::1]:")
+    assert serve(endpoint=f"ipc://{tmp_path}/s").endpoint == f"ipc://{tmp_path}/s"
+
+
 def test_other_sockets_are_refused_by_name(serve: Serve, connect: Any) -> None:
     served = serve()
     connect(served.endpoint, zmq.SUB)
