@@ -17,7 +17,7 @@ from tests.containers.compose import FLOWER, IMAGE, SCRAPES_S, Compose, docker
 from tests.figures import Figure
 from tests.processes import REPOSITORY, Load, get, total, wait_until
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.one_process]
 
 IMAGE_MB = 500
 """How large the image may be. Here 177 MB are Python's own, and most of the rest scikit-learn and what it needs."""

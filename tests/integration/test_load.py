@@ -12,7 +12,7 @@ import pytest
 
 from tests.processes import REPOSITORY, Cluster, cluster, free_port, own_environment, total
 
-pytestmark = pytest.mark.xdist_group("load")
+pytestmark = pytest.mark.one_process
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,6 @@ def test_an_unload_waits_for_the_running_call(iris: Cluster) -> None:
     assert isinstance(slow.get(), int)
 
 
-@pytest.mark.xdist_group("broken")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
