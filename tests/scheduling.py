@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Scheduling(LoadScopeScheduling):
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Loads by scope; the scope is a file or a function."""
 
     def _split_scope(self, nodeid: str) -> str:
