@@ -12,12 +12,13 @@ ifdef PYTHON
 export PYTHON
 endif
 
-# Four at a time, for they mostly wait; then those that measure, with nothing beside them. Exit code 5: ARGS has left
-# nothing to run, which is an error only if it is so both times.
+# First the tests that mostly wait, six at a time in the order of the folders; then those that measure, one at a time.
+# Each line of dots ends with the percentage. NIGHTLY=1 adds the long forms. Exit code 5 means that ARGS selects no test:
+# an error only if both parts say so.
 define pytest
-$(PY) -m pytest -n 4 --dist loadfile -m "$(1) not alone" $(ARGS); first=$$?; \
+$(PY) -m pytest -n 6 --dist loadscope --no-loadscope-reorder -m "$(1) $(if $(NIGHTLY),,not nightly and) not alone" $(ARGS); first=$$?; \
 test $$first = 0 -o $$first = 5 || exit $$first; \
-$(PY) -m pytest -m "$(1) alone" $(ARGS); second=$$?; \
+$(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); second=$$?; \
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 

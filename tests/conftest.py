@@ -9,4 +9,4 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
-pytest_plugins = ["tests.figures"]
+pytest_plugins = ["tests.figures", "tests.scheduling"]

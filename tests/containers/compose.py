@@ -1,4 +1,4 @@
-"""`docker compose`, as a project of its own with free ports, and what its Prometheus says."""
+"""Runs `docker compose` as a project of its own on reserved ports, and queries its Prometheus."""
 
 import json
 import os
@@ -18,7 +18,7 @@ SCRAPES_S = 15.0
 
 
 def docker(*arguments: str, **environment: str) -> str:
-    """Run a docker command and return what it printed."""
+    """Run a docker command and return its output."""
     result = subprocess.run(
         ["docker", *arguments],
         cwd=REPOSITORY,
@@ -42,7 +42,7 @@ def has_docker() -> bool:
 
 
 class Compose:
-    """One project."""
+    """One project of docker compose."""
 
     def __init__(self) -> None:
         needs.unless(has_docker(), "a Docker engine with compose")
@@ -55,9 +55,11 @@ class Compose:
             "COMPOSE_PROJECT_NAME": self.project,
             "BROKER_IMAGE": IMAGE,
             "WORKER_IMAGE": IMAGE,
-            # Two cores for all of it: no container shall be held back on top of that.
+            "COMPOSE_FILE": "docker-compose.yml:tests/containers/fast.compose.yml",
+            # The machine may have two cores only: no container gets less.
             "WORKER_CPUS": "2.0",
             "BROKER_CPUS": "2.0",
+            "LOG_FORMAT": "json",
             **ports,
         }
 
@@ -74,13 +76,13 @@ class Compose:
         return [worker for worker in found if worker["state"] == "ready"]
 
     def wait_for_workers(self, count: int, timeout_s: float = 60) -> float:
-        """Wait until there are as many ready ones; returns how long that took, in seconds."""
+        """Wait until `count` workers are ready; returns how long that took, in seconds."""
         begin_s = time.monotonic()
         wait_until(lambda: len(self.workers()) == count, timeout_s, f"{count} workers are ready")
         return time.monotonic() - begin_s
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """What Prometheus answers: a list of `{"metric": labels, "value": [time, text]}`."""
+        """Ask Prometheus: a list of `{"metric": labels, "value": [time, text]}`."""
         query = urllib.parse.urlencode({"query": expression})
         with urllib.request.urlopen(f"http://{self.prometheus}/api/v1/query?{query}", timeout=10) as response:
             answer = json.load(response)
@@ -90,7 +92,7 @@ class Compose:
         return result
 
     def value(self, expression: str) -> float:
-        """The one value of an expression; NaN while there is none."""
+        """Return the one value of an expression; NaN if there is none."""
         result = self.query(expression)
         return float(result[0]["value"][1]) if result else float("nan")
 

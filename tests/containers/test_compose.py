@@ -1,4 +1,4 @@
-"""`docker compose up` on a real engine: what its users do to it, and what Prometheus sees of that."""
+"""`docker compose` on a real engine: scaling, failures, updates, and what Prometheus sees of them."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from tests.containers.compose import FLOWER, IMAGE, SCRAPES_S, Compose, docker
 from tests.figures import Figure
 from tests.processes import REPOSITORY, Load, get, total, wait_until
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.one_process]
 
 IMAGE_MB = 500
 """How large the image may be. Here 177 MB are Python's own, and most of the rest scikit-learn and what it needs."""
@@ -37,10 +37,10 @@ def compose() -> Iterator[Compose]:
         made("down", "--volumes", "--timeout=30")
 
 
-@pytest.fixture(autouse=True)
-def two_workers(compose: Compose) -> Iterator[None]:
-    """Every test finds two workers, and leaves a cluster that can be called."""
-    yield
+@pytest.fixture
+def disturbed(compose: Compose) -> Iterator[Compose]:
+    """The same cluster, for a test that scales, breaks or updates it: it has two ready workers again afterwards."""
+    yield compose
     compose("up", "--detach", "--wait")
     compose.wait_for_workers(2)
     assert predict(compose) == {"species": "setosa"}
@@ -139,7 +139,7 @@ def test_the_books_of_prometheus_balance(compose: Compose) -> None:
     assert compose.value("sum(zerorpc_worker_prediction_duration_seconds_count)") == before + calls + 1
 
 
-# What must be there after a few calls, and between which bounds its sum must lie.
+# Metrics after a few calls, with the bounds of their sums.
 SENSIBLE = {
     "zerorpc_broker_request_duration_seconds_count": (1, 1e9),
     "zerorpc_broker_queue_wait_seconds_count": (1, 1e9),
@@ -184,105 +184,85 @@ def test_every_panel_of_the_dashboard_shows_something(compose: Compose) -> None:
 
 
 def _has_values(compose: Compose, expression: str) -> bool:
-    """Some; a quantile of a procedure that nobody calls is not a number."""
+    """Whether a value is a number: a quantile of a procedure without calls is NaN."""
     values = [float(one["value"][1]) for one in compose.query(expression)]
     return any(not math.isnan(value) for value in values)
 
 
-def test_four_workers_share_the_load_and_prometheus_finds_them(compose: Compose, figure: Figure) -> None:
+def test_four_workers_share_the_load_and_prometheus_finds_them(disturbed: Compose, figure: Figure) -> None:
     begin_s = time.monotonic()
-    compose("up", "--detach", "--scale", "worker=4")
-    compose.wait_for_workers(4)
+    disturbed("up", "--detach", "--scale", "worker=4")
+    disturbed.wait_for_workers(4)
     figure("containers: from --scale worker=4 to four ready workers", time.monotonic() - begin_s, "s")
-    with under_load(compose) as load:
+    with under_load(disturbed) as load:
 
         def shares() -> list[float]:
-            dispatched = compose.query("zerorpc_broker_dispatched_total")
+            dispatched = disturbed.query("zerorpc_broker_dispatched_total")
             return [float(one["value"][1]) for one in dispatched if one["metric"]["worker"] in names]
 
-        names = {f"{worker['host']}-{worker['pid']}" for worker in compose.workers()}
+        names = {f"{worker['host']}-{worker['pid']}" for worker in disturbed.workers()}
         loaded_s = time.monotonic()
         wait_until(lambda: len(shares()) == 4 and min(shares()) > 50, SCRAPES_S, "all four are given work")
         figure("containers: from load to all four seen to work, by Prometheus", time.monotonic() - loaded_s, "s")
-        wait_until(lambda: compose.targets_up() == 5, SCRAPES_S, "five targets are up")
-        labels = {one["metric"].get("worker") for one in compose.query("up{job='worker'} == 1")}
+        wait_until(lambda: disturbed.targets_up() == 5, SCRAPES_S, "five targets are up")
+        labels = {one["metric"].get("worker") for one in disturbed.query("up{job='worker'} == 1")}
         assert labels == names
         assert_no_call_was_lost(load)
 
 
-def test_a_killed_container_costs_no_call(compose: Compose, figure: Figure) -> None:
-    with under_load(compose) as load:
-        wait_until(lambda: ok_calls(compose) > 200, 30, "the load is under way")
-        docker("kill", compose.containers("worker")[0])
-        compose.wait_for_workers(1)
-        compose("up", "--detach")
-        compose.wait_for_workers(2)
+def test_a_killed_container_costs_no_call(disturbed: Compose, figure: Figure) -> None:
+    with under_load(disturbed) as load:
+        wait_until(lambda: ok_calls(disturbed) > 200, 30, "the load is under way")
+        docker("kill", disturbed.containers("worker")[0])
+        disturbed.wait_for_workers(1)
+        disturbed("up", "--detach")
+        disturbed.wait_for_workers(2)
         result = assert_no_call_was_lost(load)
         figure(f"containers: of {result['sent']} calls while a worker's container was killed, lost", 0, "")
 
 
-def test_a_worker_cut_off_from_the_network_comes_back(compose: Compose, figure: Figure) -> None:
-    network = f"{compose.project}_backend"
-    with under_load(compose) as load:
-        container = compose.containers("worker")[0]
+def test_a_worker_cut_off_from_the_network_comes_back(disturbed: Compose, figure: Figure) -> None:
+    network = f"{disturbed.project}_backend"
+    with under_load(disturbed) as load:
+        container = disturbed.containers("worker")[0]
         docker("network", "disconnect", network, container)
         cut_s = time.monotonic()
-        compose.wait_for_workers(1)
-        figure("containers: from a worker's network cut to it given up", time.monotonic() - cut_s, "s")
+        disturbed.wait_for_workers(1)
+        figure("containers: from a worker's network cut to it evicted", time.monotonic() - cut_s, "s")
         docker("network", "connect", network, container)
-        figure("containers: from its network back to the worker back", compose.wait_for_workers(2), "s")
+        figure("containers: from its network back to the worker back", disturbed.wait_for_workers(2), "s")
         assert_no_call_was_lost(load)
 
 
-def test_a_new_image_for_the_workers_costs_no_call(compose: Compose, figure: Figure, tmp_path: Path) -> None:
+def test_a_new_image_for_the_workers_costs_no_call(disturbed: Compose, figure: Figure, tmp_path: Path) -> None:
     new = f"{IMAGE}:new"
     (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nLABEL release=new\n")
     docker("build", "--quiet", "--tag", new, str(tmp_path))
-    before = set(compose.containers("worker"))
-    with under_load(compose) as load:
-        compose("up", "--detach", "--wait", WORKER_IMAGE=new)
-        compose.wait_for_workers(2)
-        assert not before & set(compose.containers("worker"))
+    before = set(disturbed.containers("worker"))
+    with under_load(disturbed) as load:
+        disturbed.environment["WORKER_IMAGE"] = new  # for the tests that follow, too
+        disturbed("up", "--detach", "--wait")
+        disturbed.wait_for_workers(2)
+        assert not before & set(disturbed.containers("worker"))
         result = assert_no_call_was_lost(load)
         figure(f"containers: of {result['sent']} calls while all workers got a new image, lost", 0, "")
         figure("containers: longest of these calls", result["outcomes"]["OK"]["max_ms"] / 1000, "s")
 
 
-def test_a_restarted_broker_is_found_again_by_workers_and_clients(compose: Compose, figure: Figure) -> None:
-    client = zerorpc.Client(compose.frontend, timeout=30, heartbeat=1)
+def test_a_restarted_broker_is_found_again_by_workers_and_clients(disturbed: Compose, figure: Figure) -> None:
+    client = zerorpc.Client(disturbed.frontend, timeout=30, heartbeat=1)
     assert client.iris_model_predict(FLOWER) == {"species": "setosa"}
-    compose("restart", "--no-deps", "broker")
-    figure("containers: from the broker's restart to its workers back", compose.wait_for_workers(2), "s")
+    disturbed("restart", "--no-deps", "broker")
+    figure("containers: from the broker's restart to its workers back", disturbed.wait_for_workers(2), "s")
     assert client.iris_model_predict(FLOWER) == {"species": "setosa"}
     client.close()
 
 
 def test_logs_are_json_where_that_is_asked_for(compose: Compose) -> None:
-    compose("up", "--detach", "--wait", LOG_FORMAT="json")
-    compose.wait_for_workers(2)
     text = compose("logs", "--no-color", "--no-log-prefix", "broker", "worker")
     events = [json.loads(line) for line in text.replace("\x1b[2K", "").splitlines() if line]
     assert {event["logger"] for event in events} >= {"broker", "broker.io.loop", "worker.loop.server"}
     assert all({"time", "level", "message"} <= set(event) for event in events)
-
-
-def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure) -> None:
-    calls = 2000
-    # Rows that the estimator refuses, and which therefore do not go in batches: so many take a while.
-    refused = json.dumps({**FLOWER, "sepal_width": float("nan")})
-    with under_load(compose, argument=refused, calls=calls, in_flight=calls, connections=4) as load:
-        (broker,) = compose.containers("broker")
-        begin_s = time.monotonic()
-        compose("stop")
-        took_s = time.monotonic() - begin_s
-        result = load.result()
-        still_open = re.findall(r"draining: (\d+) calls are open", docker("logs", broker))[-1]
-        assert int(still_open) > 100, "there was something to finish"
-        assert set(result["outcomes"]) <= {"ValueError", "Draining"}
-        assert result["unanswered"] == 0
-        assert took_s < 60
-        figure(f"containers: of {calls} calls when the project is stopped, lost", result["unanswered"], "")
-        figure("containers: docker compose stop", took_s, "s")
 
 
 def test_the_example_of_settings_names_all_that_compose_knows() -> None:
@@ -301,17 +281,37 @@ def test_the_example_of_pools_gives_each_its_models() -> None:
     assert services["worker-text"]["deploy"]["replicas"] == 1
 
 
-def test_what_was_loaded_and_unloaded_outlives_the_containers(compose: Compose) -> None:
+def test_what_was_loaded_and_unloaded_outlives_the_containers(disturbed: Compose) -> None:
     def models(*arguments: str) -> str:
-        return compose("exec", "-T", "broker", "python", "scripts/models.py", *arguments)
+        return disturbed("exec", "-T", "broker", "python", "scripts/models.py", *arguments)
 
     assert models("list").splitlines()[1].split()[:3] == ["iris_model", "0.1", "ready"]
     assert models("unload", "iris_model") == "iris_model 0.1 was unloaded\n"
     with pytest.raises(zerorpc.RemoteError, match="is not a procedure"):
-        predict(compose)
-    compose("up", "--detach", "--wait", "--force-recreate", "broker", "worker")
-    compose.wait_for_workers(2)
+        predict(disturbed)
+    disturbed("up", "--detach", "--wait", "--force-recreate", "broker", "worker")
+    disturbed.wait_for_workers(2)
     with pytest.raises(zerorpc.RemoteError, match="is not a procedure"):
-        predict(compose)
+        predict(disturbed)
     assert models("load", "iris_model.iris_predict:IrisModel").startswith("iris_model 0.1 was loaded on ")
-    assert predict(compose) == {"species": "setosa"}
+    assert predict(disturbed) == {"species": "setosa"}
+
+
+def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure) -> None:
+    """The last test of this file: the cluster is not started again."""
+    calls = 800
+    # The estimator refuses these rows, so they are not computed in batches and take a while.
+    refused = json.dumps({**FLOWER, "sepal_width": float("nan")})
+    with under_load(compose, argument=refused, calls=calls, in_flight=calls, connections=4) as load:
+        (broker,) = compose.containers("broker")
+        begin_s = time.monotonic()
+        compose("stop")
+        took_s = time.monotonic() - begin_s
+        result = load.result()
+        figure(f"containers: of {calls} calls when the project is stopped, lost", result["unanswered"], "")
+        figure("containers: docker compose stop", took_s, "s")
+        still_open = re.findall(r"draining: (\d+) calls are open", docker("logs", broker))[-1]
+        assert int(still_open) > 100, "there was something to finish"
+        assert set(result["outcomes"]) <= {"ValueError", "Draining"}
+        assert result["unanswered"] == 0
+        assert took_s < 60

@@ -11,7 +11,7 @@ import zmq
 from tests.figures import Figure
 from tests.processes import Cluster, cluster, samples, total, wait_until
 
-pytestmark = pytest.mark.xdist_group("bad input")
+pytestmark = pytest.mark.one_process
 
 ID = b"0123456789abcdef0123456789abcdef"
 

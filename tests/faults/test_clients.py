@@ -141,11 +141,11 @@ def test_a_client_that_never_reads_is_dropped(tmp_path: Path, figure: Figure, si
 @pytest.mark.alone
 @pytest.mark.fault(20)
 def test_a_flood_costs_others_no_more_than_a_turn(tmp_path: Path, figure: Figure) -> None:
-    with paced(tmp_path, PACE_S, PACE_S) as made:
-        alone = made.load("pacer_predict", in_flight=1, calls=300).result()["outcomes"]["OK"]
-        flood = made.load("pacer_predict", in_flight=3000, rate=10 * 2 / PACE_S, seconds=10)  # ten times what there is
+    with paced(tmp_path, PACE_S, PACE_S, BROKER_QUEUE_CLIENT_CALLS="500") as made:
+        alone = made.load("pacer_predict", in_flight=1, calls=200).result()["outcomes"]["OK"]
+        flood = made.load("pacer_predict", in_flight=3000, rate=10 * 2 / PACE_S, seconds=6)  # ten times the capacity
         wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 10, "the flood is refused in part")
-        beside = made.load("pacer_predict", in_flight=1, calls=300).result()["outcomes"]
+        beside = made.load("pacer_predict", in_flight=1, calls=200).result()["outcomes"]
         assert set(beside) == {"OK"}
         flooder = flood.result()
         assert set(flooder["outcomes"]) == {"OK", "ServerBusy"}
@@ -156,9 +156,9 @@ def test_a_flood_costs_others_no_more_than_a_turn(tmp_path: Path, figure: Figure
 
 
 @contextmanager
-def paced(folder: Path, *paces_s: float) -> Iterator[Cluster]:
+def paced(folder: Path, *paces_s: float, **broker_settings: str) -> Iterator[Cluster]:
     """A cluster with a worker for each pace: the seconds that it takes for a call."""
-    with cluster(folder) as made:
+    with cluster(folder, **broker_settings) as made:
         for pace_s in paces_s:
             made.start_worker("PacerOnly", PACE_S=str(pace_s))
         made.wait_for_workers(len(paces_s))

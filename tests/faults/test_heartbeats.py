@@ -11,7 +11,7 @@ import zerorpc
 
 from tests.processes import cluster, wait_until
 
-pytestmark = [pytest.mark.xdist_group("heartbeats"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.one_process, pytest.mark.timeout(180)]
 
 LONG_S = 60.0
 """Contract: a call that waits or computes for that long does not end in `LostRemote`, in seconds."""

@@ -161,7 +161,6 @@ def test_a_too_large_result_or_error_of_a_model_affects_only_its_caller(tmp_path
 
 
 @pytest.mark.fault(7)
-@pytest.mark.xdist_group("misbehaving")
 @pytest.mark.parametrize(
     ("data", "name"),
     [
@@ -244,7 +243,6 @@ def test_without_workers_calls_are_refused_after_the_grace(tmp_path: Path) -> No
 
 
 @pytest.mark.fault(8)
-@pytest.mark.xdist_group("gatherer")
 @pytest.mark.parametrize(
     ("row", "text", "with_others"),
     [("bad", "bad among others", 3), ("raise", "raise alone", 1), ("short", "short alone", 1)],

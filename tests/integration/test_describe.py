@@ -1,4 +1,4 @@
-"""`make docs`: the page and the typed client that are made of the running service's own document."""
+"""`make docs`: the page and the typed client that come from the running service's own document."""
 
 import json
 import subprocess
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import REPOSITORY, Cluster, cluster, own_environment
+
+pytestmark = pytest.mark.one_process
 
 USE = """
 from service_client import Service

@@ -1,4 +1,4 @@
-"""The example models, each through the broker by a stock client."""
+"""The example models: a stock client calls each through the broker."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,8 @@ from example_models import digits_train
 from sklearn.datasets import load_digits
 
 from tests.processes import Cluster, cluster
+
+pytestmark = pytest.mark.one_process
 
 EXAMPLES = "example_models.config:Examples"
 
@@ -50,7 +52,7 @@ def test_the_digits_of_the_data_set(examples: Cluster) -> None:
     assert right > 470
 
 
-def test_the_onnx_model_can_be_made_anew(tmp_path: Path) -> None:
+def test_the_onnx_model_can_be_trained_again(tmp_path: Path) -> None:
     assert digits_train.train(tmp_path / "digits.onnx") > 0.94
     assert (tmp_path / "digits.onnx").stat().st_size < 10_000
 

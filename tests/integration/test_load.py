@@ -12,10 +12,12 @@ import pytest
 
 from tests.processes import REPOSITORY, Cluster, cluster, free_port, own_environment, total
 
+pytestmark = pytest.mark.one_process
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("load"), "EchoOnly", None) as started:
+    with cluster(tmp_path_factory.mktemp("load"), "EchoOnly", "LightIris") as started:
         yield started
 
 
@@ -54,7 +56,7 @@ def test_many_connections_are_all_used(made: Cluster) -> None:
     assert seen["outcomes"] == {"OK": 300}
 
 
-def test_large_answers_to_several_clients_at_once_hold_nobody_up(made: Cluster) -> None:
+def test_large_answers_to_several_clients_at_once_delay_no_client(made: Cluster) -> None:
     options = ["--procedure", "echo_predict", "--data-bytes", "10000000", "--in-flight", "4", "--connections", "4"]
     seen = result(made.frontend, *options, "--seconds", "2")
     assert seen["outcomes"] == {"OK": seen["calls"]}
@@ -62,12 +64,12 @@ def test_large_answers_to_several_clients_at_once_hold_nobody_up(made: Cluster) 
 
 
 @pytest.mark.parametrize("data", [["--data", '{"a": [1, null]}'], ["--data-bytes", "100000"]])
-def test_any_procedure_and_argument_will_do(made: Cluster, data: list[str]) -> None:
+def test_any_procedure_and_argument_can_be_called(made: Cluster, data: list[str]) -> None:
     seen = result(made.frontend, "--procedure", "echo_predict", *data, "--seconds", "0.5", "--in-flight", "2")
     assert seen["outcomes"] == {"OK": seen["calls"]}
 
 
-def test_a_wrong_answer_is_told(made: Cluster) -> None:
+def test_a_wrong_answer_is_reported(made: Cluster) -> None:
     done = load(made.frontend, "--expect", '{"species": "virginica"}', "--seconds", "0.3", "--warm-up", "0")
     assert done.returncode == 1
     assert " wrong" in done.stdout
@@ -109,7 +111,7 @@ def test_a_mistake_is_a_sentence(options: list[str], text: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_service_that_is_not_there_or_refuses_is_a_sentence(made: Cluster) -> None:
+def test_a_missing_or_refusing_service_is_a_sentence(made: Cluster) -> None:
     refused = load(made.frontend, "--procedure", "nothing")
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: nothing answered NameError: ")
@@ -119,8 +121,8 @@ def test_a_service_that_is_not_there_or_refuses_is_a_sentence(made: Cluster) -> 
     assert total(made.http, "zerorpc_broker_open_channels") == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux' scheduler that is told")
-def test_the_brokers_threads_interrupt_nobody(made: Cluster) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux' scheduler")
+def test_the_brokers_threads_use_batch_scheduling(made: Cluster) -> None:
     threads = [int(one.name) for one in Path(f"/proc/{made.broker.pid}/task").iterdir()]
     assert len(threads) >= 2, "the loop's, HTTP's"
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}

@@ -1,4 +1,4 @@
-"""The commands of the Makefile, with a real supervisord."""
+"""The commands of the Makefile, with a real supervisord. Most tests use a light stand-in for the iris model."""
 
 import json
 import os
@@ -21,21 +21,25 @@ import pytest
 import zerorpc
 
 from tests.figures import Figure
-from tests.processes import REPOSITORY, START_S, Load, free_port, get, total, wait_until
+from tests.processes import REPOSITORY, START_S, Load, free_port, free_ports, get, total, wait_until
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
+
+MOST_WORKERS = 3
+"""More workers than a test starts. Their HTTP addresses have consecutive ports."""
 
 _NOT_INHERITED = ("BROKER_", "WORKER", "APP_SETTINGS", "MAKE", "MFLAGS")
 
 
 class Made:
-    """`make`, with addresses and a folder of its own."""
+    """`make`, with ports, a folder and a configuration of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.run_folder = folder / "run"  # a short path, for the socket in it
         self.frontend = f"tcp://127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
+        self.worker_port = free_ports(MOST_WORKERS)
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
             "VENV": str(Path(sys.executable).parents[1]),
@@ -43,7 +47,8 @@ class Made:
             "BROKER_FRONTEND": self.frontend,
             "BROKER_BACKEND": f"tcp://127.0.0.1:{free_port()}",
             "BROKER_HTTP": self.http,
-            "WORKER_HTTP": f"127.0.0.1:{free_port()}",
+            "WORKER_HTTP": f"127.0.0.1:{self.worker_port}",
+            "APP_SETTINGS": "tests.services.configs:LightIris",
         }
         self.environment["WORKER_BROKER"] = self.environment["BROKER_BACKEND"]
 
@@ -76,16 +81,16 @@ def make() -> Iterator[Made]:
 
 
 def test_up_serves_and_down_stops(make: Made) -> None:
+    del make.environment["APP_SETTINGS"]  # the default: the real iris model
     printed = make("up")
     assert "{'species': 'setosa'}" in printed.splitlines()
     assert make.frontend in printed
     assert "running already" in make("up"), "it is safe to repeat"
     status = make("status")
     assert status.count("RUNNING") + status.count("STARTING") == 3
-    first_port = make.environment["WORKER_HTTP"].rpartition(":")[2]
-    assert f"worker-{first_port} " in status
+    assert f"worker-{make.worker_port} " in status
     logs = make("logs")
-    assert f"worker-{first_port}.log" in logs
+    assert f"worker-{make.worker_port}.log" in logs
     assert "broker.log" in logs
     assert "stopped" in make("down")
     assert get(make.http, "/healthz")[0] == 0
@@ -94,7 +99,7 @@ def test_up_serves_and_down_stops(make: Made) -> None:
 
 
 @pytest.mark.fault(1)
-def test_a_killed_worker_comes_back_and_nobody_notices(make: Made) -> None:
+def test_a_killed_worker_comes_back_and_no_client_notices(make: Made) -> None:
     make("up", WORKERS="2")
     client = zerorpc.Client(make.frontend, timeout=20)
     answers: list[object] = []
@@ -110,7 +115,7 @@ def test_a_killed_worker_comes_back_and_nobody_notices(make: Made) -> None:
     calling = gevent.spawn(call_on)
 
     def newcomer() -> str:
-        """The metrics address of a worker that was not there before."""
+        """Return the metrics address of the new worker; empty while there is none."""
         now = make.workers()
         new = [str(worker["metrics_address"]) for worker in now if worker["pid"] not in before]
         return new[0] if len(now) == 2 and new else ""
@@ -126,9 +131,8 @@ def test_a_killed_worker_comes_back_and_nobody_notices(make: Made) -> None:
 @pytest.mark.parametrize("name", ["broker", "worker"])
 def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) -> None:
     make("up", WORKERS="1")
-    port = make.environment["WORKER_HTTP"].rpartition(":")[2]
     log = make.run_folder / "logs" / "supervisord.log"
-    process = name if name == "broker" else f"worker-{port}"
+    process = name if name == "broker" else f"worker-{make.worker_port}"
     wait_until(lambda: f"success: {process} entered RUNNING state" in log.read_text(), 10, "it runs for supervisor too")
     (pid,) = [line.split()[3].rstrip(",") for line in make("status").splitlines() if line.startswith(process)]
     os.kill(int(pid), signal.SIGTERM)
@@ -169,18 +173,18 @@ def test_a_rolling_restart_loses_none_of_10000_calls(make: Made, figure: Figure)
         result = load.result()
     finally:
         load.end()
+    figure(f"of {result['sent']} calls during a rolling restart, lost", result["unanswered"], "")
     assert set(result["outcomes"]) == {"OK"}
+    figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
     assert result["unanswered"] == result["unasked"] == 0
     after = {worker["pid"] for worker in make.workers()}
     assert len(after) == 2
     assert not before & after
     assert total(make.http, "zerorpc_broker_worker_lost_total") == 0
     assert total(make.http, "zerorpc_broker_retries_total") == 0
-    figure(f"of {result['sent']} calls during a rolling restart, lost", result["unanswered"], "")
-    figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
 
 
-def test_a_rolling_restart_waits_until_what_was_loaded_is_there_again(make: Made) -> None:
+def test_a_rolling_restart_waits_until_loaded_models_are_ready_again(make: Made) -> None:
     make.environment |= {"SLOW_TO_LOAD_S": "2", "BROKER_NO_WORKER_GRACE_S": "1"}
     make("up", WORKERS="2")
     command = [sys.executable, "scripts/models.py", "load", "tests.services.models:SlowToLoad"]
@@ -200,10 +204,10 @@ def test_a_rolling_restart_waits_until_what_was_loaded_is_there_again(make: Made
 def test_a_stopped_supervisord_lets_everything_finish(make: Made, figure: Figure) -> None:
     make.environment["APP_SETTINGS"] = "tests.services.configs:SleeperOnly"
     started = subprocess.Popen(["make", "up"], cwd=REPOSITORY, env=make.environment, stdout=-1, stderr=-1)
-    started.communicate()  # it fails in its last step, the prediction, for want of the iris model
-    load = Load(make.frontend, "sleeper_predict", {"argument": "0.2", "in_flight": 50, "calls": 50})
+    started.communicate()  # it fails in its last step, the prediction: there is no iris model
+    load = Load(make.frontend, "sleeper_predict", {"argument": "0.1", "in_flight": 50, "calls": 50})
     try:
-        wait_until(lambda: total(make.http, "zerorpc_broker_open_channels") == 50, 10, "all calls have come")
+        wait_until(lambda: total(make.http, "zerorpc_broker_open_channels") == 50, 10, "all calls have arrived")
         pid = int((make.run_folder / "supervisord.pid").read_text())
         os.kill(pid, signal.SIGTERM)
         stopped_s = time.monotonic()
@@ -212,12 +216,12 @@ def test_a_stopped_supervisord_lets_everything_finish(make: Made, figure: Figure
         took_s = time.monotonic() - stopped_s
     finally:
         load.end()
+    figure("of 50 calls in flight when supervisord is stopped, lost", result["unanswered"], "")
+    figure("from supervisord's SIGTERM to its end", took_s, "s")
     assert took_s < 25
     assert set(result["outcomes"]) == {"OK"}
     assert result["unanswered"] == 0
     assert get(make.http, "/healthz")[0] == 0
-    figure("of 50 calls in flight when supervisord is stopped, lost", result["unanswered"], "")
-    figure("from supervisord's SIGTERM to its end", took_s, "s")
 
 
 def _lives(pid: int) -> bool:
@@ -230,10 +234,8 @@ def _lives(pid: int) -> bool:
 
 @pytest.mark.fault(39)
 def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Made) -> None:
-    host, _, port = make.environment["WORKER_HTTP"].rpartition(":")
-    with socket.socket() as listener:
-        listener.bind((host, int(port)))
-        listener.listen()
+    host, port = "127.0.0.1", make.worker_port
+    with socket.create_server((host, port)):
         printed = make("up", code=2)
     assert f"error: WORKER_HTTP='{host}:{port}' is taken" in printed
     assert f"error: worker-{port} ended; the log is above; everything was stopped again" in printed
@@ -244,7 +246,7 @@ def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Ma
     assert "{'species': 'setosa'}" in make("up"), "and with the port free, it starts"
 
 
-def test_another_clusters_broker_is_not_taken_for_ones_own(make: Made) -> None:
+def test_up_does_not_mistake_another_clusters_broker_for_its_own(make: Made) -> None:
     make("up", WORKERS="1")
     other = Made(make.run_folder / "other")
     for name in ("BROKER_FRONTEND", "BROKER_BACKEND", "WORKER_BROKER", "BROKER_HTTP"):
@@ -253,7 +255,7 @@ def test_another_clusters_broker_is_not_taken_for_ones_own(make: Made) -> None:
     assert "not running" in other("down")
 
 
-def test_a_running_cluster_with_another_number_of_workers_is_told_apart_at_once(make: Made) -> None:
+def test_up_refuses_another_number_of_workers_than_are_running(make: Made) -> None:
     make("up", WORKERS="1")
     assert "runs already, with 1 worker(s), not 3: run make down first" in make("up", code=2, WORKERS="3")
     assert "{'species': 'setosa'}" in make("up")
@@ -269,7 +271,7 @@ def test_a_worker_that_dies_at_every_start_is_started_later_and_later(make: Made
     }
     make("up", WORKERS="1")
     log = make.run_folder / "logs" / "supervisord.log"
-    port = make.environment["WORKER_HTTP"].rpartition(":")[2]
+    port = make.worker_port
     wait_until(lambda: f"success: worker-{port} entered RUNNING" in log.read_text(), 10, "it runs for supervisor")
     died.touch()
     (worker,) = make.workers()

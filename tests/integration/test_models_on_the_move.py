@@ -1,4 +1,4 @@
-"""Models that are loaded, routed and unloaded while a cluster serves, by scripts/models.py."""
+"""Models that scripts/models.py loads, routes and unloads while the cluster serves."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from tests.processes import REPOSITORY, START_S, Cluster, Process, cluster, samp
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 SETOSA, NEXT_SETOSA = {"species": "setosa"}, {"species": "setosa", "by": "0.2"}
-ECHO, NEXT_IRIS = "tests.services.models:Echo", "tests.services.next_iris:NextIris"
+ECHO, NEXT_IRIS = "tests.services.models:Echo", "tests.services.light_iris:NextIris"
 BIN = Path(sys.executable).parent
 
 CONSTANT = """\
@@ -46,12 +46,12 @@ class Constant(MLModel):
 
 @pytest.fixture
 def iris(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path, None, None, BROKER_STATE=str(tmp_path / "state.json")) as made:
+    with cluster(tmp_path, "LightIris", "LightIris", BROKER_STATE=str(tmp_path / "state.json")) as made:
         yield made
 
 
 def models(made: Cluster, *arguments: str, code: int = 0) -> str:
-    """Run scripts/models.py; what it printed."""
+    """Run scripts/models.py, and return its output."""
     command = [sys.executable, "scripts/models.py", "--address", made.admin, *arguments]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, (done.stdout, done.stderr)
@@ -132,21 +132,21 @@ def test_models_come_go_and_share_calls_under_load_without_one_error(iris: Clust
     assert result["outcomes"]["OK"]["count"] == result["sent"] >= 800
 
 
-def test_a_slow_load_disturbs_nobody(tmp_path: Path) -> None:
+def test_a_slow_load_delays_no_call(tmp_path: Path) -> None:
     with cluster(tmp_path) as made:
-        made.start_worker(SLOW_TO_LOAD_S="1.5")
+        made.start_worker("LightIris", SLOW_TO_LOAD_S="3")
         made.wait_for_workers(1)
         load = made.load("iris_model_predict", argument=json.dumps(FLOWER), rate=200, connections=4)
         started_s = time.monotonic()
         models(made, "load", "tests.services.models:SlowToLoad")
-        assert time.monotonic() - started_s > 1.5
+        assert time.monotonic() - started_s > 3
         load.stop()
         result = load.result()
     assert list(result["outcomes"]) == ["OK"]
-    assert result["outcomes"]["OK"]["max_ms"] < 1000, "which is less than the model takes to load"
+    assert result["outcomes"]["OK"]["max_ms"] < 2500, "which is less than the model takes to load"
 
 
-def test_a_call_in_the_way_of_an_unload_is_answered(iris: Cluster) -> None:
+def test_an_unload_waits_for_the_running_call(iris: Cluster) -> None:
     client = iris.client()
     models(iris, "load", "tests.services.models:Sleeper", "--set", "slots=2", "--set", "timeout_s=20")
     slow = gevent.spawn(client.sleeper_predict, 1.0)
@@ -173,9 +173,7 @@ def test_a_call_in_the_way_of_an_unload_is_answered(iris: Cluster) -> None:
         (["route", "iris_model", "0.2=10"], "iris_model has no version 0.2; it has 0.1"),
     ],
 )
-def test_what_cannot_be_done_says_why_and_leaves_everything_as_it_was(
-    broken: Cluster, arguments: list[str], says: str
-) -> None:
+def test_a_failed_command_says_why_and_changes_nothing(broken: Cluster, arguments: list[str], says: str) -> None:
     before = models(broken, "list")
     error = models(broken, *arguments, code=1)
     assert error.startswith("error: ")
@@ -186,7 +184,7 @@ def test_what_cannot_be_done_says_why_and_leaves_everything_as_it_was(
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("broken"), None) as made:
+    with cluster(tmp_path_factory.mktemp("broken"), "LightIris") as made:
         yield made
 
 
@@ -202,14 +200,14 @@ def test_what_was_loaded_unloaded_and_routed_outlives_workers_and_broker(iris: C
     iris.broker.end()
     iris.start_broker(BROKER_STATE=str(iris.folder / "state.json"))
     for http in list(iris.worker_http.values()):
-        iris.start_worker(WORKER_HTTP=http)
+        iris.start_worker("LightIris", WORKER_HTTP=http)
     client = iris.client()
     wait_until(lambda: models(iris, "list") == before, START_S, "everything is as before")
     assert sorted(names(client)) == [("echo", 1, 0), ("iris_model", 0, 2)]
     assert client.iris_model_predict(FLOWER) == NEXT_SETOSA
 
 
-def test_code_that_has_changed_is_loaded_anew_and_a_new_version_stands_beside(tmp_path: Path) -> None:
+def test_changed_code_is_loaded_again_and_a_new_version_stands_beside(tmp_path: Path) -> None:
     package = tmp_path / "constant_package"
     package.mkdir()
     source = package / "constant.py"
@@ -222,7 +220,7 @@ def test_code_that_has_changed_is_loaded_anew_and_a_new_version_stands_beside(tm
     try:
         made.start_broker()
         for _ in range(2):
-            made.start_worker(PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
+            made.start_worker("EchoOnly", PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
         made.wait_for_workers(2)
         client = made.client()
         models(made, "load", "constant_package.constant:Constant")
@@ -247,7 +245,7 @@ def test_code_that_has_changed_is_loaded_anew_and_a_new_version_stands_beside(tm
 
 def test_only_its_user_reaches_a_broker_and_only_one_broker_has_an_address(tmp_path: Path) -> None:
     made = Cluster(tmp_path)
-    with tempfile.TemporaryDirectory() as short:  # the path of a socket must be
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket must be short
         made.admin = f"ipc://{short}/run/admin.sock"
         try:
             first = made.start_broker()
@@ -276,7 +274,7 @@ def test_only_its_user_reaches_a_broker_and_only_one_broker_has_an_address(tmp_p
             made.close()
 
 
-def test_a_stream_that_runs_holds_an_unload_up_until_it_ends(iris: Cluster) -> None:
+def test_an_unload_waits_for_the_running_stream(iris: Cluster) -> None:
     client = iris.client()
     models(iris, "load", "tests.services.models:Counter")
     stream = iter(client.counter_predict_stream(500))

@@ -1,4 +1,4 @@
-"""`scripts/new_model.py`: what it lays out passes its test and is served."""
+"""`scripts/new_model.py`: the package that it creates passes its test and can be served."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ SCRIPT = str(REPOSITORY / "scripts" / "new_model.py")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout, as far as the script looks at it."""
+    """The part of a checkout that the script reads."""
     made = tmp_path / "checkout"
     (made / "worker").mkdir(parents=True)
     for name in ("requirements.txt", "worker/config.py"):
@@ -61,14 +61,14 @@ def test_a_name_that_python_has_already_is_refused(root: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["Fever", "fever-model", "9lives", "class", "_x", ""])
-def test_a_name_that_is_none_is_refused(root: Path, name: str) -> None:
+def test_a_name_that_is_not_an_identifier_is_refused(root: Path, name: str) -> None:
     done = new_model(root, name)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {name!r} is no name for a model")
     assert not (root / "models").exists()
 
 
-def test_nothing_is_written_twice_or_half(root: Path) -> None:
+def test_a_refused_model_leaves_no_file(root: Path) -> None:
     assert new_model(root, "twice").returncode == 0
     before = [(root / name).read_text() for name in ("requirements.txt", "worker/config.py")]
     again = new_model(root, "twice")

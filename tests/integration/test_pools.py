@@ -1,10 +1,10 @@
-"""The example of supervisor with a pool of workers for each of some models, as it stands in deploy/examples."""
+"""Runs the example in deploy/examples of a supervisor with pools of workers for different models."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.processes import REPOSITORY, Cluster, free_port, own_environment, wait_until
+from tests.processes import REPOSITORY, Cluster, free_ports, own_environment, wait_until
 
 EXAMPLE = REPOSITORY / "deploy" / "examples" / "pools.supervisord.conf"
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -18,9 +18,8 @@ def test_each_pool_hosts_its_models(tmp_path: Path) -> None:
         .replace("%(here)s/../../run", str(tmp_path / "run"))
         .replace(".venv/bin/python", sys.executable)
     )
-    for port in (8421, 8431):  # the first takes the next one, too
-        text = text.replace(f"numprocs_start={port}", f"numprocs_start={free_port()}")
-        free_port()
+    for port, workers in ((8421, 2), (8431, 1)):
+        text = text.replace(f"numprocs_start={port}", f"numprocs_start={free_ports(workers)}")
     configuration = tmp_path / "pools.conf"
     configuration.write_text(text.replace("%(here)s/../..", str(REPOSITORY)))
     environment = {

@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its code is taken from it and run."""
+"""The examples of the README work: the tests run its code and compare its output."""
 
 import re
 import subprocess
@@ -10,12 +10,14 @@ import pytest
 
 from tests.processes import REPOSITORY, Cluster, cluster
 
+pytestmark = pytest.mark.one_process
+
 README = (REPOSITORY / "README.md").read_text()
 ADDRESS = "tcp://127.0.0.1:4242"
 
 
 def block(language: str, containing: str) -> str:
-    """The one code block of that language with that text in it, without its indentation."""
+    """Return the one code block of that language that contains the text, without its indentation."""
     found = [
         "\n".join(line.removeprefix(indent) for line in body.splitlines())
         for indent, body in re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""The service's OpenRPC document: valid, complete, and true of the service."""
+"""The service's OpenRPC document: it is valid and complete, and the service behaves as it says."""
 
 import json
 import subprocess
@@ -14,6 +14,8 @@ from referencing.jsonschema import DRAFT7
 
 from tests import npm
 from tests.processes import REPOSITORY, Cluster, cluster
+
+pytestmark = pytest.mark.one_process
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 

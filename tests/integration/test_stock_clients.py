@@ -14,6 +14,8 @@ import zerorpc
 from tests import npm
 from tests.processes import REPOSITORY, Cluster, cluster
 
+pytestmark = pytest.mark.one_process
+
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 BIN = Path(sys.executable).parent
 

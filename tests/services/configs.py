@@ -3,7 +3,7 @@
 from typing import Any
 
 MODELS = "tests.services.models"
-IRIS = {"module_name": "iris_model.iris_predict", "class_name": "IrisModel"}
+LIGHT_IRIS = {"module_name": "tests.services.light_iris", "class_name": "LightIris"}
 
 Entries = list[dict[str, Any]]
 
@@ -136,5 +136,9 @@ class Empty:
     models: Entries = []
 
 
+class LightIris:
+    models: Entries = [LIGHT_IRIS]
+
+
 class IrisAndBreakable:
-    models: Entries = [entry("Breakable"), IRIS]
+    models: Entries = [entry("Breakable"), LIGHT_IRIS]
