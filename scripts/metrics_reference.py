@@ -11,6 +11,7 @@ from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.protocol import ModelDescription, ProcedureDescription, WorkerDescription
 from worker.http.metrics import WorkerMetrics
+from worker.jobs.counters import WorkerCounters
 
 _ANY_LIMITS = QueueLimits(
     no_worker_grace_s=1, queue_timeout_s=1, queue_calls=1, queue_bytes=1, client_calls=1, client_bytes=1
@@ -34,9 +35,9 @@ def table() -> str:
     # Labels show with values only: one worker, and a message that is nothing.
     core.workers.message(b"worker", [protocol.READY, write_description(_WORKER)], 0.0)
     core.clients.message(b"client", [b"", b"\xc1"], 0.0)
-    worker = WorkerMetrics()
-    worker.of_model(_MODEL)
-    own = (family for family in worker.registry.collect() if family.name.startswith("zerorpc_"))
+    counters = WorkerCounters()
+    counters.host(_MODEL)
+    own = (family for family in WorkerMetrics(counters).registry.collect() if family.name.startswith("zerorpc_"))
     lines = ["| metric | kind | labels | what |", "|---|---|---|---|"]
     return "\n".join([*lines, *_rows(metrics.families(core)), *_rows(own)])
 

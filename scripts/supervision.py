@@ -14,7 +14,8 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from broker.settings import BrokerSettings
 from cluster.runtime import logs
 from cluster.runtime.settings import ConfigError, connect_address, load_settings, split_host_port
-from worker.models.models import ModelManager, configured_entries
+from worker.models.configuration import configured_entries
+from worker.models.manager import ModelManager
 from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""`python -m worker`: settings, HTTP, models, signals, then the loop."""
+"""`python -m worker`: reads the settings, starts the HTTP pages, loads the models, and runs the server."""
 
 import logging
 import os
@@ -11,23 +11,27 @@ from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
 from worker.http.metrics import WorkerMetrics
 from worker.http.pages import pages
-from worker.loop.server import STATE_LOADING, RefusedError, Server
-from worker.models.models import ModelManager, configured_entries
+from worker.jobs.counters import WorkerCounters
+from worker.loop.message_loop import RefusedError
+from worker.loop.server import Server
+from worker.loop.session import WorkerState
+from worker.models.configuration import configured_entries
+from worker.models.manager import ModelManager
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
 
 
 def main() -> None:
-    """Run a worker until SIGTERM or SIGINT; a second one ends it at once."""
-    metrics = WorkerMetrics()
+    """Run a worker until SIGTERM or SIGINT. A second signal ends it at once."""
+    counters = WorkerCounters()
     try:
         logs.configure()
         settings = load_settings(WorkerSettings)
         manager = ModelManager(configured_entries(), settings.hosted_models())
-        server = Server(settings, metrics)
-        # Before the models are loaded: while that takes its time, /readyz says so.
-        http = HttpServer("WORKER_HTTP", settings.http, pages(server, metrics))
+        server = Server(settings, counters)
+        # Before the models are loaded, so that /readyz answers meanwhile.
+        http = HttpServer("WORKER_HTTP", settings.http, pages(server, WorkerMetrics(counters)))
     except ConfigError as error:
         exit_config_error(error)
     _stop_on_signals(server)
@@ -45,8 +49,8 @@ def main() -> None:
 
 def _stop_on_signals(server: Server) -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        if server.state == STATE_LOADING:
-            # There is nothing to finish, loading may take minutes, and a constructor may catch what is raised here.
+        if server.state == WorkerState.LOADING:
+            # There are no calls to finish. Loading may take minutes, and a constructor may catch an exception.
             os._exit(0)
         server.stop()
 

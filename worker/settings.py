@@ -1,6 +1,6 @@
-"""The worker's settings. Which models it hosts is in `config`."""
+"""The worker's settings. `config` names the models that it hosts."""
 
-import socket
+import platform
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -9,7 +9,7 @@ from cluster.runtime.settings import Endpoint, HostPort, split_host_port
 
 
 class WorkerSettings(BaseSettings):
-    """What the environment may say to a worker, as `WORKER_` and the name in capitals."""
+    """Settings from the environment. A variable's name is `WORKER_` and the name of the field in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True)
 
@@ -26,12 +26,12 @@ class WorkerSettings(BaseSettings):
     models: str = Field("", description="qualified names of the models to host, comma-separated, of the configured")
 
     def hosted_models(self) -> list[str]:
-        """The qualified names in `models`; all configured models if there are none."""
+        """The qualified names in `models`. An empty list stands for all configured models."""
         return [name.strip() for name in self.models.split(",") if name.strip()]
 
     def advertised_address(self) -> str:
-        """The `host:port` that Prometheus is told; this machine's name stands for "every interface"."""
+        """The `host:port` for Prometheus. This machine's name replaces a host that means "every interface"."""
         if self.metrics_address is not None:
             return self.metrics_address
         host, port = split_host_port(self.http)
-        return f"{socket.gethostname()}:{port}" if host in ("0.0.0.0", "::") else self.http
+        return f"{platform.node()}:{port}" if host in ("0.0.0.0", "::") else self.http

@@ -261,7 +261,7 @@ def test_a_restarted_broker_is_found_again_by_workers_and_clients(disturbed: Com
 def test_logs_are_json_where_that_is_asked_for(compose: Compose) -> None:
     text = compose("logs", "--no-color", "--no-log-prefix", "broker", "worker")
     events = [json.loads(line) for line in text.replace("\x1b[2K", "").splitlines() if line]
-    assert {event["logger"] for event in events} >= {"broker", "broker.io.loop", "worker.loop.server"}
+    assert {event["logger"] for event in events} >= {"broker", "broker.io.loop", "worker.loop.session"}
     assert all({"time", "level", "message"} <= set(event) for event in events)
 
 

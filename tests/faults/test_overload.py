@@ -16,7 +16,7 @@ from worker.loop.watchdog import GRACE_S, STUCK_EXIT_CODE
 @pytest.mark.parametrize(
     ("config", "call", "says"),
     [
-        ("ImpatientSleeper", ("sleeper_predict", 3600), "sleeper_predict is stuck since"),
+        ("ImpatientSleeper", ("sleeper_predict", 3600), "sleeper_predict has been stuck for"),
         ("ImpatientLockHolder", ("foreverlockholder_predict", None), "Timeout (0:00:0"),
     ],
 )

@@ -65,7 +65,7 @@ def end_of(module: str, settings: dict[str, str], folder: Path) -> tuple[str, fl
         ("worker", {"APP_SETTINGS": "tests.services.configs:NoModule"}, ["no_such_package", "install"]),
         ("worker", {"APP_SETTINGS": "tests.services.configs:NoClass"}, ["'Nothing'", "class_name"]),
         ("worker", {"WORKER_MODELS": "iris"}, ["WORKER_MODELS='iris'", "no model 'iris'", "iris_model"]),
-        ("worker", {"APP_SETTINGS": "tests.services.configs:NotAModel"}, ["is no MLModel"]),
+        ("worker", {"APP_SETTINGS": "tests.services.configs:NotAModel"}, ["is not an MLModel"]),
         (
             "worker",
             {"APP_SETTINGS": "tests.services.configs:SameName"},

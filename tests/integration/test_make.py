@@ -147,7 +147,10 @@ def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) ->
         ({"WORKERS": "many"}, "error: WORKERS='many' is wrong: it should be a whole number from 1 to 1000"),
         ({"LOG_FORMAT": "xml"}, "error: LOG_FORMAT='xml' is wrong: it should be text or json"),
         ({"BROKER_HTTP": "abc"}, "error: BROKER_HTTP='abc' is wrong: it should be host:port"),
-        ({"APP_SETTINGS": "Nonsense"}, "error: APP_SETTINGS='Nonsense' is no configuration; there are Config"),
+        (
+            {"APP_SETTINGS": "Nonsense"},
+            "error: APP_SETTINGS='Nonsense' is not a configuration; the configurations are Config",
+        ),
         ({"APP_SETTINGS": "tests.services.configs:NoClass"}, "the module has no class 'Nothing'"),
         ({"BROKER_HTTP": "127.0.0.1:8422", "WORKER_HTTP": "127.0.0.1:8421"}, "BROKER_HTTP's is among them"),
         ({"CLUSTER_RUN": "/tmp/" + "x" * 100}, "is too long for a socket"),

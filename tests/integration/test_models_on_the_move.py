@@ -164,8 +164,11 @@ def test_an_unload_waits_for_the_running_call(iris: Cluster) -> None:
         ),
         (["load", "no_such_package.model:Model"], "there is no module 'no_such_package': install the model's package"),
         (["load", "tests.services.models:Nothing"], "the module has no class 'Nothing'"),
-        (["load", "tests.services.models:NoModel"], "it is no MLModel"),
-        (["load", ECHO, "--set", "slot=1"], "the entry: 'slot' is no setting of a model; there are module_name"),
+        (["load", "tests.services.models:NoModel"], "is not an MLModel"),
+        (
+            ["load", ECHO, "--set", "slot=1"],
+            "the entry: 'slot' is not a setting of a model; the settings are module_name",
+        ),
         (["load", ECHO, "--set", "slots=0"], "the entry: slots=0 is wrong: it should be 1 or more"),
         (["load", ECHO, "--workers", "gpu-*"], "no ready worker that can load models matches 'gpu-.*'; there are 127"),
         (["unload", "echo"], "there is no model 'echo'; there are iris_model"),
@@ -238,7 +241,7 @@ def test_changed_code_is_loaded_again_and_a_new_version_stands_beside(tmp_path: 
         models(made, "unload", "constant", "1.0")
         assert client.constant_predict(None) == 3
         error = models(made, "load", "tests.services.models:NamesakeOfConstant", code=1)
-        assert "'constant' and the version 1.1 are those of constant_package.constant:Constant already" in error
+        assert "'constant' and the version 1.1 are already those of constant_package.constant:Constant" in error
     finally:
         made.close()
 

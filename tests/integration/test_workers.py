@@ -146,7 +146,7 @@ def test_a_worker_that_is_stopped_in_a_slow_call_of_a_quick_model_finishes_it(tm
         slow = gevent.spawn(client, "sleeper_predict", 4)
         wait_until(lambda: made.in_flight() == 1, 3, "the worker has the slow call")
         made.processes[1].signal(signal.SIGTERM)
-        wait_until(lambda: "draining: 1 calls are under way" in made.processes[1].output(), 3, "it drains at once")
+        wait_until(lambda: "draining: 1 calls are in flight" in made.processes[1].output(), 3, "it drains at once")
         assert not slow.ready()
         assert slow.get(timeout=10) == made.processes[1].pid
         assert made.processes[1].wait(5) == 0

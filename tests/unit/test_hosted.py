@@ -1,4 +1,4 @@
-"""What a worker hosts, and how it loads more."""
+"""The models that a worker hosts, and how it loads more while it runs."""
 
 import importlib
 import site
@@ -15,11 +15,13 @@ from cluster.runtime.settings import ConfigError
 from cluster.wire.protocol import Version
 from tests.processes import wait_until
 from worker.http.metrics import WorkerMetrics
-from worker.jobs.job import Registration
-from worker.loop.hosted import Hosted
-from worker.models.installed import Installed
-from worker.models.loader import Loader, LoadResult
-from worker.models.models import load_anew, read_entry
+from worker.jobs.calls import Registration
+from worker.jobs.counters import WorkerCounters
+from worker.jobs.hosted_models import HostedModels
+from worker.loop.loader import Loader, LoadResult
+from worker.models.entry import parse_entry
+from worker.models.installed import InstalledPackages
+from worker.models.reloading import load_from_disk
 
 CODE = """\
 from ml_model_abc import MLModel
@@ -28,7 +30,7 @@ from {package}.values import VALUE
 
 class Constant(MLModel):
     display_name = qualified_name = "constant"
-    description = "Says what it was made with."
+    description = "Returns the value of its package."
     major_version, minor_version = {version}
     input_schema = output_schema = None
 
@@ -48,7 +50,7 @@ class Package:
         self._folder = folder
         folder.mkdir()
         (folder / "__init__.py").touch()
-        self.entry = read_entry({"module_name": f"{self.name}.model", "class_name": "Constant"})
+        self.entry = parse_entry({"module_name": f"{self.name}.model", "class_name": "Constant"})
 
     def write(self, value: int, version: tuple[int, int] = (1, 0), init: str = "pass") -> None:
         (self._folder / "values.py").write_text(f"VALUE = {value}\n")
@@ -65,22 +67,22 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
         del sys.modules[name]
 
 
-def test_code_is_read_as_it_is_on_disk_and_what_was_made_before_stays(package: Package) -> None:
+def test_a_model_is_loaded_from_the_code_on_disk_and_older_instances_keep_theirs(package: Package) -> None:
     package.write(1)
-    old = load_anew(package.entry)
+    old = load_from_disk(package.entry)
     package.write(2)
-    new = load_anew(package.entry)
+    new = load_from_disk(package.entry)
     assert (old.predict(None), new.predict(None)) == (1, 2)
 
 
 @pytest.mark.parametrize("init", ["raise OSError('no weights')", "import sys; sys.exit(3)", "no_such_name"])
-def test_what_cannot_be_loaded_leaves_the_modules_as_they_were(package: Package, init: str) -> None:
+def test_a_failed_load_restores_the_modules(package: Package, init: str) -> None:
     package.write(1)
-    old = load_anew(package.entry)
+    old = load_from_disk(package.entry)
     before = {name: module for name, module in sys.modules.items() if name.startswith(package.name)}
     package.write(2, init=init)
     with pytest.raises((OSError, SystemExit, NameError)):
-        load_anew(package.entry)
+        load_from_disk(package.entry)
     after = {name: module for name, module in sys.modules.items() if name.startswith(package.name)}
     assert after == before
     assert sys.modules[package.name].model is before[f"{package.name}.model"]
@@ -95,12 +97,14 @@ def test_what_cannot_be_loaded_leaves_the_modules_as_they_were(package: Package,
         ("m", "the entry='m': an entry should be a dictionary"),
     ],
 )
-def test_an_entry_that_is_none_is_refused(raw: Any, says: str) -> None:
+def test_a_wrong_entry_is_refused(raw: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        read_entry(raw)
+        parse_entry(raw)
 
 
-def test_what_is_installed_while_the_process_runs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_installed_while_the_process_runs_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packages, source = tmp_path / "site-packages", tmp_path / "source"
     packages.mkdir()
     source.mkdir()
@@ -108,32 +112,32 @@ def test_what_is_installed_while_the_process_runs_is_found(tmp_path: Path, monke
     monkeypatch.setattr(sys, "path", [*sys.path])
     count = tmp_path / "count"
     (packages / "old.pth").write_text(f"import pathlib; pathlib.Path({str(count)!r}).touch()\n")
-    installed = Installed()
+    installed = InstalledPackages()
     (source / "installed_late.py").touch()
     (packages / "new.pth").write_text(f"{source}\n")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("installed_late")
     installed.refresh()
     importlib.import_module("installed_late")
-    assert not count.exists(), "what was there at the start is not read again"
+    assert not count.exists(), "the path files of the start are not read again"
 
 
-def test_models_come_and_go_and_two_versions_stand_side_by_side(package: Package) -> None:
-    metrics = WorkerMetrics()
-    hosted = Hosted(metrics, expose_tracebacks=False)
+def test_models_are_added_and_removed_and_two_versions_are_hosted_side_by_side(package: Package) -> None:
+    counters = WorkerCounters()
+    hosted = HostedModels(counters, expose_tracebacks=False)
     package.write(1)
-    hosted.add(load_anew(package.entry))
+    hosted.add(load_from_disk(package.entry))
     package.write(2, (1, 1))
-    hosted.add(load_anew(package.entry))
+    hosted.add(load_from_disk(package.entry))
     assert [str(model.version) for model in hosted.descriptions] == ["1.0", "1.1"]
     for name in (b"constant_v1_0_predict", b"constant_v1_1_predict_stream"):
-        assert hosted.find(name) is not None
+        assert hosted.job_factory(name) is not None
     assert hosted.slots == 2
     hosted.remove(("constant", Version(1, 0)))
     hosted.remove(("constant", Version(9, 9)))
-    assert hosted.find(b"constant_v1_0_predict") is None
+    assert hosted.job_factory(b"constant_v1_0_predict") is None
     assert hosted.slots == 1
-    assert info(metrics) == {("constant", "1.1")}
+    assert info(WorkerMetrics(counters)) == {("constant", "1.1")}
 
 
 def info(metrics: WorkerMetrics) -> set[tuple[str, str]]:
@@ -145,18 +149,18 @@ def info(metrics: WorkerMetrics) -> set[tuple[str, str]]:
     }
 
 
-def test_the_counts_of_versions_are_those_of_the_model_and_outlast_them(package: Package) -> None:
-    metrics = WorkerMetrics()
+def test_the_counts_of_a_models_versions_are_added_up_and_outlast_the_versions(package: Package) -> None:
+    counters = WorkerCounters()
     for version in ((1, 0), (1, 1)):
         package.write(1, version)
-        one = metrics.of_model(load_anew(package.entry).description)
-        one.begin(2)
-        one.called(2, 0.1)
-        one.end({"ok": 2})
-    metrics.forget(("constant", Version(1, 0)))
+        one = counters.host(load_from_disk(package.entry).description)
+        one.on_calls_started(2)
+        one.on_model_called(2, 0.1)
+        one.on_calls_ended({"ok": 2})
+    counters.remove(("constant", Version(1, 0)))
     found = {
         sample.name: sample.value
-        for family in metrics.collect()
+        for family in WorkerMetrics(counters).collect()
         for sample in family.samples
         if sample.labels.get("outcome", "ok") == "ok" and "le" not in sample.labels
     }
@@ -165,7 +169,7 @@ def test_the_counts_of_versions_are_those_of_the_model_and_outlast_them(package:
     assert found["zerorpc_worker_predictions_in_progress"] == 0
 
 
-def test_a_loader_loads_one_after_the_other_and_outlives_what_cannot_be(package: Package) -> None:
+def test_a_loader_loads_one_model_after_the_other_and_survives_failures(package: Package) -> None:
     woken = threading.Event()
     loader = Loader(woken.set)
     registration = Registration("one")
@@ -182,7 +186,7 @@ def test_a_loader_loads_one_after_the_other_and_outlives_what_cannot_be(package:
             done.append(one)
         return len(done) == 5
 
-    wait_until(take, 30, "all have been carried out")
+    wait_until(take, 30, "all orders have a result")
     assert woken.is_set()
     assert loader.unfinished == 0
     assert [one.number for one in done] == [b"0", b"1", b"2", b"3", b"4"]

@@ -8,10 +8,12 @@ import pytest
 from cluster.runtime.settings import ConfigError
 from cluster.wire.descriptions import read_description, write_description
 from tests.unit.world import describe
-from worker.models.models import HostedModel, ModelManager, configured_entries
+from worker.models.configuration import configured_entries
+from worker.models.loaded_model import LoadedModel
+from worker.models.manager import ModelManager
 
 
-def load(config: str) -> dict[str, HostedModel]:
+def load(config: str) -> dict[str, LoadedModel]:
     manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}))
     return {model.description.qualified_name: model for model in manager.load()}
 
@@ -27,16 +29,19 @@ def test_every_configuration_hosts_the_iris_model(name: str | None) -> None:
     [
         ("NoModule", r"no_such_package\.model\.Model: there is no module 'no_such_package': install"),
         ("NoClass", r"the module has no class 'Nothing': correct class_name"),
-        ("NotAModel", r"models\.NoModel: it is no MLModel: derive it from"),
-        ("IsAbstract", r"models\.Abstract: it is abstract: it should define .*predict"),
+        ("NotAModel", r"models\.NoModel is not an MLModel: derive it from"),
+        ("IsAbstract", r"models\.Abstract is abstract: define .*predict"),
         ("SameName", r"the qualified name 'echo' is already that of another entry, .* rename one model, or give"),
         ("BadName", r"'not a name' should be an identifier"),
-        ("UnknownKey", r"configs\.UnknownKey\.models\[0\]: 'slot' is no setting of a model; there are .*slots"),
+        (
+            "UnknownKey",
+            r"configs\.UnknownKey\.models\[0\]: 'slot' is not a setting of a model; the settings are .*slots",
+        ),
         ("BadSlots", r"models\[0\]: slots=0 is wrong: it should be 1 or more"),
         ("NoClassName", r"models\[0\] lacks 'class_name'"),
         ("NoDictionary", r"models\[0\]='echo': an entry should be a dictionary"),
         ("Empty", r"at least one entry"),
-        ("Nowhere", r"is no configuration; there are .*EchoOnly"),
+        ("Nowhere", r"is not a configuration; the configurations are .*EchoOnly"),
     ],
 )
 def test_a_configuration_that_cannot_be_served_is_refused(config: str, says: str) -> None:
@@ -45,8 +50,8 @@ def test_a_configuration_that_cannot_be_served_is_refused(config: str, says: str
     assert "\n" not in str(raised.value)
 
 
-def test_an_unknown_configuration_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"'Produktion' is no configuration; there are .*ProdConfig"):
+def test_an_unknown_configuration_is_refused_with_the_names_of_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'Produktion' is not a configuration; the configurations are .*ProdConfig"):
         configured_entries({"APP_SETTINGS": "Produktion"})
 
 
@@ -70,7 +75,7 @@ def test_a_model_without_schemas_accepts_everything() -> None:
     assert (description.input_schema, description.output_schema) == ({}, {})
 
 
-def test_what_a_constructor_raises_is_not_taken_for_a_wrong_setting() -> None:
+def test_an_exception_of_a_constructor_is_not_a_wrong_setting() -> None:
     with pytest.raises(OSError, match="weights"):
         load("FailingToLoad")
 
@@ -80,24 +85,24 @@ def hosted(config: str, *only: str) -> list[str]:
     return [model.description.qualified_name for model in manager.load()]
 
 
-def test_a_worker_hosts_the_models_that_it_is_told_of_those_configured() -> None:
+def test_a_worker_hosts_the_configured_models_that_its_setting_names() -> None:
     assert hosted("SleeperAndEcho") == ["sleeper", "echo"]
     assert hosted("SleeperAndEcho", "echo") == ["echo"]
     assert hosted("MlBase", "colour_model") == ["colour_model"]
 
 
-def test_what_another_worker_hosts_need_not_be_installed_here() -> None:
+def test_the_packages_of_models_that_the_setting_leaves_out_need_not_be_installed() -> None:
     assert hosted("EchoAndNoModule", "echo") == ["echo"]
 
 
 def test_a_model_that_is_not_configured_cannot_be_hosted() -> None:
-    with pytest.raises(ConfigError, match="WORKER_MODELS='echo,ekko': the configuration has no model 'ekko'; th"):
+    with pytest.raises(ConfigError, match="WORKER_MODELS='echo,ekko': the configuration has no model 'ekko'; its"):
         hosted("SleeperAndEcho", "echo", "ekko")
-    with pytest.raises(ConfigError, match=r"there are echo; or it is one that cannot be loaded: .*no_such_package"):
+    with pytest.raises(ConfigError, match=r"its models are echo; another entry cannot be loaded: .*no_such_package"):
         hosted("EchoAndNoModule", "other")
 
 
-def test_examples_are_what_json_and_msgpack_can_carry() -> None:
+def test_examples_that_json_or_msgpack_cannot_carry_are_left_out() -> None:
     model = load("OddExamples")["oddexamples"].description
     assert model.examples == [{"input": 1, "output": {"1": 1.0}}], "the others are left out"
     description = replace(describe("id"), models=[model])

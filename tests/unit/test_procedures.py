@@ -8,19 +8,23 @@ import pytest
 from cluster.wire import events, protocol
 from worker.http.metrics import WorkerMetrics
 from worker.jobs import prediction
-from worker.jobs.job import Call, Job, Registration
-from worker.jobs.long_job import Stream
-from worker.loop.hosted import Hosted
-from worker.models.models import ModelManager, configured_entries
+from worker.jobs.calls import Call, Registration
+from worker.jobs.counters import WorkerCounters
+from worker.jobs.hosted_models import HostedModels
+from worker.jobs.job import Job
+from worker.jobs.long_job import StreamJob
+from worker.models.configuration import configured_entries
+from worker.models.manager import ModelManager
 
 
 class Bench:
     def __init__(self, config: str, *, expose_tracebacks: bool = False) -> None:
         manager = ModelManager(configured_entries({"APP_SETTINGS": f"tests.services.configs:{config}"}))
         self.models = {model.description.qualified_name: model for model in manager.load()}
-        self.metrics = WorkerMetrics()
+        counters = WorkerCounters()
+        self.metrics = WorkerMetrics(counters)
         self.registration = Registration("id")
-        self.hosted = Hosted(self.metrics, expose_tracebacks=expose_tracebacks)
+        self.hosted = HostedModels(counters, expose_tracebacks=expose_tracebacks)
         for model in self.models.values():
             self.hosted.add(model)
 
@@ -31,7 +35,7 @@ class Bench:
     def call_batch(self, name: str, batch: list[bytes]) -> list[tuple[bytes, str, Any]]:
         (job,) = self.jobs(name, batch)
         job.run()
-        assert job.is_over
+        assert job.is_answered
         return self.taken(job)
 
     def jobs(self, name: str, batch: list[bytes]) -> list[Job]:
@@ -41,13 +45,13 @@ class Bench:
             calls.append(Call(b"%08d" % number, events.read_event(payload), payload))
         described = [(model, procedure.name) for model in self.hosted.descriptions for procedure in model.procedures]
         (work_name,) = [model.pinned(one) for model, one in described if one == name]
-        procedure = self.hosted.find(work_name.encode())
-        assert procedure is not None
-        return procedure.jobs(self.registration, calls)
+        make_jobs = self.hosted.job_factory(work_name.encode())
+        assert make_jobs is not None
+        return make_jobs(self.registration, calls)
 
-    def stream(self, name: str, argument: Any) -> Stream:
+    def stream(self, name: str, argument: Any) -> StreamJob:
         (job,) = self.jobs(name, [msgpack.packb([argument])])
-        assert isinstance(job, Stream)
+        assert isinstance(job, StreamJob)
         return job
 
     @staticmethod
@@ -63,10 +67,10 @@ class Bench:
     def all_of(self, job: Job) -> list[tuple[bytes, str, Any]]:
         """Run a job to its end, and return all that it says."""
         said = []
-        while not job.is_over:
-            if isinstance(job, Stream):
+        while not job.is_answered:
+            if isinstance(job, StreamJob):
                 job.add_slots(1)
-            if job.wants_to_run:
+            if job.has_more_work:
                 job.run()
             said += self.taken(job)
         return said
@@ -269,8 +273,8 @@ def test_a_long_list_lets_others_have_their_turns() -> None:
     (job,) = bench.jobs("sleeper_predict_batch", [msgpack.packb([[0.006] * 3])])
     for _ in range(3):
         job.run()
-        assert not job.is_over
-        assert job.wants_to_run
+        assert not job.is_answered
+        assert job.has_more_work
     job.run()
     assert [name for _, name, _ in bench.taken(job)] == ["OK"]
 
@@ -320,10 +324,10 @@ def test_a_stream_computes_no_more_than_its_reader_has_room_for() -> None:
     stream = bench.stream("echo_predict_stream", list(range(100)))
     stream.run()
     assert [args for _, _, args in bench.taken(stream)] == [0]
-    assert not stream.wants_to_run
+    assert not stream.has_more_work
     assert bench.rows("echo") == 1
     stream.add_slots(10)
-    assert stream.wants_to_run
+    assert stream.has_more_work
     stream.run()
     assert [args for _, _, args in bench.taken(stream)] == list(range(1, 11))
     assert bench.rows("echo") == 11
@@ -336,10 +340,10 @@ def test_a_stream_of_a_model_with_batches_computes_at_most_a_batch_ahead() -> No
     assert bench.rows("gatherer") == 64
     assert len(bench.taken(stream)) == 1
     stream.add_slots(63)
-    assert not stream.wants_to_run, "there are as many in store"
+    assert not stream.has_more_work, "there are as many in store"
     assert len(bench.taken(stream)) == 63
     stream.add_slots(1)
-    assert stream.wants_to_run
+    assert stream.has_more_work
 
 
 def test_the_end_of_a_stream_waits_for_room() -> None:
@@ -353,7 +357,7 @@ def test_the_end_of_a_stream_waits_for_room() -> None:
     stream.add_slots(1)
     stream.run()
     assert [name for _, name, _ in bench.taken(stream)] == ["STREAM_DONE"]
-    assert stream.is_over
+    assert stream.is_answered
     assert bench.taken(stream) == []
 
 
@@ -373,10 +377,10 @@ def test_a_stream_whose_reader_has_gone_says_so_at_once_and_no_more() -> None:
     stream = bench.stream("echo_predict_stream", list(range(10)))
     stream.run()
     bench.registration.cancelled.add(stream.calls[0].number)
-    assert stream.wants_to_run
+    assert stream.has_more_work
     stream.run()
     assert [(kind, args[0]) for kind, _, args in bench.taken(stream)] == [(protocol.REFUSE, "Cancelled")]
-    assert stream.is_over
+    assert stream.is_answered
     assert bench.rows("echo") == 1
     assert bench.in_progress("echo") == 0
 
@@ -406,7 +410,7 @@ def test_the_stream_of_a_model_is_closed_when_its_reader_has_gone() -> None:
     stream.run()
     model = bench.models["counter"]
     assert model.predict(None) == {"open": 1}
-    bench.registration.live = False
+    bench.registration.is_live = False
     stream.run()
     assert model.predict(None) == {"open": 0}
-    assert stream.is_over or not stream.wants_to_run
+    assert stream.is_answered or not stream.has_more_work

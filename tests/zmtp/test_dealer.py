@@ -61,6 +61,12 @@ def connect() -> Iterator[Connect]:
         client.selector.close()
 
 
+def bind(service: zmq.Socket[bytes]) -> str:
+    """Bind libzmq's socket to a free port; return the endpoint."""
+    service.linger = 0
+    return f"tcp://127.0.0.1:{service.bind_to_random_port('tcp://127.0.0.1')}"
+
+
 @contextmanager
 def echo(address: str, heartbeat_ms: int = 0) -> Iterator[zmq.Socket[bytes]]:
     """A service that sends back each message that it receives."""
@@ -88,9 +94,7 @@ def test_events_of_any_size_go_there_and_back(connect: Connect, size: int, kind:
 
 def test_a_libzmq_dealer_and_our_dealer_exchange_events(connect: Connect) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
-        peer.linger = 0
-        peer.bind("tcp://127.0.0.1:*")
-        client = connect(peer.last_endpoint.decode())
+        client = connect(bind(peer))
         client.dealer.send(b"there")
         client.turn_until(lambda: peer.poll(0))
         assert peer.recv_multipart() == [b"", b"there"]
@@ -101,23 +105,19 @@ def test_a_libzmq_dealer_and_our_dealer_exchange_events(connect: Connect) -> Non
 
 def test_a_libzmq_rep_answers_our_dealer(connect: Connect) -> None:
     with zmq.Context() as context, context.socket(zmq.REP) as service:
-        service.linger = 0
-        service.bind("tcp://127.0.0.1:*")
-        client = connect(service.last_endpoint.decode())
+        client = connect(bind(service))
         for question in (b"one", b"two"):
             client.dealer.send(question)
-        for answered in (1, 2):
+        for _ in range(2):
             client.turn_until(lambda: service.poll(0))
             service.send(b"answer to " + service.recv())
-            client.turn_until(lambda count=answered: len(client.events) == count)
+        client.turn_until(lambda: len(client.events) == 2)
     assert client.events == [b"answer to one", b"answer to two"]
 
 
 def test_a_message_that_is_not_an_event_is_an_error(connect: Connect) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
-        peer.linger = 0
-        peer.bind("tcp://127.0.0.1:*")
-        client = connect(peer.last_endpoint.decode())
+        client = connect(bind(peer))
         client.dealer.send(b"event")
         client.turn_until(lambda: peer.poll(0))
         peer.send_multipart([b"no", b"event"])

@@ -1,68 +1,31 @@
-"""What models have to do: jobs, which threads run, and the calls that they answer."""
+"""The base class of jobs: calls that one thread answers together."""
 
 import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from cluster.wire import events, protocol
-from cluster.wire.events import BadArgumentsError, ClientEvent
 from cluster.wire.protocol import ModelDescription
+from worker.jobs import errors
+from worker.jobs.calls import Answer, Call, Registration
 
 log = logging.getLogger(__name__)
-
-Answer = tuple[bytes, bytes]
-"""(kind of message, event): REPLY if the procedure was executed, REFUSE if it was not, or not to its end."""
-
-CANCELLED: Answer = (protocol.REFUSE, events.encode_worker_error("Cancelled", "the caller has gone"))
-
-
-def refusal(procedure: str, error: BadArgumentsError) -> Answer:
-    """Arguments that cannot be read."""
-    return protocol.REFUSE, events.encode_worker_error("BadRequest", f"{procedure}: {error}")
-
-
-@dataclass(slots=True)
-class Registration:
-    """One stay with the broker, from READY until the broker forgets this worker or the worker gives up.
-
-    Attributes:
-        id: the worker's id for this stay.
-        live: False once it is over; nobody waits for what it still has to do.
-        owed: the numbers of the calls that the broker expects an answer to.
-        cancelled: those among them that nobody waits for.
-    """
-
-    id: str
-    live: bool = True
-    owed: set[bytes] = field(default_factory=set)
-    cancelled: set[bytes] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class Call:
-    """One call's call: its number, its event as it was read, and as it came."""
-
-    number: bytes
-    event: ClientEvent
-    payload: bytes
 
 
 class Job(ABC):
     """Calls of one procedure that are answered together.
 
-    A thread runs it, once, or several times with others having their turns in between; after each time the loop takes
-    what there is to say. Never both at one time.
+    A thread runs a job once, or several times with other jobs in between. After each run the loop takes the answers
+    that are ready. The loop never takes answers while the job runs.
 
     Attributes:
-        registration: whose calls they are.
-        procedure: what is called.
-        model: of which model.
+        registration: the registration in which the calls came.
+        procedure: the name of the procedure.
+        model: the model's description.
         calls: in the order in which they came.
-        started_s: when a thread began with it, in monotonic seconds; None before.
-        took_s: how long that took, in seconds.
-        is_queued: whether it waits for its turn, or has it.
+        started_s: when the present run began, in monotonic seconds; None before it began.
+        took_s: how long the last run took, in seconds.
+        is_queued: whether the job is in its model's queue, or runs.
     """
 
     def __init__(
@@ -81,32 +44,32 @@ class Job(ABC):
         self.started_s = time.monotonic()
         try:
             self._run()
-        except Exception as error:  # a fault of ours must cost these calls, and not a thread
-            log.exception("calls could not be answered")
-            self._fail((protocol.REPLY, events.encode_worker_error("WorkerError", type(error).__name__)))
+        except Exception as error:  # a fault of the worker's own must cost these calls, and not the thread
+            log.exception("the worker failed to answer calls of %s", self.procedure)
+            self._fail(errors.internal_error(error))
         self.took_s = time.monotonic() - self.started_s
 
     @property
     @abstractmethod
-    def wants_to_run(self) -> bool:
-        """Whether there is more to do now."""
+    def has_more_work(self) -> bool:
+        """Whether another run is useful now."""
 
     @property
     @abstractmethod
-    def is_over(self) -> bool:
-        """Whether all that there is to say has been taken, or will be at once."""
+    def is_answered(self) -> bool:
+        """Whether every answer has been taken, or will be by the next `take_answers`."""
 
     @abstractmethod
     def take_answers(self) -> list[tuple[bytes, Answer]]:
-        """What is to be said now, in this order, with the numbers of the calls. For the loop."""
+        """The answers that can be sent now, in this order, each with the number of its call. For the loop."""
 
     @abstractmethod
     def _run(self) -> None: ...
 
     @abstractmethod
     def _fail(self, answer: Answer) -> None:
-        """Whatever is unanswered gets that answer."""
+        """Give that answer to every call that has none."""
 
-    def _is_unwanted(self, call: Call) -> bool:
-        """Whether nobody waits for that call's answer any more."""
-        return not self.registration.live or call.number in self.registration.cancelled
+    def _is_cancelled(self, call: Call) -> bool:
+        """Whether the call needs no answer any more."""
+        return not self.registration.is_live or call.number in self.registration.cancelled

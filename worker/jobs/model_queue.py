@@ -1,20 +1,20 @@
-"""What one model has to do: which job is next, and how many run. Pure."""
+"""The queue of one model's jobs: which job is next, and how many run. Pure."""
 
 from collections import deque
 
 from worker.jobs.job import Job
-from worker.jobs.long_job import Stream
+from worker.jobs.long_job import StreamJob
 
 QUICK_S = 0.01
-"""A model whose last job took less, in seconds, is run by the thread that runs the loop."""
+"""Longest last run, in seconds, after which the leader runs a model's next job itself."""
 
 
-class Desk:
+class ModelQueue:
     """The jobs of one model.
 
     Attributes:
-        slots: how many jobs of it run at one time.
-        is_quick: whether the last one was.
+        slots: how many jobs of it may run at once.
+        is_quick: whether its last job was quick, so that the leader may run the next one itself.
     """
 
     def __init__(self, slots: int) -> None:
@@ -31,12 +31,12 @@ class Desk:
         return len(self._running) < self.slots and bool(self._calls or self._streams)
 
     def put(self, job: Job) -> None:
-        """Let a job wait for its turn."""
+        """Queue a job."""
         job.is_queued = True
-        (self._streams if isinstance(job, Stream) else self._calls).append(job)
+        (self._streams if isinstance(job, StreamJob) else self._calls).append(job)
 
     def take(self) -> Job | None:
-        """The job that may run now; None if there is none. Streams, however many, take turns with all else."""
+        """The job that runs next; None if none can run now. Streams alternate with all other jobs."""
         if not self.has_work:
             return None
         first, second = (self._calls, self._streams) if self._was_stream else (self._streams, self._calls)
@@ -47,8 +47,8 @@ class Desk:
         self._running.add(job)
         return job
 
-    def done(self, job: Job) -> None:
-        """A job has run."""
+    def on_run_ended(self, job: Job) -> None:
+        """Free the slot of a job that has run."""
         self._running.discard(job)
-        # Where several may run at one time, they do so in other threads than the loop's.
+        # Jobs of a model with several slots run beside each other, so never in the leader.
         self.is_quick = job.took_s < QUICK_S and self.slots == 1

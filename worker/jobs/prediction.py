@@ -1,4 +1,4 @@
-"""One model's predictions: rows in, events out, each timed and counted. Knows no socket, no thread, no call."""
+"""One model's predictions: rows in, events out, each timed and counted. Knows no socket, no thread and no job."""
 
 import logging
 import time
@@ -11,15 +11,16 @@ from typing import Any
 import msgpack
 
 from cluster.wire import events
-from worker.http.metrics import ERROR, INVALID_INPUT, OK, ModelMetrics
-from worker.jobs.job import Call
-from worker.models.models import HostedModel
-from worker.models.values import plain
+from worker.jobs.calls import Call
+from worker.jobs.counters import ERROR, INVALID_INPUT, OK, ModelCounters
+from worker.jobs.errors import ResultTooLarge, wrong_argument_count
+from worker.models.loaded_model import LoadedModel
+from worker.models.packing import pack_default
 
 log = logging.getLogger(__name__)
 
 VALIDATION_EXCEPTION = "MLModelSchemaValidationException"
-"""By name: a model may raise its own library's exception of that name (ml_base has one)."""
+"""Compared by name, because a model may raise its own library's exception of that name (ml_base has one)."""
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
 """Largest result that is sent, in bytes."""
@@ -28,61 +29,57 @@ MAX_TEXT = 16 * 1024
 """Longest text of an error that is sent, in characters."""
 
 _OK_HEAD = events.encode_worker_event(events.OK, [None])[:-1]
-"""Of an OK, all that stands before its value."""
-
-
-class ResultTooLarge(Exception):  # noqa: N818 - callers see the name
-    """A model's result is larger than what is sent."""
+"""The bytes of an OK before its value."""
 
 
 class FailedError(Exception):
     """A model failed at one of several rows or items.
 
     Attributes:
-        error: what it raised.
-        place: how many came before; None if it is not the fault of one of them.
+        error: what the model raised.
+        index: of the row or item, from 0; None if the error does not belong to one of them.
     """
 
-    def __init__(self, error: BaseException, place: int | None) -> None:
-        super().__init__(error, place)
+    def __init__(self, error: BaseException, index: int | None) -> None:
+        super().__init__(error, index)
         self.error = error
-        self.place = place
+        self.index = index
 
 
 class Prediction:
-    """What all procedures of one model do."""
+    """What the jobs of all procedures of one model have in common."""
 
-    def __init__(self, model: HostedModel, metrics: ModelMetrics, *, expose_tracebacks: bool) -> None:
+    def __init__(self, model: LoadedModel, counters: ModelCounters, *, expose_tracebacks: bool) -> None:
         """Build.
 
         Args:
             model: the loaded model.
-            metrics: where it is counted.
+            counters: count its calls.
             expose_tracebacks: whether an ERR carries the traceback to the caller.
         """
         self.model = model
-        self.metrics = metrics
+        self.counters = counters
         self._expose_tracebacks = expose_tracebacks
         self._logged_s = float("-inf")
 
     # -- calls of one row each --------------------------------------------------------------------------------------
 
     def argument(self, call: Call) -> Any:
-        """A call's only argument.
+        """Read a call's only argument.
 
         Raises:
-            BadArgumentsError: if it cannot be read, or there is not just one.
+            BadArgumentsError: if the arguments cannot be read, or are not exactly one.
         """
         arguments = events.read_arguments(call.payload, call.event.args_at)
         if len(arguments) != 1:
-            raise events.BadArgumentsError(f"1 argument is taken, {len(arguments)} given")
+            raise wrong_argument_count(len(arguments))
         return arguments[0]
 
     def answers(self, rows: list[Any]) -> list[bytes]:
-        """For each row the event with its output, or with what the model raised. Nothing is raised here."""
-        self.metrics.begin(len(rows))
+        """Predict, and make the event of each row: an OK, or an ERR with the model's exception. Raises nothing."""
+        self.counters.on_calls_started(len(rows))
         outputs = self._outputs(rows)
-        pack = msgpack.Packer(default=plain).pack
+        pack = msgpack.Packer(default=pack_default).pack
         answers: list[bytes] = []
         outcomes: Counter[str] = Counter()
         for output in outputs:
@@ -90,24 +87,24 @@ class Prediction:
             if wrong is None:
                 try:
                     answers.append(ok_event(pack(output)))
-                except Exception as error:  # what msgpack cannot carry, or is too large
+                except Exception as error:  # msgpack cannot carry the output, or it is too large
                     wrong = error
             if wrong is not None:
-                answer, outcome = self.error(wrong)
+                answer, outcome = self.error_event(wrong)
                 outcomes[outcome] += 1
                 answers.append(answer)
         outcomes[OK] = len(rows) - outcomes.total()
-        self.metrics.end(outcomes)
+        self.counters.on_calls_ended(outcomes)
         return answers
 
     # -- calls of many rows -----------------------------------------------------------------------------------------
 
-    def of_rows(self, call: Call) -> Generator[list[bytes], None, None]:
-        """The packed outputs of a call's rows, in order, a batch of the model at a time.
+    def rows_outputs(self, call: Call) -> Generator[list[bytes], None, None]:
+        """Yield the packed outputs of a call's rows, in order, one batch of the model at a time.
 
         Raises:
-            BadArgumentsError: if the call's only argument is no array of rows.
-            FailedError: where the model refuses a row, after the outputs of those before it.
+            BadArgumentsError: if the call's only argument is not an array of rows.
+            FailedError: at the first row that the model refuses, after the outputs of the rows before it.
         """
         rows = events.read_rows(call.payload, call.event.args_at)
         call.payload = b""  # it may be large, and the stream long
@@ -115,7 +112,7 @@ class Prediction:
         while batch := list(islice(rows, self.model.description.max_batch_size)):
             packed: list[bytes] = []
             failed: FailedError | None = None
-            pack = msgpack.Packer(default=plain).pack
+            pack = msgpack.Packer(default=pack_default).pack
             for output in self._outputs(batch):
                 try:
                     if isinstance(output, BaseException):
@@ -129,8 +126,8 @@ class Prediction:
                 raise failed
             done += len(batch)
 
-    def of_stream(self, call: Call) -> Generator[list[bytes], None, None]:
-        """The packed items of the model's own `predict_stream`, one at a time.
+    def stream_outputs(self, call: Call) -> Generator[list[bytes], None, None]:
+        """Yield the packed items of the model's own `predict_stream`, one at a time.
 
         Raises:
             BadArgumentsError: if the call's argument cannot be read.
@@ -148,8 +145,8 @@ class Prediction:
                     if items is None:
                         items = iter(stream(data))
                     started_s = time.perf_counter()
-                    packed = _checked(msgpack.packb(next(items), default=plain))
-                    self.metrics.called(1, time.perf_counter() - started_s)
+                    packed = _checked(msgpack.packb(next(items), default=pack_default))
+                    self.counters.on_model_called(1, time.perf_counter() - started_s)
                 except StopIteration:
                     return
                 except BaseException as error:
@@ -161,22 +158,25 @@ class Prediction:
 
     # -- both -------------------------------------------------------------------------------------------------------
 
-    def error(self, error: BaseException, where: str = "") -> tuple[bytes, str]:
-        """The event that tells a caller of what a model raised, and the outcome that it counts as.
+    def error_event(self, error: BaseException, prefix: str = "") -> tuple[bytes, str]:
+        """Make the ERR for an exception of the model.
 
         Args:
-            error: what was raised.
-            where: put before its text.
+            error: what the model raised.
+            prefix: stands before its text.
+
+        Returns:
+            The event, and the outcome that the call counts as.
         """
         name = type(error).__name__
         outcome = INVALID_INPUT if name == VALIDATION_EXCEPTION else ERROR
-        trace = _carried("".join(traceback.format_exception(error)))
+        trace = _sendable("".join(traceback.format_exception(error)))
         now_s = time.monotonic()
         if outcome == ERROR and now_s - self._logged_s >= 1.0:  # the metrics count them all
             self._logged_s = now_s
             log.warning("%s raised %s\n%s", self.model.description.qualified_name, name, trace)
         return events.encode_worker_error(
-            name, where + _text(error), trace if self._expose_tracebacks else None
+            name, prefix + _text(error), trace if self._expose_tracebacks else None
         ), outcome
 
     def _close(self, items: object) -> None:
@@ -188,14 +188,14 @@ class Prediction:
                 log.warning("%s: its stream did not close", self.model.description.qualified_name, exc_info=True)
 
     def _outputs(self, rows: list[Any]) -> list[Any]:
-        """What the model returns for each row, or raises."""
+        """Call the model. Returns its output for each row, or the exception that it raised."""
         if len(rows) > 1 and self.model.predict_batch is not None:
             try:
                 outputs: list[Any] = self._timed(self.model.predict_batch, rows, len(rows))
                 return outputs
             except BaseException:  # one bad row must not cost the others their answers
                 name = self.model.description.qualified_name
-                log.debug("%s: predict_batch raised; the rows go one by one", name, exc_info=True)
+                log.debug("%s: predict_batch raised; predicting the rows one by one", name, exc_info=True)
         outputs = []
         for row in rows:
             try:
@@ -209,14 +209,14 @@ class Prediction:
         try:
             return function(argument)
         finally:
-            self.metrics.called(rows, time.perf_counter() - started_s)
+            self.counters.on_model_called(rows, time.perf_counter() - started_s)
 
 
 def ok_event(packed: bytes) -> bytes:
-    """The OK with that value.
+    """Make the OK with that packed value.
 
     Raises:
-        ResultTooLarge: if it is larger than what is sent.
+        ResultTooLarge: if the event is larger than `MAX_RESULT_BYTES`.
     """
     return _checked(_OK_HEAD + packed)
 
@@ -225,10 +225,10 @@ def check_size(size: int) -> None:
     """Check the size of a result, in bytes.
 
     Raises:
-        ResultTooLarge: if it is larger than what is sent.
+        ResultTooLarge: if it is larger than `MAX_RESULT_BYTES`.
     """
     if size > MAX_RESULT_BYTES:
-        raise ResultTooLarge(f"the model's result has {size} bytes; at most {MAX_RESULT_BYTES} are sent")
+        raise ResultTooLarge(size, MAX_RESULT_BYTES)
 
 
 def _checked(packed: bytes) -> bytes:
@@ -238,13 +238,13 @@ def _checked(packed: bytes) -> bytes:
 
 def _text(error: BaseException) -> str:
     try:
-        return _carried(str(error))
-    except Exception:  # a model's own exception class may fail to say what it is
+        return _sendable(str(error))
+    except Exception:  # the `__str__` of a model's own exception may raise
         return ""
 
 
-def _carried(text: str) -> str:
-    """Text as it can be sent: valid, and not as long as an input that it may quote."""
+def _sendable(text: str) -> str:
+    """Shorten a text, which may quote a long input, to `MAX_TEXT`, and replace what UTF-8 cannot carry."""
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}... ({len(text)} characters)"
     return text.encode("utf-8", "replace").decode()

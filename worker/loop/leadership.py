@@ -1,44 +1,48 @@
 """Which thread runs the message loop: the pattern Leader/Followers (Schmidt et al., POSA volume 2).
 
-The thread that leads takes messages from the socket. A quick batch it runs itself, because to wake another thread and
-be woken by it costs more than many a model does. Before a slow one it hands the lead over; and should a batch that was
-thought quick take long, the lead is taken from it. So the loop goes on whatever a model does, short of holding the
-interpreter's lock.
+The leader takes messages from the socket. It runs a quick job itself, because waking another thread and being woken by
+it costs more than many models take. Before a slow job it promotes a follower to be the new leader. If a job that was
+expected to be quick takes longer than `LEADER_TIMEOUT_S`, the main thread promotes a follower. So the loop goes on
+whatever a model does, unless the model holds the interpreter's lock.
 """
 
 import threading
 import time
 from collections.abc import Callable
 
-PATIENCE_S = 0.02
-"""How long the leader may be away in a model before another leads, in seconds."""
+LEADER_TIMEOUT_S = 0.02
+"""Longest time in seconds that the leader may run a job before another thread leads."""
 
 
 class Leadership:
-    """Lets one of several threads lead at a time."""
+    """Lets one of several threads lead at a time.
+
+    Attributes:
+        over: set when no thread leads any more.
+    """
 
     def __init__(self) -> None:
         self.over = threading.Event()
         self._lock = threading.Lock()
-        self._vacant = threading.Semaphore(0)
+        self._promotions = threading.Semaphore(0)
         self._lead: Callable[[int], None] = lambda term: None
         self._threads = 0
         self._term = 0  # grows with each change of the leader
-        self._away_since_s: float | None = None
+        self._job_started_s: float | None = None  # of the job that the leader runs
 
     def start(self, threads: int, lead: Callable[[int], None]) -> None:
-        """Start the threads, one of which leads at once.
+        """Start the threads and promote one of them.
 
         Args:
-            threads: how many: one more than may be away in a model at one time.
-            lead: what the leader does, given its term; it returns when it has handed over or lost the lead.
+            threads: how many: one more than jobs may run at once.
+            lead: called in the leader, with its term. It returns when the thread does not lead any more.
         """
         self._lead = lead
         self.grow_to(threads)
-        self._vacant.release()
+        self._promotions.release()
 
     def grow_to(self, threads: int) -> None:
-        """Have at least so many threads."""
+        """Start threads until there are at least that many."""
         while self._threads < threads:
             # Daemons: a predict that never returns must not keep the process from ending.
             threading.Thread(target=self._follow, name=f"loop-{self._threads}", daemon=True).start()
@@ -46,33 +50,33 @@ class Leadership:
 
     def _follow(self) -> None:
         while True:
-            self._vacant.acquire()
+            self._promotions.acquire()
             self._lead(self._term)
 
-    def hand_over(self) -> None:
-        """Let another lead. For the leader, who must touch nothing of the loop from here on."""
+    def promote_new_leader(self) -> None:
+        """Make a follower the leader. For the leader, which must not touch the loop's state afterwards."""
         with self._lock:
-            self._change()
+            self._promote()
 
-    def go_away(self) -> None:
-        """The leader begins what should be quick."""
-        self._away_since_s = time.monotonic()
+    def start_job(self) -> None:
+        """Note that the leader begins a job which should be quick."""
+        self._job_started_s = time.monotonic()
 
-    def come_back(self, term: int) -> bool:
-        """It has ended; whether this thread still leads."""
+    def end_job(self, term: int) -> bool:
+        """Note that the job of that term's leader has ended. Returns whether the thread still leads."""
         with self._lock:
             if term != self._term:
                 return False
-            self._away_since_s = None
+            self._job_started_s = None
             return True
 
-    def relieve(self, now_s: float) -> None:
-        """Have another lead if the leader has been away for too long. For a thread that never leads."""
+    def check_leader(self, now_s: float) -> None:
+        """Make a follower the leader if the leader has run a job for too long. For a thread that never leads."""
         with self._lock:
-            if self._away_since_s is not None and now_s - self._away_since_s >= PATIENCE_S:
-                self._change()
+            if self._job_started_s is not None and now_s - self._job_started_s >= LEADER_TIMEOUT_S:
+                self._promote()
 
-    def _change(self) -> None:
+    def _promote(self) -> None:
         self._term += 1
-        self._away_since_s = None
-        self._vacant.release()
+        self._job_started_s = None
+        self._promotions.release()

@@ -1,18 +1,18 @@
-"""Packages that are installed while the process runs: what the interpreter looks for at its start only."""
+"""Makes packages importable that were installed after the process started."""
 
 import importlib
 import site
 from pathlib import Path
 
 
-class Installed:
-    """The path files (`.pth`) that have been read, by which editable installations are found."""
+class InstalledPackages:
+    """The path files (`.pth`) that this process has read. Editable installations are found through them."""
 
     def __init__(self) -> None:
         self._read = set(_path_files())
 
     def refresh(self) -> None:
-        """See what was installed since the start of the process, or since this was last called."""
+        """Read the path files that are new since the start of the process, or since the last call."""
         for path in _path_files():
             if path not in self._read:
                 self._read.add(path)

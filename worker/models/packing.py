@@ -1,15 +1,15 @@
-"""What models return, as values that msgpack can carry."""
+"""Packs what models return: converts values that msgpack does not know."""
 
 from typing import Any
 
 
-def plain(value: Any) -> Any:
-    """What msgpack cannot pack, as plain values: numpy's scalars and arrays, for which models need no conversion.
+def pack_default(value: Any) -> Any:
+    """Convert a value that msgpack cannot pack into plain ones, such as numpy's scalars and arrays into numbers.
 
-    For the `default` of msgpack's packer.
+    For the `default` argument of msgpack's packer.
 
     Raises:
-        OverflowError, TypeError: if it has none; the text is fit for the caller.
+        OverflowError, TypeError: if there is no conversion; the text is fit for the caller.
     """
     if hasattr(value, "tolist"):
         return value.tolist()

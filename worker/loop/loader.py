@@ -1,4 +1,4 @@
-"""Loads models on the broker's order, one after the other, in a thread of its own: calls go on meanwhile."""
+"""Loads models that the broker orders, one after the other, in a thread of its own. Calls go on meanwhile."""
 
 import logging
 import threading
@@ -10,9 +10,11 @@ from queue import SimpleQueue
 import msgpack
 
 from cluster.runtime.settings import ConfigError
-from worker.jobs.job import Registration
-from worker.models.installed import Installed
-from worker.models.models import HostedModel, load_anew, read_entry
+from worker.jobs.calls import Registration
+from worker.models.entry import parse_entry
+from worker.models.installed import InstalledPackages
+from worker.models.loaded_model import LoadedModel
+from worker.models.reloading import load_from_disk
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +24,18 @@ MAX_TEXT = 2000
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What became of an order to load a model.
+    """The result of an order to load a model.
 
     Attributes:
-        registration: whose order it is.
+        registration: the registration in which the order came.
         number: of the order.
-        model: what was loaded; None if it could not be.
-        error: why not.
+        model: the loaded model; None if loading failed.
+        error: why loading failed.
     """
 
     registration: Registration
     number: bytes
-    model: HostedModel | None
+    model: LoadedModel | None
     error: str = ""
 
 
@@ -41,24 +43,30 @@ class Loader:
     """Loads models.
 
     Attributes:
-        unfinished: how many orders have been given, and not yet taken.
+        unfinished: how many orders have no result that was taken.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         """Build; the thread starts with the first order.
 
         Args:
-            wake: called when there is something to take.
+            wake: called when there is a result.
         """
-        self._done: deque[LoadResult] = deque()
+        self._results: deque[LoadResult] = deque()
         self._wake = wake
         self.unfinished = 0
         self._orders: SimpleQueue[tuple[Registration, bytes, bytes]] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._installed = Installed()
+        self._installed = InstalledPackages()
 
     def load(self, registration: Registration, number: bytes, entry: bytes) -> None:
-        """Load a model from an entry, msgpack of what a configuration has."""
+        """Order a model.
+
+        Args:
+            registration: the registration in which the order came.
+            number: of the order.
+            entry: the model's entry, as msgpack.
+        """
         self.unfinished += 1
         self._orders.put((registration, number, entry))
         if self._thread is None:
@@ -67,28 +75,28 @@ class Loader:
             self._thread.start()
 
     def take(self) -> LoadResult | None:
-        """The next that has been carried out; None if there is none."""
-        if not self._done:
+        """The next result; None if there is none."""
+        if not self._results:
             return None
         self.unfinished -= 1
-        return self._done.popleft()
+        return self._results.popleft()
 
     def _run(self) -> None:
         while True:
             registration, number, entry = self._orders.get()
-            self._done.append(_load(registration, number, entry, self._installed))
+            self._results.append(_load(registration, number, entry, self._installed))
             self._wake()
 
 
-def _load(registration: Registration, number: bytes, entry: bytes, installed: Installed) -> LoadResult:
-    if not registration.live:
-        return LoadResult(registration, number, None, "the broker has forgotten this worker")
+def _load(registration: Registration, number: bytes, entry: bytes, installed: InstalledPackages) -> LoadResult:
+    if not registration.is_live:
+        return LoadResult(registration, number, None, "the registration in which the order came has ended")
     try:
         installed.refresh()
-        model = load_anew(read_entry(msgpack.unpackb(entry)))
+        model = load_from_disk(parse_entry(msgpack.unpackb(entry)))
     except ConfigError as error:
         return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
-    except BaseException as error:  # a constructor may even exit, and this thread is to load others
+    except BaseException as error:  # a constructor may even exit, and this thread has other orders
         log.exception("a model could not be loaded")
         return LoadResult(registration, number, None, f"{type(error).__name__}: {error}"[:MAX_TEXT])
     return LoadResult(registration, number, model)

@@ -1,0 +1,45 @@
+"""Reads the entries of the configuration class that `APP_SETTINGS` names."""
+
+import importlib
+import os
+from collections.abc import Mapping
+
+from cluster.runtime.settings import ConfigError
+from worker.models.entry import ModelEntry, parse_entry
+
+DEFAULT_CONFIG = "ProdConfig"
+DEFAULT_MODULE = "worker.config"
+
+
+def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEntry]:
+    """The entries of the configuration.
+
+    Raises:
+        ConfigError: if there is no class of the name that `APP_SETTINGS` has, or one of its entries is wrong.
+    """
+    config = _config_class(environ.get("APP_SETTINGS", DEFAULT_CONFIG))
+    where = f"{config.__module__}.{config.__qualname__}.models"
+    models = getattr(config, "models", None)
+    if not isinstance(models, list) or not models:
+        raise ConfigError(f"{where} should be a list of at least one entry")
+    return [parse_entry(entry, f"{where}[{position}]") for position, entry in enumerate(models)]
+
+
+def _config_class(name: str) -> type:
+    module_name, colon, class_name = name.rpartition(":")
+    if not colon:
+        module_name = DEFAULT_MODULE
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a mistake in the file may raise anything
+        raise ConfigError(
+            f"APP_SETTINGS={name!r}: {module_name or DEFAULT_MODULE} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    config = getattr(module, class_name, None)
+    if not isinstance(config, type):
+        known = [key for key, value in vars(module).items() if isinstance(value, type) and hasattr(value, "models")]
+        raise ConfigError(
+            f"APP_SETTINGS={name!r} is not a configuration; the configurations are {', '.join(known) or 'none'}"
+        )
+    return config
