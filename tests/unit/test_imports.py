@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cluster.wire": (),
     "cluster.histogram": (),
     "cluster.runtime": (),
+    "cluster": (),
     "broker.core.state": ("cluster.wire", "cluster.histogram"),
     "broker.core.introspection": ("broker.core.state", "broker.core.errors", "cluster.wire", "cluster"),
     "broker.core.scheduling": ("broker.core.state", "broker.core.errors", "cluster.wire"),
