@@ -22,7 +22,7 @@ from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state.call_table import CallTable
 from broker.core.state.counters import Counters
 from broker.core.state.outbox import Outbox
-from broker.core.state.plan import Plan
+from broker.core.state.plan import DeploymentPlan
 from broker.core.state.registry import Registry
 
 
@@ -38,7 +38,7 @@ class Core:
         deployment: models that were loaded, unloaded and routed while the cluster runs.
     """
 
-    def __init__(self, *, max_message_bytes: int, limits: QueueLimits, plan: Plan | None = None) -> None:
+    def __init__(self, *, max_message_bytes: int, limits: QueueLimits, plan: DeploymentPlan | None = None) -> None:
         """Build an empty broker.
 
         Args:
@@ -59,7 +59,7 @@ class Core:
             self.registry,
             self._scheduler,
             self.outbox,
-            plan or Plan(),
+            plan or DeploymentPlan(),
             has_waiting=lambda pool: bool(self.calls.queues[pool]),
         )
         self.clients = ClientHandler(
@@ -93,7 +93,7 @@ class Core:
         self.clients.cancel_abandoned_if_due(now_s)
         self._deadlines.refuse_unserved(now_s)
         self._deadlines.check_if_due(now_s)
-        self.deployment.go_on(now_s)
+        self.deployment.advance(now_s)
         self.admin.send_heartbeats_if_due(now_s)
 
     def dispatch(self, now_s: float) -> float:

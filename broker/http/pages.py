@@ -28,7 +28,7 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
             lambda: (
                 core.draining,
                 bool(core.registry.models or core.registry.workers),
-                status.missing(core.registry, expected_models, core.deployment.expected()),
+                status.missing(core.registry, expected_models, core.deployment.expected_models()),
             )
         )
         if draining:
@@ -40,7 +40,7 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
         return text_response("ready")
 
     def workers() -> Response:
-        return _json(loop.ask(lambda: status.workers(core.registry, core.deployment.awaited, time.monotonic())))
+        return _json(loop.ask(lambda: status.workers(core.registry, core.deployment.pending_loads, time.monotonic())))
 
     def prometheus_targets() -> Response:
         return _json(loop.ask(lambda: status.prometheus_targets(core.registry)))

@@ -12,7 +12,7 @@ import zmtp
 from broker.core.core import Core
 from broker.core.state import counters
 from broker.core.state.outbox import ToClient, ToWorker
-from broker.core.state.plan import Plan
+from broker.core.state.plan import DeploymentPlan
 from broker.io.core_log import CoreLog
 from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS
 from broker.io.sockets import OpenRouter, open_router
@@ -48,7 +48,7 @@ class Loop:
         self,
         core: Core,
         settings: BrokerSettings,
-        save_plan: Callable[[Plan], None],
+        save_plan: Callable[[DeploymentPlan], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         open_router: OpenRouter = open_router,

@@ -1,4 +1,4 @@
-"""The file that keeps what was loaded and routed, so that a next broker knows it. Knows nothing of what it means."""
+"""The state file (`BROKER_STATE`): saves the deployment plan for the next broker. Does not interpret the plan."""
 
 import json
 import logging
@@ -8,39 +8,40 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from broker.core.state.plan import Plan
+from broker.core.state.plan import DeploymentPlan
 from cluster.runtime.settings import ConfigError
 from cluster.wire.protocol import Version
 
 log = logging.getLogger(__name__)
 
-_adapter = TypeAdapter(Plan)
+_adapter = TypeAdapter(DeploymentPlan)
 
 
 class StateFile:
-    """`BROKER_STATE`."""
+    """Reads and writes the state file."""
 
     def __init__(self, path: str) -> None:
-        """Take a path; if that is empty, nothing is kept."""
+        """Take the path of the file; with an empty path, nothing is saved."""
         self._path = Path(path) if path else None
 
-    def read(self) -> Plan:
-        """What a former broker wrote; an empty plan if there is none.
+    def read(self) -> DeploymentPlan:
+        """Return the plan that an earlier broker saved, or an empty plan if there is none.
 
         Raises:
-            ConfigError: if the file cannot be read, or is none of a broker's, or its folder cannot be written to.
+            ConfigError: if the file cannot be read, has other contents than a broker writes, or its folder is not
+                writable.
         """
         if self._path is None:
-            return Plan()
+            return DeploymentPlan()
         where = f"BROKER_STATE={str(self._path)!r}"
         if not os.access(self._path.parent, os.W_OK):
-            raise ConfigError(f"{where}: it should be a file in a folder that is there and can be written to")
+            raise ConfigError(f"{where}: it should be a file in a folder that exists and is writable")
         try:
             plan = _adapter.validate_json(self._path.read_bytes(), strict=False)
             for version in _versions(plan):
                 Version.read(version)
         except FileNotFoundError:
-            return Plan()
+            return DeploymentPlan()
         except (OSError, ValidationError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(
@@ -48,25 +49,21 @@ class StateFile:
             ) from error
         return plan
 
-    def write(self, plan: Plan) -> None:
-        """Keep a plan. If that fails, it is logged: what is done goes on to hold as long as this broker runs."""
+    def write(self, plan: DeploymentPlan) -> None:
+        """Save a plan. A failure is logged; the plan then holds only until this broker ends."""
         if self._path is None:
             return
-        fresh = self._path.with_name(f"{self._path.name}.new")
+        new = self._path.with_name(f"{self._path.name}.new")
         try:
-            fresh.write_text(json.dumps(asdict(plan), indent=1) + "\n")
-            fresh.replace(self._path)
+            new.write_text(json.dumps(asdict(plan), indent=1) + "\n")
+            new.replace(self._path)
         except (OSError, TypeError, ValueError) as error:
-            log.error(
-                "what was loaded and routed could not be written to %s, and ends with this broker: %s",
-                self._path,
-                error,
-            )
+            log.error("the deployment plan could not be written to %s and ends with this broker: %s", self._path, error)
 
 
-def _versions(plan: Plan) -> list[str]:
+def _versions(plan: DeploymentPlan) -> list[str]:
     return [
-        *(placed.version for placed in plan.loaded),
+        *(model.version for model in plan.loaded),
         *(version for _, version in plan.unloaded),
-        *(version for routed in plan.routes.values() for version in (routed.default, *routed.split)),
+        *(version for route in plan.routes.values() for version in (route.default, *route.split)),
     ]

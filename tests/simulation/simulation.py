@@ -10,7 +10,6 @@ from typing import Any
 
 import msgpack
 
-from broker.core.deployment.deployment import MOST_DEATHS
 from broker.core.scheduling.deadlines import CHECK_INTERVAL_S
 from broker.core.state import counters
 from cluster.wire import protocol
@@ -308,8 +307,7 @@ class Simulation:
             self.wait(0.5)
         assert all(call.ended for call in self.calls.values()), [call for call in self.calls.values() if not call.ended]
         self.wait(1.0)
-        assert not self.world.core.deployment._unloadings
-        assert self.world.core.deployment._loading is None
+        assert self.world.core.deployment.is_idle
         self._check_plan()
         self.world.assert_at_rest()
 
@@ -320,14 +318,14 @@ class Simulation:
     def _check_plan(self) -> None:
         """What was unloaded cannot be called, and what was loaded is hosted by everybody."""
         deployment, procedures = self.world.core.deployment, self.world.core.registry.procedures
-        for name, version in deployment._plan.unloaded:
-            assert f"{name}_v{version.replace('.', '_')}_predict" not in procedures
+        for name, version in deployment.plan.unloaded:
+            assert f"{name}_v{version.major}_{version.minor}_predict" not in procedures
         peers = [peer for peer in self._reachable() if not peer.draining]
-        for placed in deployment._plan.loaded:
-            is_known = deployment._deaths[placed.key] < MOST_DEATHS
-            failed = {identity for identity, key in deployment._troubles if key == placed.key}
-            hosts = {peer.identity for peer in peers if placed.key in peer.hosted}
-            assert not is_known or {peer.identity for peer in peers} - failed <= hosts, placed
+        for model in deployment.plan.loaded:
+            failed = {identity for identity, key in deployment.restorer.failures if key == model.key}
+            hosts = {peer.identity for peer in peers if model.key in peer.hosted}
+            is_given_up = deployment.restorer.has_stopped(model.key)
+            assert is_given_up or {peer.identity for peer in peers} - failed <= hosts, model
 
     # -- how it happens -------------------------------------------------------------------------------------------
 

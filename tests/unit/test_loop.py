@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from broker.core.core import Core
-from broker.core.state.plan import Plan
+from broker.core.state.plan import DeploymentPlan
 from broker.io import core_log
 from broker.io.loop import Loop
 from broker.settings import BrokerSettings
@@ -85,7 +85,7 @@ class Bench:
         self.routers[setting] = FakeRouter(setting, self.journal)
         return cast(Router, self.routers[setting])
 
-    def _save(self, _plan: Plan) -> None:
+    def _save(self, _plan: DeploymentPlan) -> None:
         self.journal.append("the plan is saved")
 
     def turn(self) -> None:

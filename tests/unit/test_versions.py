@@ -188,7 +188,7 @@ def test_metrics_tell_versions_apart_and_the_books_balance(world: World) -> None
     ("weights", "says"),
     [
         ({"0.3": 1}, "m has no version 0.3; it has 0.1, 0.2"),
-        ({"0.1": 0}, "one version at least should have a weight above 0"),
+        ({"0.1": 0}, "at least one version should have a weight above 0"),
         ({"0.1": -1}, "0.1=-1: a weight should be a whole number up to"),
         ({"0.1": 1.5}, "a weight should be a whole number"),
         ({"new": 1}, "'new' is not a version: it should be two numbers, such as 0.1"),

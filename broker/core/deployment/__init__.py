@@ -1,1 +1,1 @@
-"""Models that are loaded, unloaded and routed while the cluster runs."""
+"""Deployment: loads, unloads and routes models while the cluster runs."""

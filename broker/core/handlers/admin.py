@@ -7,7 +7,8 @@ gets heartbeats.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from broker.core.deployment.deployment import MAX_WEIGHT, Deployment
+from broker.core.deployment.deployment import Deployment
+from broker.core.deployment.routing import MAX_WEIGHT
 from broker.core.errors import ProcedureError
 from broker.core.introspection import builtins as introspection
 from broker.core.state.outbox import Outbox
@@ -95,7 +96,7 @@ class AdminHandler:
             args = _arguments(procedure, event, payload)
             if procedure.name in self._procedures:
                 self._procedures[procedure.name](answer, *args)
-                self._deployment.go_on(now_s)
+                self._deployment.advance(now_s)
             else:
                 answer(introspection.answer(self._registry, procedure.name, args))
         except ProcedureError as error:
@@ -104,7 +105,7 @@ class AdminHandler:
     # -- what can be asked ----------------------------------------------------------------------------------------
 
     def _list_models(self, answer: Callable[[object], None]) -> None:
-        answer(self._deployment.models())
+        answer(self._deployment.list_models())
 
     def _load_model(self, answer: Callable[[object], None], entry: object, workers: object) -> None:
         if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
@@ -135,7 +136,7 @@ class AdminHandler:
     def _route_model(self, answer: Callable[[object], None], name: object, weights: object) -> None:
         (name,) = _texts(name=name)
         self._deployment.route(name, _weights(weights))
-        answer([row for row in self._deployment.models() if row["model"] == name])
+        answer([row for row in self._deployment.list_models() if row["model"] == name])
 
 
 def _arguments(procedure: Procedure, event: ClientEvent, payload: bytes) -> list[Any]:

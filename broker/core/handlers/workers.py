@@ -109,8 +109,8 @@ class WorkerHandler:
 
     def _drop(self, worker: Worker, reason: str | None, now_s: float) -> None:
         self._scheduler.drop_worker(worker, reason, now_s)
-        self._deployment.lost(worker, reason)
-        self._deployment.go_on(now_s)
+        self._deployment.worker_lost(worker, reason)
+        self._deployment.advance(now_s)
 
     def ping_if_due(self, now_s: float) -> None:
         """Send every worker a PING, which shows that the broker is alive."""
@@ -161,9 +161,9 @@ class WorkerHandler:
         worker = self._registry.add(identity, description, now_s)
         self._outbox.to_worker(identity, protocol.WELCOME)
         for model in description.models:
-            if not self._deployment.is_unwanted(model.key):
+            if not self._deployment.is_unloaded(model.key):
                 self._host(worker, model, now_s)
-        self._deployment.joined(worker)
+        self._deployment.worker_registered(worker)
         hosted = [replica.pool.model for replica in worker.replicas if not replica.pool.is_for_streams]
         names = ", ".join(f"{model.qualified_name} {model.version}" for model in hosted)
         self._outbox.note(f"worker {description.id} registered; it hosts {names or 'nothing'}")
@@ -188,18 +188,18 @@ class WorkerHandler:
             return
         number = bytes(parts[0])
         if kind == protocol.UNLOADED:
-            self._deployment.unloaded(worker, number)
+            self._deployment.worker_unloaded(worker, number)
         elif kind == protocol.FAILED:
-            self._deployment.failed(worker, number, bytes(parts[1]).decode("utf-8", "replace"))
+            self._deployment.worker_failed(worker, number, bytes(parts[1]).decode("utf-8", "replace"))
         else:
             try:
                 model = read_model_description(bytes(parts[1]))
             except protocol.ProtocolError as error:
-                self._deployment.failed(worker, number, str(error))
+                self._deployment.worker_failed(worker, number, str(error))
             else:
-                if self._deployment.loaded(worker, number, model):
+                if self._deployment.worker_loaded(worker, number, model):
                     self._host(worker, model, now_s)
-        self._deployment.go_on(now_s)
+        self._deployment.advance(now_s)
 
     # -- answers --------------------------------------------------------------------------------------------------
 

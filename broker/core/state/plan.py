@@ -1,4 +1,4 @@
-"""What differs from the workers' configurations: models that were loaded, unloaded and routed. Plain data."""
+"""The deployment plan: how the deployed models differ from the workers' configurations. Plain data."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,13 +7,14 @@ from cluster.wire.protocol import ModelKey, Version
 
 
 @dataclass(slots=True)
-class Placed:
-    """A model that was loaded.
+class LoadedModel:
+    """A model version that an administrator has loaded.
 
     Attributes:
-        entry: what it is loaded from, as a configuration has it.
-        workers: patterns for the workers that are to host it; all, if there are none.
-        model, version: its qualified name and its version, when it was loaded.
+        entry: the configuration entry that workers load it from.
+        workers: patterns for the ids, hosts or addresses of the workers that host it; empty for all workers.
+        model: qualified name of the model.
+        version: version that the model had when it was loaded, as text.
     """
 
     entry: dict[str, Any]
@@ -23,28 +24,28 @@ class Placed:
 
     @property
     def key(self) -> ModelKey:
-        """Names it among all versions of all models."""
+        """The qualified name and the version."""
         return self.model, Version.read(self.version)
 
 
 @dataclass(slots=True)
-class Routed:
-    """Where calls that name no version go: see `broker.family.Route`."""
+class SavedRoute:
+    """A `broker.core.state.versions.Route`, with its versions as text."""
 
     default: str
     split: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Plan:
-    """What differs from the workers' configurations, and is to outlive the processes.
+class DeploymentPlan:
+    """What administrators have changed. It outlives the broker.
 
     Attributes:
-        loaded: models that are hosted as well.
-        unloaded: qualified names and versions of models that are not hosted, whatever a configuration says.
-        routes: by qualified name.
+        loaded: models that workers host beside those of their configurations.
+        unloaded: qualified names and versions of models that no worker hosts, whatever its configuration says.
+        routes: routes of calls that name no version, by qualified name.
     """
 
-    loaded: list[Placed] = field(default_factory=list)
+    loaded: list[LoadedModel] = field(default_factory=list)
     unloaded: list[tuple[str, str]] = field(default_factory=list)
-    routes: dict[str, Routed] = field(default_factory=dict)
+    routes: dict[str, SavedRoute] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import msgpack
 import pytest
 
 from broker.core.core import Core
-from broker.core.state.plan import Placed, Plan, Routed
+from broker.core.state.plan import DeploymentPlan, LoadedModel, SavedRoute
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.protocol import ModelDescription, Version
@@ -80,7 +80,7 @@ def rows(world: World) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["model"], row["version"]): row for row in reply.args[0]}
 
 
-def plan_of(world: World) -> Plan:
+def plan_of(world: World) -> DeploymentPlan:
     plan = world.core.deployment.take_plan()
     assert plan is not None
     return plan
@@ -98,7 +98,7 @@ def test_a_model_is_loaded_on_one_worker_first_and_can_be_called_from_then_on(wo
     loaded(world, W2)
     assert answer(world).args == [{"model": "new", "version": "1.0", "workers": ["w1", "w2"]}]
     assert rows(world)["new", "1.0"]["loaded"]
-    assert plan_of(world).loaded == [Placed(ENTRY, [], "new", "1.0")]
+    assert plan_of(world).loaded == [LoadedModel(ENTRY, [], "new", "1.0")]
     assert world.core.deployment.take_plan() is None
     world.assert_at_rest()
 
@@ -204,7 +204,9 @@ def test_a_worker_that_joins_meanwhile_gets_it_too(world: World) -> None:
 
 
 def test_a_broker_that_comes_after_knows_what_was_loaded_and_routed() -> None:
-    plan = Plan([Placed(ENTRY, [], "new", "1.0")], [("m", "1.2")], {"new": Routed("1.0", {"1.0": 1, "2.0": 1})})
+    plan = DeploymentPlan(
+        [LoadedModel(ENTRY, [], "new", "1.0")], [("m", "1.2")], {"new": SavedRoute("1.0", {"1.0": 1, "2.0": 1})}
+    )
     world = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, plan=plan))
     world.join_with(W1, describe_model("m"), new_model(Version(2, 0)))
     unloaded(world, W1, b"m", b"1.2")
@@ -217,7 +219,7 @@ def test_a_broker_that_comes_after_knows_what_was_loaded_and_routed() -> None:
 def test_the_default_version_is_kept_when_a_second_one_is_loaded(world: World) -> None:
     load_everywhere(world, new_model(Version(3, 0), "m"))
     plan = plan_of(world)
-    assert plan.routes == {"m": Routed("1.2", {})}
+    assert plan.routes == {"m": SavedRoute("1.2", {})}
     after = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, plan=plan))
     after.join_with(W1, new_model(Version(3, 0), "m"))
     after.join(W2)
@@ -230,7 +232,7 @@ def test_loading_what_is_there_loads_it_anew(world: World) -> None:
     plan_of(world)
     world.call(A, b"one", "new_predict")
     load_everywhere(world)
-    assert plan_of(world).loaded == [Placed(ENTRY, [], "new", "1.0")]
+    assert plan_of(world).loaded == [LoadedModel(ENTRY, [], "new", "1.0")]
     works = world.work_of(W1) + world.work_of(W2)
     world.answer(W1, works[0].number)
     world.answer(W2, works[0].number)
@@ -288,7 +290,7 @@ def test_what_cannot_be_loaded_anew_stays_as_it_is(world: World) -> None:
     world.ask("reload_model", "new", "1.0")
     loaded(world, W1)
     failed(world, W2)
-    assert answer(world).args[1] == "w2: no weights. On w1 it was loaded anew"
+    assert answer(world).args[1] == "w2: no weights. It was loaded again on w1"
     assert is_callable(world)
 
 
@@ -360,7 +362,7 @@ def test_a_worker_lost_while_it_unloads_is_waited_for_no_longer(world: World) ->
 def test_one_version_is_unloaded_beside_another(world: World) -> None:
     load_everywhere(world, new_model(Version(3, 0), "m"))
     (reply,) = world.ask("unload_model", "m", "")
-    assert "m has the versions 1.2, 3.0: say which" in reply.args[1]
+    assert "m has the versions 1.2, 3.0: name one of them" in reply.args[1]
     world.ask("route_model", "m", {"1.2": 1, "3.0": 1})
     world.ask("unload_model", "m", "1.2")
     unloaded(world, W1, b"m", b"1.2")
@@ -382,7 +384,7 @@ def test_there_is_one_change_at_a_time(world: World) -> None:
     ):
         (reply,) = world.ask(name, *args)
         assert reply.args[0] == "Busy"
-        assert reply.args[1] == "new.model:New is being loaded, on w1 now; wait for that and try again, or cancel it"
+        assert reply.args[1] == "new.model:New is being loaded on w1; try again after that, or cancel it"
 
 
 def test_what_takes_for_ever_can_be_cancelled(world: World) -> None:
@@ -390,7 +392,7 @@ def test_what_takes_for_ever_can_be_cancelled(world: World) -> None:
     loaded(world, W1)
     assert world.ask("cancel_load")[0].args == ["new.model:New is being loaded"]
     unloaded(world, W1)
-    assert "w2: it was not waited for; restart it" in answer(world).args[1]
+    assert "w2: the load was cancelled; restart the worker" in answer(world).args[1]
     number, _ = order_of(world, W2, protocol.LOAD)
     world.from_worker(W2, protocol.LOADED, number, write_description(new_model()))
     unloaded(world, W2)
@@ -405,7 +407,7 @@ def test_what_is_loaded_too_late_stays_where_it_took_the_place_of_a_model_with_c
     load(world)
     number, _ = order_of(world, W1, protocol.LOAD)
     (failure,) = [reply for reply in world.ask("cancel_load") if reply.name == "ERR"]
-    assert failure.args[1].endswith("restart it if it never ends. Nothing has changed")
+    assert failure.args[1].endswith("restart the worker if it never ends. Nothing has changed")
     world.call(A, b"one", "new_predict")
     (work,) = world.work_of(W1)
     world.from_worker(W1, protocol.LOADED, number, write_description(new_model()))
@@ -439,7 +441,7 @@ def test_a_stream_without_end_holds_up_its_own_model_only(world: World) -> None:
         ("unload_model", ["n", ""], "there is no model 'n'; there are m"),
         ("unload_model", ["m", "2.0"], "m has no version 2.0; it has 1.2"),
         ("unload_model", [1, ""], "name should be a text, and not int"),
-        ("reload_model", ["m", ""], "no ready worker hosts m 1.2 and can load it anew"),
+        ("reload_model", ["m", ""], "no ready worker hosts m 1.2 and can load it again"),
         ("m_predict", ["x"], "'m_predict' is nothing that can be asked here; list_models, load_model"),
         ("load_model", [{**ENTRY, "x": "y" * 70_000}, []], "the arguments have more than 65536 bytes"),
     ],
@@ -539,17 +541,19 @@ def test_what_is_unloaded_while_a_worker_loads_it_stays_away(world: World) -> No
     loaded(world, W3)
     unloaded(world, W3)
     assert not is_callable(world)
-    assert plan_of(world) == Plan()
+    assert plan_of(world) == DeploymentPlan()
 
 
 def test_a_worker_that_is_still_to_load_what_it_should_says_so(world: World) -> None:
     load_everywhere(world)
     world.join(W3)
-    workers = {one.description.id: world.core.deployment.awaited(one) for one in world.core.registry.workers.values()}
+    workers = {
+        one.description.id: world.core.deployment.pending_loads(one) for one in world.core.registry.workers.values()
+    }
     assert workers == {"w1": [], "w2": [], "w3": ["new.model:New"]}
     loaded(world, W3)
-    assert world.core.deployment.awaited(world.core.registry.workers[W3]) == []
-    assert world.core.deployment.expected() == {"new"}
+    assert world.core.deployment.pending_loads(world.core.registry.workers[W3]) == []
+    assert world.core.deployment.expected_models() == {"new"}
 
 
 def test_a_worker_that_cannot_unload_is_not_waited_for(world: World) -> None:
@@ -577,7 +581,7 @@ def test_a_worker_that_joins_while_a_load_is_undone_costs_nobody_the_model(world
             world.join(W3, "third")  # which is not told
         else:
             world.from_worker(worker, protocol.FAILED, order[0], b"no")
-    assert "w2: no. On w1 it was loaded anew" in answer(world).args[1]
+    assert "w2: no. It was loaded again on w1" in answer(world).args[1]
     world.join(b"w4")
     assert is_callable(world, "m_predict")
     assert rows(world)["m", "1.2"]["state"] == "ready"
@@ -604,7 +608,7 @@ def test_a_partial_undo_is_not_the_end_of_the_model_for_those_who_join() -> None
         world.answer(worker, work.number)
     world.pass_time(0.25)
     unloaded(world, W2, b"m")
-    assert "w3: no weights. On w1 it was loaded anew" in answer(world).args[1]
+    assert "w3: no weights. It was loaded again on w1" in answer(world).args[1]
     assert rows(world)["m", "1.0"]["workers"] == ["w1", "w4"]
     assert is_callable(world, "m_predict")
     world.assert_at_rest()
@@ -634,7 +638,7 @@ def test_two_loads_on_some_workers_hold_for_both(world: World) -> None:
     load(world, "w2")
     loaded(world, W2)
     assert answer(world).name == "OK"
-    assert plan_of(world).loaded == [Placed(ENTRY, ["w1", "w2"], "new", "1.0")]
+    assert plan_of(world).loaded == [LoadedModel(ENTRY, ["w1", "w2"], "new", "1.0")]
 
 
 def test_two_classes_cannot_be_one_version_of_a_model_on_different_workers(world: World) -> None:
@@ -645,7 +649,7 @@ def test_two_classes_cannot_be_one_version_of_a_model_on_different_workers(world
     load(world, "w2", entry=other)
     number, _ = order_of(world, W2, protocol.LOAD)
     world.from_worker(W2, protocol.LOADED, number, write_description(new_model(entry=other)))
-    assert "new 1.0 is new.model:New elsewhere: rename the model" in answer(world).args[1]
+    assert "new 1.0 is new.model:New on other workers: rename the model" in answer(world).args[1]
     unloaded(world, W2)
 
 
@@ -655,7 +659,7 @@ def test_workers_with_different_code_are_told_apart(world: World) -> None:
     loaded(world, W2, new_model(Version(1, 1)))
     unloaded(world, W1)
     unloaded(world, W2, b"new", b"1.1")
-    assert "w2: it is new 1.1 there, and new 1.0 elsewhere" in answer(world).args[1]
+    assert "w2: it is new 1.1 on this worker, but new 1.0 on others" in answer(world).args[1]
     assert not is_callable(world)
 
 
@@ -704,14 +708,18 @@ def test_a_load_that_fails_does_not_bring_back_what_was_unloaded(world: World) -
 
 def test_a_model_that_nobody_can_load_any_more_can_be_taken_out_of_the_plan() -> None:
     world = World(
-        core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, plan=Plan([Placed(ENTRY, [], "new", "1.0")]))
+        core=Core(
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            limits=LIMITS,
+            plan=DeploymentPlan([LoadedModel(ENTRY, [], "new", "1.0")]),
+        )
     )
     world.join(W1)
     failed(world, W1)
     assert rows(world)["new", "1.0"]["state"] == "no worker"
     (reply,) = world.ask("unload_model", "new", "")
     assert reply.name == "OK"
-    assert plan_of(world) == Plan()
+    assert plan_of(world) == DeploymentPlan()
     world.join(W2)
     assert world.orders_of(W2, protocol.LOAD) == []
 
@@ -746,7 +754,7 @@ def test_a_worker_that_leaves_in_good_order_does_not_fail_a_load(world: World) -
     assert answer(world).args[0]["workers"] == ["w2"]
     load(world)
     world.from_worker(W2, protocol.BYE)
-    assert "every worker that was to load it has gone" in answer(world).args[1]
+    assert "every worker that was to load the model has left" in answer(world).args[1]
 
 
 def test_a_share_that_is_free_goes_to_the_version_with_the_largest(world: World) -> None:

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from broker.core.state.plan import Placed, Plan, Routed
+from broker.core.state.plan import DeploymentPlan, LoadedModel, SavedRoute
 from broker.io.state_file import StateFile
 from cluster.runtime.settings import ConfigError
 
-PLAN = Plan(
-    [Placed({"module_name": "m", "class_name": "C", "slots": 2}, ["gpu-*"], "red", "1.0")],
+PLAN = DeploymentPlan(
+    [LoadedModel({"module_name": "m", "class_name": "C", "slots": 2}, ["gpu-*"], "red", "1.0")],
     [("blue", "0.1")],
-    {"red": Routed("1.0", {"1.0": 9, "1.1": 1})},
+    {"red": SavedRoute("1.0", {"1.0": 9, "1.1": 1})},
 )
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     file = StateFile(str(tmp_path / "state.json"))
-    assert file.read() == Plan()
+    assert file.read() == DeploymentPlan()
     file.write(PLAN)
     assert file.read() == PLAN
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
@@ -27,7 +27,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_without_a_path_nothing_is_kept() -> None:
     file = StateFile("")
     file.write(PLAN)
-    assert file.read() == Plan()
+    assert file.read() == DeploymentPlan()
 
 
 @pytest.mark.parametrize(

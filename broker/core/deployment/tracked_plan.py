@@ -1,0 +1,81 @@
+"""The deployment plan while the broker runs: owns every change to it, and notes that it must be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from broker.core.state.plan import DeploymentPlan, LoadedModel, SavedRoute
+from cluster.wire.protocol import ModelKey, Version
+
+if TYPE_CHECKING:
+    from broker.core.state.versions import Route
+
+
+class TrackedPlan:
+    """A deployment plan that knows whether it has changed since it was last saved."""
+
+    def __init__(self, plan: DeploymentPlan) -> None:
+        self._plan = plan
+        self._has_changed = False
+
+    @property
+    def loaded(self) -> list[LoadedModel]:
+        """The model versions that administrators have loaded."""
+        return self._plan.loaded
+
+    @property
+    def unloaded(self) -> list[ModelKey]:
+        """The model versions that no worker hosts, whatever its configuration says."""
+        return [(name, Version.read(version)) for name, version in self._plan.unloaded]
+
+    def find(self, key: ModelKey) -> LoadedModel | None:
+        """Return a loaded model version; None if no administrator has loaded it."""
+        return next((model for model in self._plan.loaded if model.key == key), None)
+
+    def is_unloaded(self, key: ModelKey) -> bool:
+        """Return whether an administrator has unloaded a configured model version."""
+        return _as_text(key) in self._plan.unloaded
+
+    def add(self, model: LoadedModel) -> None:
+        """Add a loaded model version, in place of an earlier one with the same key."""
+        self._plan.loaded = [other for other in self._plan.loaded if other.key != model.key] + [model]
+        self._plan.unloaded = [key for key in self._plan.unloaded if key != _as_text(model.key)]
+        self._has_changed = True
+
+    def remove(self, key: ModelKey, *, is_configured: bool) -> None:
+        """Remove a model version.
+
+        Args:
+            key: the model version.
+            is_configured: whether workers host it by their configuration; the plan then names it as unloaded.
+        """
+        if is_configured and not self.is_unloaded(key):
+            self._plan.unloaded.append(_as_text(key))
+        self._plan.loaded = [model for model in self._plan.loaded if model.key != key]
+        self._has_changed = True
+
+    def mark_routes_changed(self) -> None:
+        """Note that the routes have changed; `take` gets them."""
+        self._has_changed = True
+
+    def take(self, routes: Mapping[str, Route]) -> DeploymentPlan | None:
+        """Return the plan if it has changed since the last call; None otherwise.
+
+        Args:
+            routes: the routes now, by qualified name.
+        """
+        if not self._has_changed:
+            return None
+        self._has_changed = False
+        self._plan.routes = {name: _saved(route) for name, route in routes.items()}
+        return self._plan
+
+
+def _as_text(key: ModelKey) -> tuple[str, str]:
+    name, version = key
+    return name, str(version)
+
+
+def _saved(route: Route) -> SavedRoute:
+    return SavedRoute(str(route.default), {str(version): weight for version, weight in route.split.items()})
