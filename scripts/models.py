@@ -1,4 +1,4 @@
-"""Loads, unloads and routes models while the cluster runs. Asks the broker at its administrators' address, for example:
+"""Loads, unloads and routes models while the cluster runs, through the broker's administrators' address. For example:
 
     scripts/models.py list
     scripts/models.py load iris_model.iris_predict:IrisModel --set slots=2 --workers 127.0.0.1:8421
@@ -27,7 +27,7 @@ LOADING_TIMEOUT_S = 3600.0
 
 
 def main() -> None:
-    """Ask, and print what was done."""
+    """Run a command, and print its result."""
     options = _parser().parse_args()
     print(options.do(options))
 
@@ -42,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(do=do)
         return made
 
-    command("list", _list, "what is hosted, by whom, and which share of calls it gets")
-    load = command("load", _load, "load a model: install its package first; what is hosted already is loaded anew")
-    load.add_argument("model", metavar="MODULE:CLASS", help="where it comes from", type=_source)
+    command("list", _list, "list the model versions, their workers, and their shares of the calls")
+    load = command("load", _load, "load a model: install its package first; a worker that hosts it loads it again")
+    load.add_argument("model", metavar="MODULE:CLASS", help="the model's class", type=_source)
     load.add_argument(
         "--set",
         metavar="NAME=VALUE",
@@ -60,24 +60,24 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="id, host or metrics address of workers, with * for any text; may be repeated (default: all)",
     )
-    command("cancel", _cancel, "wait no longer for a model that is being loaded, and unload it where it is new")
+    command("cancel", _cancel, "cancel the load in progress, and unload the model where it is new")
     for name, do, text in (
-        ("unload", _unload, "let a model's calls end, and host it no longer"),
-        ("reload", _reload, "load a model anew, from its code and files as they are now"),
+        ("unload", _unload, "let a model's calls end, then unload it"),
+        ("reload", _reload, "load a model again, from its present code and files"),
     ):
         one = command(name, do, text)
         one.add_argument("name", metavar="NAME", help="the model's qualified name")
         one.add_argument(
             "version", metavar="VERSION", nargs="?", default="", help="such as 0.1, where there are several"
         )
-    route = command("route", _route, "deal calls that name no version out to versions")
+    route = command("route", _route, "distribute calls that name no version over versions")
     route.add_argument("name", metavar="NAME", help="the model's qualified name")
     route.add_argument(
         "weights",
         metavar="VERSION[=WEIGHT]",
         nargs="*",
         type=_weight,
-        help="one alone becomes the default version; with none, all calls go to that",
+        help="a single version becomes the default; without any, all calls go to the default",
     )
     return parser
 

@@ -398,7 +398,7 @@ def test_what_takes_for_ever_can_be_cancelled(world: World) -> None:
     unloaded(world, W2)
     assert not is_callable(world)
     (reply,) = world.ask("cancel_load")
-    assert reply.args[1] == "nothing is being loaded"
+    assert reply.args[1] == "no model is being loaded"
 
 
 def test_what_is_loaded_too_late_stays_where_it_took_the_place_of_a_model_with_calls() -> None:
@@ -440,9 +440,9 @@ def test_a_stream_without_end_holds_up_its_own_model_only(world: World) -> None:
         ("load_model", [ENTRY], "load_model(entry, workers) takes 2 argument(s), 1 given"),
         ("unload_model", ["n", ""], "there is no model 'n'; there are m"),
         ("unload_model", ["m", "2.0"], "m has no version 2.0; it has 1.2"),
-        ("unload_model", [1, ""], "name should be a text, and not int"),
+        ("unload_model", [1, ""], "name should be a string, not int"),
         ("reload_model", ["m", ""], "no ready worker hosts m 1.2 and can load it again"),
-        ("m_predict", ["x"], "'m_predict' is nothing that can be asked here; list_models, load_model"),
+        ("m_predict", ["x"], "'m_predict' is not a procedure for administrators; there are list_models, load_model"),
         ("load_model", [{**ENTRY, "x": "y" * 70_000}, []], "the arguments have more than 65536 bytes"),
     ],
 )
@@ -804,4 +804,4 @@ def test_refusals_count_for_the_version_that_the_call_went_to() -> None:
 @pytest.mark.parametrize("value", [b"2", [2], {"a": 1}])
 def test_an_entry_holds_what_a_file_can(world: World, value: object) -> None:
     (reply,) = world.ask("load_model", {**ENTRY, "slots": value}, [])
-    assert "the entry's 'slots' should be a text, a number, or true or false" in reply.args[1]
+    assert "the entry's 'slots' should be a string, number or boolean" in reply.args[1]
