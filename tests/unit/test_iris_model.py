@@ -48,7 +48,7 @@ def test_its_output_fits_its_schema(model: IrisModel) -> None:
         (None, "None should be instance of 'dict'"),
     ],
 )
-def test_bad_input_is_told_by_its_key(model: IrisModel, data: Any, text: str) -> None:
+def test_the_error_for_bad_input_names_the_key(model: IrisModel, data: Any, text: str) -> None:
     with pytest.raises(MLModelSchemaValidationException) as raised:
         model.predict(data)
     assert str(raised.value).startswith(f"Failed to validate input data: {text}")
@@ -70,7 +70,7 @@ def test_a_bad_row_of_a_batch_has_its_own_error_and_the_others_their_species(mod
     assert (type(error), str(error)) == (raised.type, str(raised.value))
 
 
-def test_a_sum_that_is_not_finite_is_no_bad_row(model: IrisModel) -> None:
+def test_a_row_of_huge_numbers_is_not_a_bad_row(model: IrisModel) -> None:
     huge = dict.fromkeys(FIELDS, 1e308)
     assert model.predict_batch([huge, FLOWER])[1] == model.predict(FLOWER)
 
@@ -79,7 +79,7 @@ def test_a_batch_of_bad_rows_only_needs_no_estimator(model: IrisModel) -> None:
     assert [type(output) for output in model.predict_batch([None, 1])] == [MLModelSchemaValidationException] * 2
 
 
-def test_it_can_be_trained_anew_from_the_command_line(tmp_path: Path) -> None:
+def test_the_command_line_trains_it_again(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "iris_train"), "-gamma", "0.01", "-c", "10", "-folder", str(tmp_path)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "SVC(gamma=0.01, C=10.0)" in printed
@@ -87,7 +87,7 @@ def test_it_can_be_trained_anew_from_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [["-c", "0"], ["-gamma", "nan"], ["-gamma", "x"]])
-def test_training_refuses_parameters_that_are_none(option: list[str]) -> None:
+def test_training_refuses_wrong_parameters(option: list[str]) -> None:
     command = [str(Path(sys.executable).parent / "iris_train"), *option]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 2
@@ -123,7 +123,7 @@ def test_a_spoilt_file_is_refused_in_a_sentence(saved: Path, spoil: str) -> None
 
 
 class Intruder:
-    """A type that a saved estimator has no business to hold."""
+    """A type that is not part of a saved estimator."""
 
 
 def test_a_file_that_holds_anything_but_an_estimator_is_not_loaded(saved: Path) -> None:

@@ -56,7 +56,7 @@ class Bench:
 
     @staticmethod
     def taken(job: Job) -> list[tuple[bytes, str, Any]]:
-        """What a job has to say: kind of message, name and arguments of the event."""
+        """The answers of a job: kind of message, name and arguments of the event."""
         answers = []
         for _, (kind, reply) in job.take_answers():
             header, reply_name, reply_args = msgpack.unpackb(reply, strict_map_key=False)
@@ -65,15 +65,15 @@ class Bench:
         return answers
 
     def all_of(self, job: Job) -> list[tuple[bytes, str, Any]]:
-        """Run a job to its end, and return all that it says."""
-        said = []
+        """Run a job to its end, and return all its answers."""
+        found = []
         while not job.is_answered:
             if isinstance(job, StreamJob):
                 job.add_slots(1)
             if job.has_more_work:
                 job.run()
-            said += self.taken(job)
-        return said
+            found += self.taken(job)
+        return found
 
     def gather(self, *rows: Any) -> list[Any]:
         """The result of each row of a batch, or the name and text of its error."""
@@ -125,7 +125,7 @@ def test_not_a_number_goes_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "name", "text"),
+    ("command", "name", "text"),
     [
         ("please", "MLModelException", "cannot: please"),
         ("exit", "SystemExit", "3"),
@@ -135,9 +135,9 @@ def test_not_a_number_goes_through() -> None:
         ("surrogate", "MLModelException", "bad ? text"),
     ],
 )
-def test_whatever_a_model_does_its_caller_gets_an_error_by_name(told: str, name: str, text: str) -> None:
+def test_the_caller_gets_every_error_of_a_model_by_name(command: str, name: str, text: str) -> None:
     bench = Bench("Misbehaving")
-    kind, reply, args = bench.call("misbehaver_predict", told)
+    kind, reply, args = bench.call("misbehaver_predict", command)
     assert (kind, reply, args[0], args[2]) == (protocol.REPLY, "ERR", name, None)
     assert args[1].startswith(text)
     assert bench.predictions("misbehaver") == {"ok": 0, "invalid_input": 0, "error": 1}
@@ -155,10 +155,10 @@ def test_tracebacks_are_sent_only_where_asked_for() -> None:
     assert "MLModelException: cannot: x" in args[2]
 
 
-@pytest.mark.parametrize("told", ["surrogate", "odd", "unpackable", "exit"])
-def test_tracebacks_of_odd_errors_are_sent_too(told: str) -> None:
+@pytest.mark.parametrize("command", ["surrogate", "odd", "unpackable", "exit"])
+def test_tracebacks_of_odd_errors_are_sent_too(command: str) -> None:
     bench = Bench("Misbehaving", expose_tracebacks=True)
-    _, reply, args = bench.call("misbehaver_predict", told)
+    _, reply, args = bench.call("misbehaver_predict", command)
     assert reply == "ERR"
     assert "Traceback" in args[2]
     assert (
@@ -166,7 +166,7 @@ def test_tracebacks_of_odd_errors_are_sent_too(told: str) -> None:
     )
 
 
-def test_the_text_of_an_error_is_no_longer_than_can_be_read() -> None:
+def test_the_text_of_an_error_is_shortened() -> None:
     _, _, args = Bench("Misbehaving").call("misbehaver_predict", "x" * 1_000_000)
     assert args[1].startswith("cannot: xxx")
     assert args[1].endswith("(1000008 characters)")
@@ -226,13 +226,13 @@ def test_a_row_that_the_model_refuses_fails_alone() -> None:
     assert bench.predictions("gatherer") == {"ok": 2, "invalid_input": 0, "error": 1}
 
 
-def test_where_the_whole_batch_raises_the_rows_go_one_by_one() -> None:
+def test_a_batch_that_raises_is_predicted_row_by_row() -> None:
     bench = Bench("GathererOnly")
     assert bench.gather(0, "raise", 0) == [1, ("MLModelException", "raise alone"), 1]
     assert bench.predictions("gatherer") == {"ok": 2, "invalid_input": 0, "error": 1}
 
 
-def test_too_few_outputs_are_nobodys() -> None:
+def test_a_batch_with_too_few_outputs_is_predicted_row_by_row() -> None:
     assert Bench("GathererOnly").gather(0, "short", 0) == [1, ("MLModelException", "short alone"), 1]
 
 
@@ -268,7 +268,7 @@ def test_a_row_that_is_refused_is_named() -> None:
     assert bench.predictions("gatherer") == {"ok": 0, "invalid_input": 0, "error": 1}
 
 
-def test_a_long_list_lets_others_have_their_turns() -> None:
+def test_a_long_list_lets_other_jobs_have_their_turns() -> None:
     bench = Bench("SleeperOnly")
     (job,) = bench.jobs("sleeper_predict_batch", [msgpack.packb([[0.006] * 3])])
     for _ in range(3):
@@ -281,7 +281,7 @@ def test_a_long_list_lets_others_have_their_turns() -> None:
 
 @pytest.mark.parametrize("args", [b"\x91\x05", b"\x91\x81\x01\x02", b"\x90", b"\x92\x90\x90", b"\x91\x92\x01", b"\x05"])
 @pytest.mark.parametrize("what", ["batch", "stream"])
-def test_rows_that_are_no_list_are_refused_before_the_first_runs(what: str, args: bytes) -> None:
+def test_rows_that_are_not_a_list_are_refused_before_the_first_runs(what: str, args: bytes) -> None:
     bench = Bench("EchoOnly")
     (job,) = bench.jobs(f"echo_predict_{what}", [args])
     ((kind, name, reply),) = bench.all_of(job)
@@ -298,7 +298,7 @@ def test_a_list_of_outputs_that_is_too_large_is_an_error(monkeypatch: pytest.Mon
     assert args[0] == "ResultTooLarge"
 
 
-def test_a_list_whose_caller_has_gone_is_not_computed_to_its_end() -> None:
+def test_a_cancelled_list_is_not_computed_to_its_end() -> None:
     bench = Bench("SleeperOnly")
     (job,) = bench.jobs("sleeper_predict_batch", [msgpack.packb([[0.006] * 1000])])
     job.run()
@@ -314,12 +314,12 @@ def test_a_list_whose_caller_has_gone_is_not_computed_to_its_end() -> None:
 
 def test_a_stream_gives_each_row_in_order_and_then_ends() -> None:
     bench = Bench("EchoOnly")
-    said = bench.all_of(bench.stream("echo_predict_stream", list(range(100))))
-    assert said == [(protocol.REPLY, "STREAM", i) for i in range(100)] + [(protocol.REPLY, "STREAM_DONE", None)]
+    found = bench.all_of(bench.stream("echo_predict_stream", list(range(100))))
+    assert found == [(protocol.REPLY, "STREAM", i) for i in range(100)] + [(protocol.REPLY, "STREAM_DONE", None)]
     assert bench.predictions("echo") == {"ok": 1, "invalid_input": 0, "error": 0}
 
 
-def test_a_stream_computes_no_more_than_its_reader_has_room_for() -> None:
+def test_a_stream_computes_no_more_than_its_reader_can_take() -> None:
     bench = Bench("EchoOnly")
     stream = bench.stream("echo_predict_stream", list(range(100)))
     stream.run()
@@ -340,13 +340,13 @@ def test_a_stream_of_a_model_with_batches_computes_at_most_a_batch_ahead() -> No
     assert bench.rows("gatherer") == 64
     assert len(bench.taken(stream)) == 1
     stream.add_slots(63)
-    assert not stream.has_more_work, "there are as many in store"
+    assert not stream.has_more_work, "the job has computed that many"
     assert len(bench.taken(stream)) == 63
     stream.add_slots(1)
     assert stream.has_more_work
 
 
-def test_the_end_of_a_stream_waits_for_room() -> None:
+def test_the_end_of_a_stream_waits_for_a_slot() -> None:
     bench = Bench("EchoOnly")
     stream = bench.stream("echo_predict_stream", [])
     stream.run()
@@ -363,8 +363,8 @@ def test_the_end_of_a_stream_waits_for_room() -> None:
 
 def test_a_bad_row_ends_a_stream_at_its_place() -> None:
     bench = Bench("GathererOnly")
-    said = bench.all_of(bench.stream("gatherer_predict_stream", [0, 0, "bad", 0]))
-    assert said == [
+    found = bench.all_of(bench.stream("gatherer_predict_stream", [0, 0, "bad", 0]))
+    assert found == [
         (protocol.REPLY, "STREAM", 4),
         (protocol.REPLY, "STREAM", 4),
         (protocol.REPLY, "ERR", ["MLModelException", "bad among others", None]),
@@ -372,7 +372,7 @@ def test_a_bad_row_ends_a_stream_at_its_place() -> None:
     assert bench.predictions("gatherer") == {"ok": 0, "invalid_input": 0, "error": 1}
 
 
-def test_a_stream_whose_reader_has_gone_says_so_at_once_and_no_more() -> None:
+def test_a_cancelled_stream_ends_at_once() -> None:
     bench = Bench("EchoOnly")
     stream = bench.stream("echo_predict_stream", list(range(10)))
     stream.run()
@@ -385,7 +385,7 @@ def test_a_stream_whose_reader_has_gone_says_so_at_once_and_no_more() -> None:
     assert bench.in_progress("echo") == 0
 
 
-def test_a_model_makes_streams_of_its_own() -> None:
+def test_a_model_may_make_its_own_streams() -> None:
     bench = Bench("CounterOnly")
     (model,) = bench.hosted.descriptions
     (description,) = [one for one in model.procedures if one.is_stream]
@@ -398,13 +398,13 @@ def test_a_model_makes_streams_of_its_own() -> None:
     ]
 
 
-def test_a_stream_that_raises_says_what_after_its_items() -> None:
+def test_a_stream_that_raises_ends_with_the_error_after_its_items() -> None:
     bench = Bench("CounterOnly")
-    said = bench.all_of(bench.stream("counter_predict_stream", -2))
-    assert [args for _, _, args in said] == [0, 1, ["MLModelException", "enough", None]]
+    found = bench.all_of(bench.stream("counter_predict_stream", -2))
+    assert [args for _, _, args in found] == [0, 1, ["MLModelException", "enough", None]]
 
 
-def test_the_stream_of_a_model_is_closed_when_its_reader_has_gone() -> None:
+def test_the_generator_of_a_stream_is_closed_when_its_registration_has_ended() -> None:
     bench = Bench("CounterOnly")
     stream = bench.stream("counter_predict_stream", 1000)
     stream.run()

@@ -1,1 +1,1 @@
-"""Small models of four kinds: scikit-learn on text, ONNX, plain Python, and one that streams."""
+"""Examples of models: scikit-learn on text, ONNX, plain Python, and a stream."""

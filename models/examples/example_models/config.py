@@ -1,4 +1,4 @@
-"""Hosts all of them beside the iris model: `APP_SETTINGS=example_models.config:Examples make up`."""
+"""A configuration with all examples: `APP_SETTINGS=example_models.config:Examples make up`."""
 
 from typing import Any, ClassVar
 

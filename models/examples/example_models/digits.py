@@ -1,4 +1,7 @@
-"""A model in ONNX, run by onnxruntime: which digit do eight by eight pixels show? `digits_train` has made it."""
+"""An ONNX model, run by onnxruntime: recognizes the digit in a picture of 8 by 8 pixels.
+
+`digits_train` makes the file.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ _THREE = (
 
 
 class DigitModel(MLModel):
-    """Reads digits."""
+    """Recognizes digits."""
 
     display_name = "Digit Model"
     qualified_name = "digit_model"
@@ -39,25 +42,25 @@ class DigitModel(MLModel):
     input_examples = ({"pixels": [list(row) for row in _THREE]},)
 
     def __init__(self) -> None:
-        """Load the graph; one thread, for a worker's parallelism is its number of processes."""
+        """Load the graph. onnxruntime gets one thread, because a cluster scales by the number of its workers."""
         import onnxruntime
 
         if not SAVED.exists():
-            raise MLModelException(f"there is no {SAVED}: run digits_train to make it")
+            raise MLModelException(f"the file {SAVED} is missing: run digits_train to make it")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(SAVED, options, providers=["CPUExecutionProvider"])
 
     def predict(self, data: Any) -> dict[str, Any]:
-        """The digit of one picture.
+        """Recognize the digit of one picture.
 
         Raises:
-            MLModelSchemaValidationException: if it is no eight rows of eight pixels from 0 to 16.
+            MLModelSchemaValidationException: if the picture is not 8 rows of 8 pixels from 0 to 16.
         """
         return self._digits([_pixels(data)])[0]
 
     def predict_batch(self, rows: list[Any]) -> list[Any]:
-        """The digits of several, of which each may be refused alone."""
+        """Recognize the digits of several pictures. Each wrong picture gets its own exception."""
         outputs: list[Any] = []
         for row in rows:
             try:
@@ -80,7 +83,7 @@ class DigitModel(MLModel):
 
 
 def _pixels(data: Any) -> list[float]:
-    """All 64, row by row."""
+    """Check a picture, and return its 64 pixels row by row."""
     try:
         DigitModel.input_schema.validate(data)
     except SchemaError as error:

@@ -1,6 +1,6 @@
-"""A text classifier of scikit-learn: which of its data sets does a sentence speak of?
+"""A text classifier of scikit-learn: names the data set of scikit-learn that a sentence is about.
 
-It is trained when it is loaded, in a second, on the descriptions that scikit-learn has of its data sets.
+The constructor trains it within a second, on the descriptions of the data sets that scikit-learn ships.
 """
 
 import re
@@ -14,7 +14,7 @@ LONGEST_TEXT = 10_000
 
 
 class TopicModel(MLModel):
-    """Tells topics of sentences."""
+    """Classifies sentences by topic."""
 
     display_name = "Topic Model"
     qualified_name = "topic_model"
@@ -26,7 +26,7 @@ class TopicModel(MLModel):
     input_examples = ({"text": "The alcohol and the malic acid of three cultivars."},)
 
     def __init__(self) -> None:
-        """Train, from what the library ships."""
+        """Train on the descriptions that the library ships."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -37,15 +37,15 @@ class TopicModel(MLModel):
         self._pipeline.fit(sentences, topics)
 
     def predict(self, data: Any) -> dict[str, Any]:
-        """The topic of one text.
+        """Classify one text.
 
         Raises:
-            MLModelSchemaValidationException: if there is none, or it is too long.
+            MLModelSchemaValidationException: if the text is missing, empty or too long.
         """
         return self._topics([_text(data)])[0]
 
     def predict_batch(self, rows: list[Any]) -> list[Any]:
-        """The topics of several, of which each may be refused alone."""
+        """Classify several texts. Each wrong text gets its own exception."""
         outputs: list[Any] = []
         for row in rows:
             try:
@@ -75,7 +75,7 @@ def _text(data: Any) -> str:
 
 
 def _sentences() -> tuple[list[str], list[str]]:
-    """Sentences, and of what each speaks."""
+    """Sentences, and the topic of each."""
     from sklearn import datasets
 
     sentences: list[str] = []

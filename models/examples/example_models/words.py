@@ -1,6 +1,6 @@
-"""Models in plain Python: the next word, and a story word by word, in the style of Python's own documentation.
+"""Models in plain Python: guess the next word, and write a story word by word, in the style of Python's documentation.
 
-Both are Markov chains, made when they are loaded from the text that CPython ships for `help()`.
+Both are Markov chains. Their constructors make the chain from the text that CPython ships for `help()`.
 """
 
 import random
@@ -45,7 +45,7 @@ def _following(chain: dict[str, Counter[str]], word: str) -> Counter[str]:
 
 
 class NextWordModel(MLModel):
-    """Guesses words."""
+    """Guesses the next word."""
 
     display_name = "Next Word Model"
     qualified_name = "next_word_model"
@@ -61,11 +61,11 @@ class NextWordModel(MLModel):
         self._chain = _chain()
 
     def predict(self, data: Any) -> dict[str, Any]:
-        """The five likeliest words, with their shares.
+        """Predict the five likeliest next words, each with its share.
 
         Raises:
-            MLModelSchemaValidationException: if there is no word.
-            MLModelException: if it is not in the texts.
+            MLModelSchemaValidationException: if the word is missing or empty.
+            MLModelException: if the word is not in the texts.
         """
         _check(self.input_schema, data)
         following = _following(self._chain, data["word"])
@@ -73,7 +73,7 @@ class NextWordModel(MLModel):
 
 
 class StoryModel(MLModel):
-    """Tells stories, word by word."""
+    """Writes stories, word by word."""
 
     display_name = "Story Model"
     qualified_name = "story_model"
@@ -95,16 +95,16 @@ class StoryModel(MLModel):
         self._chain = _chain()
 
     def predict(self, data: Any) -> dict[str, str]:
-        """The whole story at once.
+        """Write the whole story at once.
 
         Raises:
-            MLModelSchemaValidationException: if the input does not fit.
+            MLModelSchemaValidationException: if the input does not fit the schema.
             MLModelException: if the first word is not in the texts.
         """
         return {"text": " ".join(self.predict_stream(data))}
 
     def predict_stream(self, data: Any) -> Iterator[str]:
-        """One word after the other, each as soon as somebody wants it; errors are those of `predict`."""
+        """Yield one word after the other. Raises what `predict` raises."""
         _check(self.input_schema, data)
         word = data["start"].lower()
         _following(self._chain, word)

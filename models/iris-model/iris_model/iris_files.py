@@ -1,4 +1,4 @@
-"""The saved form of the estimator: a skops file, which holds data and no code, and a note of what saved it."""
+"""The saved form of the estimator: a skops file, which holds data and no code, and a note of the library version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTE = "saved_by.json"
 
 
 def save(estimator: SVC, folder: Path = FOLDER) -> None:
-    """Write the estimator and the version of the library that it belongs to."""
+    """Write the estimator, and the version of the library that saves it."""
     import sklearn
     import skops.io
 
@@ -36,8 +36,8 @@ def load(folder: Path = FOLDER) -> SVC:
     """Read the estimator.
 
     Raises:
-        MLModelException: if it is missing, was saved by another version of scikit-learn, or holds anything but the
-            types that an SVC is made of.
+        MLModelException: if the files are missing, were saved by another version of scikit-learn, or hold types that
+            are not part of an SVC.
     """
     import sklearn
     import skops.io
@@ -53,12 +53,12 @@ def load(folder: Path = FOLDER) -> SVC:
     if saved_by != sklearn.__version__:
         raise MLModelException(
             f"the model in {folder} was saved by scikit-learn {saved_by}, and {sklearn.__version__} is installed: "
-            f"run iris_train to train it anew, or install scikit-learn=={saved_by}"
+            f"run iris_train to train it again, or install scikit-learn=={saved_by}"
         )
     try:
         estimator: SVC = skops.io.load(folder / _ESTIMATOR, trusted=[])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile, UntrustedTypesFoundException) as error:
         raise MLModelException(
-            f"the model in {folder} cannot be loaded ({type(error).__name__}: {error}): run iris_train to make it anew"
+            f"the model in {folder} cannot be loaded ({type(error).__name__}: {error}): run iris_train to make it again"
         ) from error
     return estimator

@@ -11,7 +11,7 @@ from iris_model import iris_files
 _KEYS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 
 SPECIES = ("setosa", "versicolor", "virginica")
-"""By the number that the estimator predicts."""
+"""The names of the numbers that the estimator predicts."""
 
 
 class IrisModel(MLModel):
@@ -47,18 +47,18 @@ class IrisModel(MLModel):
             data: `sepal_length`, `sepal_width`, `petal_length` and `petal_width` in centimetres, all float.
 
         Raises:
-            MLModelSchemaValidationException: if a measurement is missing, superfluous or no float.
+            MLModelSchemaValidationException: if a measurement is missing, unknown or not a float.
         """
         return self._species([_measurements(data)])[0]
 
     def predict_batch(self, rows: list[Any]) -> list[dict[str, str] | Exception]:
-        """Predict the species of several, in one call of the estimator.
+        """Predict the species of several flowers, in one call of the estimator.
 
         Args:
             rows: each as `predict` takes it.
 
         Returns:
-            What `predict` returns or raises, for each row.
+            For each row what `predict` returns, or the exception that it raises.
         """
         outputs: list[Any] = []
         measurements = []
@@ -68,7 +68,7 @@ class IrisModel(MLModel):
                 if isfinite(sum(measured)):
                     measurements.append(measured)
                     outputs.append(None)
-                else:  # the estimator may refuse it, and must not refuse the others with it
+                else:  # the estimator may refuse this row, which must not fail the others
                     outputs.append(self._species([measured])[0])
             except (MLModelSchemaValidationException, ValueError) as error:
                 outputs.append(error)
@@ -84,8 +84,8 @@ class IrisModel(MLModel):
 def _measurements(data: Any) -> list[float]:
     """The four measurements of a row, in the estimator's order.
 
-    The checks here take a hundredth of the time that the Schema does. It decides where they do not pass, and words the
-    error.
+    The checks here take a hundredth of the time of `input_schema`. Only a row that fails them is validated by the
+    schema, which then makes the text of the error.
     """
     if type(data) is dict and len(data) == len(_KEYS):
         try:

@@ -24,7 +24,7 @@ def train(gamma: float = GAMMA, c: float = C) -> SVC:
 
 
 def main() -> None:
-    """Train, save, and say where and how well it fits the data that it was trained on."""
+    """Train and save. Prints where, and the accuracy on the training data."""
     parser = argparse.ArgumentParser(prog="iris_train", description="Train the iris model and save it.")
     parser.add_argument("-gamma", type=_positive, default=GAMMA, help="kernel coefficient (default: %(default)s)")
     parser.add_argument("-c", type=_positive, default=C, help="regularization parameter (default: %(default)s)")

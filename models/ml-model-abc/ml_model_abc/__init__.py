@@ -9,12 +9,12 @@ __all__ = ["MLModel", "MLModelException", "MLModelSchemaValidationException"]
 
 
 class MLModel(ABC):
-    """A model: metadata, schemas and `predict`. One instance a worker process, made when the worker starts.
+    """A model: metadata, schemas and `predict`. A worker process makes one instance when it loads the model.
 
     A subclass may also have
 
     - `predict_batch(rows)`, which takes a list of inputs and returns a list of outputs in the same order;
-    - `predict_stream(data)`, a generator of as many outputs as it likes from one input;
+    - `predict_stream(data)`, a generator of any number of outputs from one input;
     - `input_examples`, a list of inputs that show what `predict` takes.
     """
 
@@ -26,7 +26,7 @@ class MLModel(ABC):
     @property
     @abstractmethod
     def qualified_name(self) -> str:
-        """A name for programs, unique in the cluster; an identifier, for procedures are named after it."""
+        """A name for programs, unique in the cluster. An identifier, because procedures are named after it."""
 
     @property
     @abstractmethod
@@ -36,22 +36,22 @@ class MLModel(ABC):
     @property
     @abstractmethod
     def major_version(self) -> int:
-        """Grows when callers have to change."""
+        """Increased when callers have to change."""
 
     @property
     @abstractmethod
     def minor_version(self) -> int:
-        """Grows with every other change."""
+        """Increased with every other change."""
 
     @property
     @abstractmethod
     def input_schema(self) -> Schema | None:
-        """What `predict` accepts; None if it checks nothing."""
+        """The schema of the input of `predict`; None if `predict` accepts anything."""
 
     @property
     @abstractmethod
     def output_schema(self) -> Schema | None:
-        """What `predict` returns; None if that is not said."""
+        """The schema of the output of `predict`; None if it is not specified."""
 
     @abstractmethod
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class MLModel(ABC):
 
         Raises:
             MLModelSchemaValidationException: if the input does not fit the schema.
-            MLModelException: if the prediction fails for a reason that the caller should read.
+            MLModelException: if the prediction fails for another reason; its text reaches the caller.
         """
 
 
