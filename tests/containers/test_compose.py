@@ -74,9 +74,11 @@ def any_calls(compose: Compose) -> float:
     return total(compose.http, "zerorpc_broker_requests_total", method="iris_model_predict")
 
 
-def assert_no_call_was_lost(load: Load) -> dict[str, Any]:
+def assert_no_call_was_lost(load: Load, figure: Figure | None = None, what: str = "") -> dict[str, Any]:
     load.stop()
     result = load.result()
+    if figure is not None:
+        figure(f"containers: of {result['sent']} calls while {what}, lost", result["unanswered"], "")
     assert set(result["outcomes"]) == {"OK"}
     assert result["unanswered"] == result["unasked"] == 0
     return result
@@ -84,10 +86,10 @@ def assert_no_call_was_lost(load: Load) -> dict[str, Any]:
 
 def test_up_is_ready_within_a_minute_and_a_stock_client_is_served(compose: Compose, figure: Figure) -> None:
     up_s = compose.up_s  # type: ignore[attr-defined]
+    figure("containers: docker compose up --wait, the image being built", up_s, "s")
     assert up_s < 60
     assert predict(compose) == {"species": "setosa"}
     assert get(compose.http, "/readyz") == (200, "ready\n")
-    figure("containers: docker compose up --wait, the image being built", up_s, "s")
 
 
 def test_the_image_is_small_and_holds_neither_root_nor_secrets(compose: Compose, figure: Figure) -> None:
@@ -217,8 +219,7 @@ def test_a_killed_container_costs_no_call(compose: Compose, figure: Figure) -> N
         compose.wait_for_workers(1)
         compose("up", "--detach")
         compose.wait_for_workers(2)
-        result = assert_no_call_was_lost(load)
-        figure(f"containers: of {result['sent']} calls while a worker's container was killed, lost", 0, "")
+        assert_no_call_was_lost(load, figure, "a worker's container was killed")
 
 
 def test_a_worker_cut_off_from_the_network_comes_back(compose: Compose, figure: Figure) -> None:
@@ -243,8 +244,7 @@ def test_a_new_image_for_the_workers_costs_no_call(compose: Compose, figure: Fig
         compose("up", "--detach", "--wait", WORKER_IMAGE=new)
         compose.wait_for_workers(2)
         assert not before & set(compose.containers("worker"))
-        result = assert_no_call_was_lost(load)
-        figure(f"containers: of {result['sent']} calls while all workers got a new image, lost", 0, "")
+        result = assert_no_call_was_lost(load, figure, "all workers got a new image")
         figure("containers: longest of these calls", result["outcomes"]["OK"]["max_ms"] / 1000, "s")
 
 
@@ -276,13 +276,13 @@ def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure
         compose("stop")
         took_s = time.monotonic() - begin_s
         result = load.result()
+        figure(f"containers: of {calls} calls when the project is stopped, lost", result["unanswered"], "")
+        figure("containers: docker compose stop", took_s, "s")
         still_open = re.findall(r"draining: (\d+) calls are open", docker("logs", broker))[-1]
         assert int(still_open) > 100, "there was something to finish"
         assert set(result["outcomes"]) <= {"ValueError", "Draining"}
         assert result["unanswered"] == 0
         assert took_s < 60
-        figure(f"containers: of {calls} calls when the project is stopped, lost", result["unanswered"], "")
-        figure("containers: docker compose stop", took_s, "s")
 
 
 def test_the_example_of_settings_names_all_that_compose_knows() -> None:

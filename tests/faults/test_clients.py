@@ -126,15 +126,15 @@ def test_a_client_that_never_reads_is_dropped(tmp_path: Path, figure: Figure, si
 
             wait_until(send_more, 60, "it is dropped")
             grown_bytes = made.memory_bytes() - before_bytes
+        figure(f"{size} bytes a result: the broker's growth when it is dropped", grown_bytes / 2**20, "MiB")
         other.stop()
         result = other.result()
         assert set(result["outcomes"]) == {"OK"}
+        figure(f"{size} bytes a result: p99 of another's calls meanwhile", result["outcomes"]["OK"]["p99_ms"], "ms")
         assert result["unanswered"] == 0
         assert grown_bytes < 450 << 20
         wait_until(lambda: made.in_flight() == 0 and made.open_calls() == 0, 15, "nothing is left of it")
         wait_until(lambda: made.memory_bytes() - before_bytes < 100 << 20, 15, "its memory is given back")
-        figure(f"{size} bytes a result: the broker's growth when it is dropped", grown_bytes / 2**20, "MiB")
-        figure(f"{size} bytes a result: p99 of another's calls meanwhile", result["outcomes"]["OK"]["p99_ms"], "ms")
 
 
 @pytest.mark.alone
@@ -146,12 +146,12 @@ def test_a_flood_costs_others_no_more_than_a_turn(tmp_path: Path, figure: Figure
         wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 10, "the flood is refused in part")
         beside = made.load("pacer_predict", in_flight=1, calls=300).result()["outcomes"]
         assert set(beside) == {"OK"}
+        ratio = beside["OK"]["p99_ms"] / alone["p99_ms"]
+        figure("p99 of another's calls, beside a flood and without", ratio, "x")
         flooder = flood.result()
         assert set(flooder["outcomes"]) == {"OK", "ServerBusy"}
         assert flooder["unanswered"] == 0
-        ratio = beside["OK"]["p99_ms"] / alone["p99_ms"]
         assert beside["OK"]["p99_ms"] < 2 * alone["p99_ms"] + 20
-        figure("p99 of another's calls, beside a flood and without", ratio, "x")
 
 
 @contextmanager
@@ -182,9 +182,9 @@ def test_2000_clients_and_10000_waiting_calls(tmp_path: Path, figure: Figure) ->
 
     with cluster(tmp_path, "EchoOnly", "EchoOnly") as made:
         few_us, many_us = broker_cpu_us(made, 10), broker_cpu_us(made, 2000)
+        figure("the broker's CPU a call with 2,000 clients and with 10", many_us / few_us, "x")
         assert many_us < 2 * few_us
         assert made.open_calls() == 0
-        figure("the broker's CPU a call with 2,000 clients and with 10", many_us / few_us, "x")
 
 
 @pytest.mark.fault(19)
@@ -203,9 +203,9 @@ def test_a_reader_that_stops_reading_stops_the_stream_and_no_other(tmp_path: Pat
         read += [next(slow) for _ in range(500)]
         assert [number for number, _, _ in read] == list(range(510))
         ahead = sum(made_s < resumed_s for _, _, made_s in read) - 10
+        figure("items made ahead of a reader that stopped", ahead, "")
         assert ahead <= 101
         assert sum(paused_s + 1 < made_s < resumed_s for _, _, made_s in read) == 0
-        figure("items made ahead of a reader that stopped", ahead, "")
 
 
 @pytest.mark.fault(19)

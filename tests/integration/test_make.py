@@ -169,15 +169,15 @@ def test_a_rolling_restart_loses_none_of_10000_calls(make: Made, figure: Figure)
         result = load.result()
     finally:
         load.end()
+    figure(f"of {result['sent']} calls during a rolling restart, lost", result["unanswered"], "")
     assert set(result["outcomes"]) == {"OK"}
+    figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
     assert result["unanswered"] == result["unasked"] == 0
     after = {worker["pid"] for worker in make.workers()}
     assert len(after) == 2
     assert not before & after
     assert total(make.http, "zerorpc_broker_worker_lost_total") == 0
     assert total(make.http, "zerorpc_broker_retries_total") == 0
-    figure(f"of {result['sent']} calls during a rolling restart, lost", result["unanswered"], "")
-    figure("longest of these calls", result["outcomes"]["OK"]["max_ms"], "ms")
 
 
 def test_a_rolling_restart_waits_until_what_was_loaded_is_there_again(make: Made) -> None:
@@ -212,12 +212,12 @@ def test_a_stopped_supervisord_lets_everything_finish(make: Made, figure: Figure
         took_s = time.monotonic() - stopped_s
     finally:
         load.end()
+    figure("of 50 calls in flight when supervisord is stopped, lost", result["unanswered"], "")
+    figure("from supervisord's SIGTERM to its end", took_s, "s")
     assert took_s < 25
     assert set(result["outcomes"]) == {"OK"}
     assert result["unanswered"] == 0
     assert get(make.http, "/healthz")[0] == 0
-    figure("of 50 calls in flight when supervisord is stopped, lost", result["unanswered"], "")
-    figure("from supervisord's SIGTERM to its end", took_s, "s")
 
 
 def _lives(pid: int) -> bool:
