@@ -17,7 +17,7 @@ from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import read_pairs, write_pairs
 from cluster.wire.protocol import ModelKey, Version
-from tests.simulation.invariants import has_needless_wait
+from tests.simulation.invariants import counted, has_needless_wait, orphans
 from tests.unit.world import LIMITS, Reply, World, describe, describe_model
 
 TIMEOUT_S = 20.0
@@ -464,14 +464,8 @@ class Simulation:
             one = client.open[msgpack.packb(call.message_id)]
             is_told_late = one.deadline_s <= self._ticked_s - late_s
             assert one.failure is not None or not is_told_late, "overdue and not told"
-        counted = sum(sum(procedure.all_outcomes().values()) for procedure in core.registry.counted())
-        counted += core.counters.unknown_method.total()
-        orphans = sum(
-            call.client is None and not call.closed
-            for worker in core.registry.workers.values()
-            for call in worker.in_flight.values()
-        )
-        assert counted + len(open_calls) + orphans == self._sent_by_clients, "the books do not balance"
+        ended = counted(core)
+        assert ended + len(open_calls) + orphans(core) == self._sent_by_clients, "the books do not balance"
 
     def _registered(self) -> dict[bytes, Any]:
         return dict(self.world.core.registry.workers)
