@@ -74,9 +74,11 @@ def any_calls(compose: Compose) -> float:
     return total(compose.http, "zerorpc_broker_requests_total", method="iris_model_predict")
 
 
-def assert_no_call_was_lost(load: Load) -> dict[str, Any]:
+def assert_no_call_was_lost(load: Load, figure: Figure | None = None, what: str = "") -> dict[str, Any]:
     load.stop()
     result = load.result()
+    if figure is not None:
+        figure(f"containers: of {result['sent']} calls while {what}, lost", result["unanswered"], "")
     assert set(result["outcomes"]) == {"OK"}
     assert result["unanswered"] == result["unasked"] == 0
     return result
@@ -84,10 +86,10 @@ def assert_no_call_was_lost(load: Load) -> dict[str, Any]:
 
 def test_up_is_ready_within_a_minute_and_a_stock_client_is_served(compose: Compose, figure: Figure) -> None:
     up_s = compose.up_s  # type: ignore[attr-defined]
+    figure("containers: docker compose up --wait, the image being built", up_s, "s")
     assert up_s < 60
     assert predict(compose) == {"species": "setosa"}
     assert get(compose.http, "/readyz") == (200, "ready\n")
-    figure("containers: docker compose up --wait, the image being built", up_s, "s")
 
 
 def test_the_image_is_small_and_holds_neither_root_nor_secrets(compose: Compose, figure: Figure) -> None:

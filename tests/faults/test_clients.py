@@ -127,6 +127,7 @@ def test_a_client_that_never_reads_is_dropped(tmp_path: Path, figure: Figure, si
 
             wait_until(send_more, 60, "it is dropped")
             grown_bytes = made.memory_bytes() - before_bytes
+        figure(f"{size} bytes a result: the broker's growth when it is dropped", grown_bytes / 2**20, "MiB")
         other.stop()
         result = other.result()
         figure(f"{size} bytes a result: the broker's growth when it is dropped", grown_bytes / 2**20, "MiB")
@@ -147,6 +148,8 @@ def test_a_flood_costs_others_no_more_than_a_turn(tmp_path: Path, figure: Figure
         wait_until(lambda: made.outcomes("pacer_predict")["busy"] > 0, 10, "the flood is refused in part")
         beside = made.load("pacer_predict", in_flight=1, calls=200).result()["outcomes"]
         assert set(beside) == {"OK"}
+        ratio = beside["OK"]["p99_ms"] / alone["p99_ms"]
+        figure("p99 of another's calls, beside a flood and without", ratio, "x")
         flooder = flood.result()
         assert set(flooder["outcomes"]) == {"OK", "ServerBusy"}
         assert flooder["unanswered"] == 0
