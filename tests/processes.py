@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-START_S = 30.0
+START_S = 60.0
 """Seconds that a process may take to start on a slow machine."""
 
 Value = TypeVar("Value")
@@ -305,6 +305,10 @@ class Cluster:
 
     def open_calls(self) -> float:
         return total(self.http, "zerorpc_broker_open_channels")
+
+    def arrived(self, method: str) -> float:
+        """Count the calls that have arrived, open or ended; only calls of this procedure may be open."""
+        return sum(self.outcomes(method).values()) + self.open_calls()
 
     def outcomes(self, method: str) -> Counter[str]:
         """Count the calls of a procedure by outcome."""

@@ -48,8 +48,8 @@ def test_a_broker_that_starts_again_has_its_workers_back_and_clients_go_on(tmp_p
 def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
         client = made.client()
-        calls = [gevent.spawn(client, "sleeper_predict", 0.1) for _ in range(50)]
-        wait_until(lambda: made.open_calls() == 50, 5, "all calls have come")
+        calls = [gevent.spawn(client, "sleeper_predict", 0.2) for _ in range(50)]
+        wait_until(lambda: made.arrived("sleeper_predict") >= 50, 10, "all calls have arrived")
         made.broker.signal(signal.SIGTERM)
         stopped_s = time.monotonic()
         wait_until(lambda: "draining" in made.broker.output(), 5, "the broker drains")
@@ -67,8 +67,8 @@ def test_a_broker_that_is_stopped_finishes_what_it_has(tmp_path: Path, figure: F
 @pytest.mark.fault(13)
 def test_broker_and_workers_that_are_stopped_at_once_finish_what_was_accepted(tmp_path: Path, figure: Figure) -> None:
     with cluster(tmp_path, "SleeperOnly", "SleeperOnly") as made:
-        load = made.load("sleeper_predict", argument=0.05, in_flight=50, calls=50)
-        wait_until(lambda: made.open_calls() == 50, 5, "all calls have come")
+        load = made.load("sleeper_predict", argument=0.1, in_flight=50, calls=50)
+        wait_until(lambda: made.arrived("sleeper_predict") >= 50, 10, "all calls have arrived")
         for process in reversed(made.processes):
             process.signal(signal.SIGTERM)
         result = load.result()

@@ -1,5 +1,7 @@
 """Slow is not dead: calls that run or wait for a minute, with every kind of client heartbeat."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -208,9 +208,14 @@ def test_a_stopped_supervisord_lets_everything_finish(make: Made, figure: Figure
     make.environment["APP_SETTINGS"] = "tests.services.configs:SleeperOnly"
     started = subprocess.Popen(["make", "up"], cwd=REPOSITORY, env=make.environment, stdout=-1, stderr=-1)
     started.communicate()  # it fails in its last step, the prediction: there is no iris model
-    load = Load(make.frontend, "sleeper_predict", {"argument": "0.1", "in_flight": 50, "calls": 50})
+    load = Load(make.frontend, "sleeper_predict", {"argument": "0.2", "in_flight": 50, "calls": 50})
     try:
-        wait_until(lambda: total(make.http, "zerorpc_broker_open_channels") == 50, 10, "all calls have arrived")
+
+        def arrived() -> float:
+            ended = total(make.http, "zerorpc_broker_requests_total", method="sleeper_predict")
+            return ended + total(make.http, "zerorpc_broker_open_channels")
+
+        wait_until(lambda: arrived() >= 50, 20, "all calls have arrived")
         pid = int((make.run_folder / "supervisord.pid").read_text())
         os.kill(pid, signal.SIGTERM)
         stopped_s = time.monotonic()
