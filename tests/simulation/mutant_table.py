@@ -6,51 +6,61 @@ empty text removes the statements. `mutation.Mutant` has the rules.
 
 from tests.simulation.mutation import Mutant
 
-DEPLOYMENT = "core/deployment/deployment.py"
+LOADING = "core/deployment/loading.py"
+RESTORING = "core/deployment/restoring.py"
+UNLOADING = "core/deployment/unloading.py"
 CALLS = "core/state/calls.py"
+CALL_TABLE = "core/state/call_table.py"
 FAIR_QUEUE = "core/state/fair_queue.py"
 POOL = "core/state/pool.py"
 PROCEDURES = "core/state/procedures.py"
 REGISTRY = "core/state/registry.py"
 SCHEDULER = "core/scheduling/scheduler.py"
+DEADLINES = "core/scheduling/deadlines.py"
 CLIENTS = "core/handlers/clients.py"
 WORKERS = "core/handlers/workers.py"
 
 MUTANTS = (
     Mutant(
         "a model is unloaded while it has calls",
-        DEPLOYMENT,
-        "Deployment._go_on_unloading",
-        "any(replica.free < replica.capacity for replica in unloading.replicas)",
+        UNLOADING,
+        "Unloading.has_calls",
+        "any(replica.free < replica.capacity for replica in self.replicas)",
         "False",
     ),
     Mutant(
         "the broker waits for an unload by a worker that was lost",
-        DEPLOYMENT,
-        "Deployment.lost",
-        "unloading.waiting = {number: one for number, one in unloading.waiting.items() if one is not worker}",
+        UNLOADING,
+        "Unloading.worker_lost",
+        "self.awaited = {number: other for number, other in self.awaited.items() if other is not worker}",
         "",
     ),
     Mutant(
         "the broker waits for a load by a worker that was lost",
-        DEPLOYMENT,
-        "Deployment.lost",
-        "del loading.waiting[number]",
+        LOADING,
+        "Loading.worker_lost",
+        "del self.awaited[number]",
         "",
     ),
-    Mutant("an unloaded model can still be called", DEPLOYMENT, "Deployment.unload", "self._registry.close(key)", ""),
+    Mutant(
+        "an unloaded model can still be called",
+        UNLOADING,
+        "Unloader.unload_everywhere",
+        "self._registry.close(key)",
+        "",
+    ),
     Mutant(
         "a new worker does not load the models that it should",
-        DEPLOYMENT,
-        "Deployment.joined",
-        "there is None",
-        "there is not None",
+        RESTORING,
+        "Restorer.worker_registered",
+        "present is None",
+        "present is not None",
     ),
     Mutant(
         "a new worker brings an unloaded model back",
-        DEPLOYMENT,
-        "Deployment.is_unwanted",
-        "(name, str(version)) in self._plan.unloaded",
+        UNLOADING,
+        "Unloader.has_unloaded",
+        "self._plan.is_unloaded(key)",
         "False",
     ),
     Mutant(
@@ -69,23 +79,24 @@ MUTANTS = (
     ),
     Mutant(
         "bytes of a reassigned stream stay counted with its old version",
-        CALLS,
-        "CallTable.move",
+        CALL_TABLE,
+        "CallTable.retarget",
         "if target.is_stream:\n    self._count_stream(call, client, -1)",
         "",
     ),
     Mutant(
         "the broker never notices that a client has abandoned a call",
-        CALLS,
+        CALL_TABLE,
         "CallTable.abandoned",
-        "one.last_heartbeat_s is not None and now_s - one.last_heartbeat_s > one.patience_s",
+        "call.last_heartbeat_s is not None and now_s - call.last_heartbeat_s > call.client_timeout_s",
         "False",
     ),
     Mutant(
         "an error waits for its reader without a limit",
-        CALLS,
+        CALL_TABLE,
         "CallTable.abandoned",
-        "now_s - one.full_s > self._unread_patience_s * (1 if one.last_heartbeat_s is None else BEATING_FACTOR)",
+        "now_s - call.full_since_s > self._unread_timeout_s"
+        " * (1 if call.last_heartbeat_s is None else HEARTBEAT_PATIENCE_FACTOR)",
         "False",
     ),
     Mutant(
@@ -98,31 +109,45 @@ MUTANTS = (
     Mutant(
         "a dead worker's stream waits for a worker without streams",
         SCHEDULER,
-        "Scheduler._give_again",
-        "replica, room = (pool.least_loaded(now_s), 1)",
-        "replica = pool.least_busy_for_retry(others_wait=others_wait)\nroom = replica.capacity if replica else 0",
+        "Scheduler._dispatch_retries",
+        "replica, capacity = (pool.least_loaded(now_s), 1)",
+        "replica = pool.least_busy_for_retry(others_wait=others_wait)\ncapacity = replica.capacity if replica else 0",
     ),
     Mutant(
-        "bytes of an ended stream stay counted", CALLS, "CallTable.forget", "self._count_stream(call, client, -1)", ""
+        "bytes of an ended stream stay counted",
+        CALL_TABLE,
+        "CallTable._forget",
+        "self._count_stream(call, client, -1)",
+        "",
     ),
     Mutant(
         "a client that sends heartbeats times out",
-        CALLS,
+        CALL_TABLE,
         "CallTable.abandoned",
-        "now_s - one.last_heartbeat_s > one.patience_s",
-        "now_s - one.last_heartbeat_s < one.patience_s",
+        "now_s - call.last_heartbeat_s > call.client_timeout_s",
+        "now_s - call.last_heartbeat_s < call.client_timeout_s",
     ),
     Mutant(
         "an answered batch frees no capacity",
-        REGISTRY,
-        "Registry.release",
-        "pool.change_free(batch.replica, batch.room)",
+        CALL_TABLE,
+        "CallTable.release",
+        "pool.change_free(replica, batch.capacity)",
         "",
     ),
-    Mutant("the first answer of a batch frees its capacity", REGISTRY, "Registry.release", "batch.unanswered", "False"),
-    Mutant("a batch takes no capacity", REGISTRY, "Registry.take", "replica.pool.change_free(replica, -room)", ""),
-    Mutant("a draining worker stays in its pool", REGISTRY, "Registry._take_back", "pool.withdraw(replica)", ""),
-    Mutant("a draining worker's free capacity stays counted", POOL, "WorkerPool.withdraw", "self.free -= room", ""),
+    Mutant(
+        "the first answer of a batch frees its capacity",
+        CALL_TABLE,
+        "CallTable.release",
+        "if batch.unanswered:\n    return None",
+        "",
+    ),
+    Mutant(
+        "a batch takes no capacity", CALL_TABLE, "CallTable.start", "replica.pool.change_free(replica, -capacity)", ""
+    ),
+    Mutant(
+        "a draining worker stays in its pool", REGISTRY, "Registry._withdraw_from_pool", "pool.withdraw(replica)", ""
+    ),
+    Mutant("a draining worker's free capacity stays counted", POOL, "WorkerPool.withdraw", "self.free -= free", ""),
     Mutant(
         "answers of a draining worker add free capacity",
         POOL,
@@ -132,34 +157,38 @@ MUTANTS = (
     ),
     Mutant(
         "an answered call stays in flight",
-        REGISTRY,
-        "Registry.release",
-        "del batch.replica.worker.in_flight[call.number]",
+        CALL_TABLE,
+        "CallTable.release",
+        "del self.in_flight[worker][call.number]",
         "",
     ),
     Mutant(
-        "a dispatched call is not marked as in flight", SCHEDULER, "Scheduler._give", "in_flight[number] = call", ""
+        "a dispatched call is not marked as in flight",
+        CALL_TABLE,
+        "CallTable.start",
+        "in_flight[call.number] = call",
+        "",
     ),
-    Mutant("a batch is larger than it may be", SCHEDULER, "Scheduler._next_batch", "len(calls) < most", "True"),
+    Mutant("a batch is larger than it may be", SCHEDULER, "Scheduler._next_batch", "len(batch) < most", "True"),
     Mutant(
         "a retry shares its worker with other calls",
         SCHEDULER,
-        "Scheduler._give_again",
+        "Scheduler._dispatch_retries",
         "replica.capacity if replica is not None else 0",
         "1",
     ),
     Mutant(
         "a retry takes the capacity of one batch only",
         SCHEDULER,
-        "Scheduler._give_again",
-        "self._give([call], replica, room, now_s)",
-        "self._give([call], replica, 1, now_s)",
+        "Scheduler._dispatch_retries",
+        "self._send_batch([call], replica, capacity, now_s)",
+        "self._send_batch([call], replica, 1, now_s)",
     ),
     Mutant(
         "a worker that is kept free for a retry gets other calls",
         SCHEDULER,
-        "Scheduler._give_out_of",
-        "pool.least_loaded(now_s, kept)",
+        "Scheduler._dispatch_pool",
+        "pool.least_loaded(now_s, reserved)",
         "pool.least_loaded(now_s)",
     ),
     Mutant(
@@ -172,26 +201,30 @@ MUTANTS = (
     Mutant(
         "retries of a dead worker hold up all other calls",
         SCHEDULER,
-        "Scheduler._give_again",
+        "Scheduler._dispatch_retries",
         "replica.ran_retry_last = True",
         "",
     ),
     Mutant(
         "a retry waits for other calls when none are left",
         SCHEDULER,
-        "Scheduler._give_out_of",
-        "queue.again and queue.calls == len(queue.again)",
+        "Scheduler._dispatch_pool",
+        "queue.retries and queue.calls == len(queue.retries)",
         "False",
     ),
-    Mutant("an incomplete batch waits without a limit", SCHEDULER, "Scheduler._give_out_of", "now_s < due_s", "True"),
+    Mutant("an incomplete batch waits without a limit", SCHEDULER, "Scheduler._dispatch_pool", "now_s < due_s", "True"),
     Mutant("an expired call is executed", SCHEDULER, "Scheduler._next_batch", "call.deadline_s <= now_s", "False"),
     Mutant(
         "a call is retried without a limit", SCHEDULER, "Scheduler._retry_or_fail", "call.deaths < _MOST_DEATHS", "True"
     ),
     Mutant(
-        "a stream is retried after its first item", SCHEDULER, "Scheduler._retry_or_fail", "not call.streamed", "True"
+        "a stream is retried after its first item",
+        SCHEDULER,
+        "Scheduler._retry_or_fail",
+        "call.state is RUNNING",
+        "True",
     ),
-    Mutant("a dead worker's calls are forgotten", SCHEDULER, "Scheduler.drop_worker", "reversed(lost.values())", "()"),
+    Mutant("a dead worker's calls are forgotten", SCHEDULER, "Scheduler.drop_worker", "reversed(lost)", "()"),
     Mutant(
         "a dead worker stays", SCHEDULER, "Scheduler.drop_worker", "del self._registry.workers[worker.identity]", ""
     ),
@@ -205,8 +238,8 @@ MUTANTS = (
     Mutant(
         "the scheduler does not look at a pool with a new call",
         SCHEDULER,
-        "Scheduler.enqueue",
-        "self._dirty[pool] = None",
+        "Scheduler.on_new_call",
+        "self._dirty[call.target.pool] = None",
         "",
     ),
     Mutant(
@@ -217,37 +250,45 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "nothing expires", SCHEDULER, "Scheduler.expire_if_due", "now_s - self._expired_s < EXPIRE_INTERVAL_S", "True"
+        "nothing expires", DEADLINES, "Deadlines.check_if_due", "now_s - self._checked_s < CHECK_INTERVAL_S", "True"
     ),
     Mutant(
         "a running call that expires is not cancelled",
-        SCHEDULER,
-        "Scheduler._expire_running",
-        "self._outbox.to_worker(identity, protocol.CANCEL, call.number)",
+        DEADLINES,
+        "Deadlines._expire_running",
+        "self._outbox.to_worker(call.batch.replica.worker.identity, protocol.CANCEL, call.number)",
         "",
     ),
-    Mutant("an expired call stays in the queue", SCHEDULER, "Scheduler.expire_if_due", "self.leave_queue(call)", ""),
+    Mutant(
+        "an expired call stays in the queue",
+        DEADLINES,
+        "Deadlines.check_if_due",
+        "self._scheduler.leave_queue(call)",
+        "",
+    ),
     Mutant("the queue does not count down", FAIR_QUEUE, "FairQueue.pop", "self.calls -= 1\nself.bytes -= size", ""),
     Mutant("the queue keeps the empty lane of a client", FAIR_QUEUE, "FairQueue.pop", "del lanes[client]", ""),
-    Mutant("the call table keeps a call that has ended", CALLS, "CallTable.forget", "del self._open[call.number]", ""),
+    Mutant(
+        "the call table keeps a call that has ended", CALL_TABLE, "CallTable._forget", "del self._open[call.number]", ""
+    ),
     Mutant(
         "the call table keeps a client without calls",
-        CALLS,
-        "CallTable.forget",
+        CALL_TABLE,
+        "CallTable._forget",
         "del self.clients[client.identity]",
         "",
     ),
     Mutant(
         "an end is counted twice",
-        CALLS,
-        "CallTable.close",
+        CALL_TABLE,
+        "CallTable.end",
         "target.outcomes[outcome] += 1",
         "target.outcomes[outcome] += 2",
     ),
-    Mutant("an error does not wait for a free slot", CALLS, "CallTable.fail", "call.slots > 0", "True"),
+    Mutant("an error does not wait for a free slot", CALL_TABLE, "CallTable.fail", "call.slots > 0", "True"),
     Mutant(
         "an error that waits for a slot is never sent",
-        CALLS,
+        CALL_TABLE,
         "CallTable.add_slots",
         "call.failure is not None and call.slots > 0",
         "False",
@@ -256,7 +297,7 @@ MUTANTS = (
         "the broker passes an answer on after the call has ended",
         WORKERS,
         "WorkerHandler._reply",
-        "call.closed or call.failure is not None",
+        "call.is_over",
         "False",
     ),
     Mutant(
@@ -270,7 +311,7 @@ MUTANTS = (
     Mutant(
         "an unknown worker is not reset",
         WORKERS,
-        "WorkerHandler._from_stranger",
+        "WorkerHandler._from_unregistered",
         "self._outbox.to_worker(identity, protocol.RESET)",
         "",
     ),
@@ -281,16 +322,39 @@ MUTANTS = (
         "self._scheduler.leave_queue(call)",
         "",
     ),
-    Mutant("calls of a lost client are answered", CLIENTS, "ClientHandler._drop", "self._calls.forget(call)", ""),
+    Mutant("calls of a lost client are answered", CALL_TABLE, "CallTable.cancel", "self._forget(call)", ""),
     Mutant(
         "the client's slots are not passed on to the worker",
         CLIENTS,
         "ClientHandler._later_event",
-        "self._outbox.to_worker(batch.replica.worker.identity, *frames)",
+        "self._outbox.to_worker(worker.identity, protocol.MORE, call.number, slots.to_bytes(4, 'big'))",
         "",
     ),
-    Mutant("a heartbeat is not answered", CALLS, "CallTable.on_heartbeat", "self.send_heartbeat(call, now_s)", ""),
+    Mutant(
+        "a heartbeat is not answered", CALL_TABLE, "CallTable.on_heartbeat", "self._send_heartbeat(call, now_s)", ""
+    ),
     Mutant(
         "bad frames are not counted", CLIENTS, "ClientHandler.message", "self._counters.bad_frames[bad.reason] += 1", ""
+    ),
+    Mutant(
+        "a call that its client drops is retried after its worker's death",
+        SCHEDULER,
+        "Scheduler.drop_worker",
+        "call.is_with_worker",
+        "True",
+    ),
+    Mutant(
+        "a stream that has sent an item counts as running",
+        CALL_TABLE,
+        "CallTable.on_item",
+        "call.become(STREAMING)",
+        "",
+    ),
+    Mutant(
+        "a worker's count of calls in flight is not reduced",
+        CALL_TABLE,
+        "CallTable.release",
+        "worker.in_flight -= 1",
+        "",
     ),
 )
