@@ -1,4 +1,4 @@
-"""Connections to a ZeroRPC service, and the calls that are open on them: quick, for programs that put load on one."""
+"""Open calls over several connections to a ZeroRPC service, as cheap for the caller as they can be."""
 
 from collections.abc import Iterator
 from selectors import EVENT_READ, DefaultSelector
@@ -8,30 +8,30 @@ import msgpack
 
 from zmtp.dealer import Dealer
 
-# As stock Python clients write it (zerorpc `Event.pack`).
+# A first event, as stock Python clients write it (zerorpc `Event.pack`).
 _HEAD = b"\x93\x82\xaamessage_id\xc4\x20"
 _VERSION = b"\xa1v\x03"
 
-# The two orders in which servers write the header of an answer: its first 16 bytes, and where the call's id and the
-# name of the event begin. Any other is unpacked.
+# The two orders in which servers write the header of an answer: its first 16 bytes, from which the places of the call's
+# id and of the event's name follow. An answer that begins in another way is unpacked.
 _ID_FIRST = b"\x93\x83\xabresponse_to\xc4\x20"
 _ID_LAST = b"\x93\x83\xaamessage_id\xc4\x20"
 
 
 class Calls:
-    """Calls of one procedure with one argument, over so many connections.
+    """Calls of one procedure with one argument, over several connections.
 
     Attributes:
         dealers: the connections.
-        open: when the calls that are not answered should have been sent, by their ids.
-        made: how many calls there were.
+        open: the unanswered calls: by id, the time at which each was due.
+        made: number of calls so far.
     """
 
     def __init__(self, address: str, connections: int, procedure: str, argument: Any) -> None:
         """Connect.
 
         Raises:
-            ValueError: if the address is none.
+            ValueError: if the address is not valid.
             OSError: if its host is not known.
         """
         self._selector = DefaultSelector()
@@ -42,31 +42,31 @@ class Calls:
         self.made = 0
 
     def call(self, dealer: Dealer, due_s: float) -> None:
-        """Make a call that should have been made at that time; it leaves with the next look for answers."""
+        """Make a call that was due at `due_s`; it leaves with the next `answers`."""
         message_id = b"%032x" % self.made
         self.made += 1
         self.open[message_id] = due_s
         dealer.send(_HEAD + message_id + self._tail)
         self._dirty.add(dealer)
 
-    def more(self, dealer: Dealer, message_id: bytes, slots: int) -> None:
-        """Say that there is room for so many more items of a stream."""
+    def announce_slots(self, dealer: Dealer, message_id: bytes, slots: int) -> None:
+        """Announce that the caller can take more items of a stream (`_zpc_more`)."""
         header = {"message_id": b"more", "v": 3, "response_to": message_id}
         dealer.send(msgpack.packb([header, "_zpc_more", [slots]]))
         self._dirty.add(dealer)
 
     def answers(self, wait_ms: int) -> Iterator[tuple[Dealer, list[tuple[bytes, bytes]]]]:
-        """Send what is to be sent; then the events that have come: for each the id of the call, and name and arguments.
+        """Send what is due, then yield the events of each connection: the id of the call, and name and arguments.
 
         Raises:
-            PeerError: if they cannot be read.
+            PeerError: if the service's bytes cannot be read.
         """
         self._flush()
-        for key, events in self._selector.select(wait_ms / 1000):
+        for key, io_events in self._selector.select(wait_ms / 1000):
             dealer = key.data
-            self._dirty.add(dealer)  # it may have unsent bytes, or have to answer its peer
-            if events & EVENT_READ:
-                yield dealer, [_answer(event) for event in dealer.receive()]
+            self._dirty.add(dealer)  # it may send what was left, or has to answer its peer
+            if io_events & EVENT_READ:
+                yield dealer, [_split_answer(event) for event in dealer.receive()]
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, set()
@@ -74,11 +74,11 @@ class Calls:
             dealer.reconnect_if_due()
             dealer.flush()
             if not dealer.is_connected:
-                self._dirty.add(dealer)  # until it is due
+                self._dirty.add(dealer)  # until the reconnect is due
 
 
-def _answer(event: bytes) -> tuple[bytes, bytes]:
-    """The id of the call that an event belongs to, and its name and arguments."""
+def _split_answer(event: bytes) -> tuple[bytes, bytes]:
+    """Return the id of the call that an event belongs to, and the event's name and arguments as msgpack."""
     if event.startswith(_ID_FIRST) and event[62:64] == b"\xc4\x08":
         return event[16:48], event[72:]
     if event.startswith(_ID_LAST) and event[62:64] == b"\xc4\x20":
@@ -87,8 +87,8 @@ def _answer(event: bytes) -> tuple[bytes, bytes]:
     return header["response_to"], msgpack.packb(name) + msgpack.packb(arguments)
 
 
-def read(body: bytes) -> tuple[str, Any]:
-    """Name and arguments of an event."""
+def read_body(body: bytes) -> tuple[str, Any]:
+    """Return the name and the arguments of an event."""
     unpacker = msgpack.Unpacker(strict_map_key=False)
     unpacker.feed(body)
     return unpacker.unpack(), unpacker.unpack()

@@ -1,6 +1,6 @@
 """Shows the metadata of a model, with its schemas as JSON Schema."""
 
-from calling import call_and_print, parser
+from scripts.calling import call_and_print, parser
 
 
 def main() -> None:

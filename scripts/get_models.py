@@ -1,6 +1,6 @@
 """Lists the models that the cluster hosts."""
 
-from calling import call_and_print, parser
+from scripts.calling import call_and_print, parser
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from calling import parser, result_of
+from scripts.calling import parser, result_of
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from calling import result_of
+from scripts.calling import result_of
 
 RUN = Path(os.environ.get("CLUSTER_RUN") or Path(__file__).resolve().parents[1] / "run").absolute()
 DEFAULT_ADDRESS = os.environ.get("BROKER_ADMIN") or f"ipc://{RUN}/broker-admin.sock"

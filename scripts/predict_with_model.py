@@ -3,7 +3,7 @@
 import json
 import sys
 
-from calling import FLOWER, call_and_print, parser
+from scripts.calling import FLOWER, call_and_print, parser
 
 
 def main() -> None:

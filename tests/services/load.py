@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from bench.calls import Calls, read
+from bench.calls import Calls, read_body
 from zmtp.dealer import Dealer
 
 POLL_MS = 1
@@ -38,7 +38,7 @@ class Load:
         answered = []
         for dealer, answers in self.calls.answers(wait_ms):
             for message_id, body in answers:
-                name, args = read(body)
+                name, args = read_body(body)
                 if name not in LAST:
                     continue
                 due_s = self.calls.open.pop(message_id, None)
