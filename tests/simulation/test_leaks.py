@@ -9,6 +9,7 @@ import pytest
 from broker.core.state.registry import Registry
 from tests.simulation.network import Network
 
+ROUNDS = 4
 ROUND_S = 10
 CALLS_A_SECOND = 200
 CONNECTIONS_A_SECOND = 20
@@ -65,7 +66,7 @@ def grows(sizes: list[int]) -> bool:
 
 
 def test_no_table_grows_with_calls_connections_and_restarts() -> None:
-    sizes = sizes_after_rounds(4)
+    sizes = sizes_after_rounds(ROUNDS)
     assert not grows(sizes), sizes
 
 
