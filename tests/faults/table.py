@@ -1,6 +1,6 @@
-"""The table of faults: what must happen, which tests show it, and what they measured. Part of docs/reliability.md.
+"""The generated parts of docs/reliability.md: the table of faults, what the tests measured, and how much they cover.
 
-make test-faults ARGS=--figures=figures.jsonl     (as often as you like)
+make test-faults ARGS=--figures=figures.jsonl     (adds figures to the file; run it as often as you like)
 python -m tests.faults.table figures.jsonl        (writes the tables into the document)
 """
 
@@ -12,63 +12,96 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from tests.simulation import mutants, test_leaks, test_simulation
+from tests.simulation.mutant_table import MUTANTS
+
 TESTS = Path(__file__).resolve().parents[1]
 DOCUMENT = TESTS.parent / "docs" / "reliability.md"
 
 ROWS = {
-    1: ("a worker is killed with predictions in flight", "another answers them; `WorkerLost` in 0.5 s if not allowed"),
+    1: (
+        "a worker is killed with predictions in flight",
+        "another worker answers them; `WorkerLost` within 0.5 s if a retry is not allowed",
+    ),
     2: ("a worker is killed in mid-stream", "the items so far, then one error, never the end of the stream"),
-    3: ("a worker is frozen", "given up in 5 s; comes back by itself; its late answers are dropped"),
-    4: ("a call kills whatever worker gets it", "`WorkerLost` after the second death; the others serve"),
-    5: ("a prediction hangs", "`DeadlineExceeded`; that worker is replaced; the others serve"),
-    6: ("a prediction holds the interpreter's lock for 20 s", "it succeeds; nobody is given up"),
-    7: ("a model raises, exits, returns what cannot be sent", "an error with its name; the worker stays"),
-    8: ("one row of a batch is invalid", "its caller alone gets the error"),
-    9: ("a worker loads its models for a minute", "it is not ready, and says so; the others serve"),
-    10: ("a worker dies at every start", "later and later starts; `/readyz` names its model; `NoWorkers`"),
-    11: ("one worker is 20 times slower", "it gets less; the others' calls are as fast as before"),
-    12: ("the broker is killed and started again", "workers are back in 5 s; clients just call again"),
+    3: (
+        "a worker is frozen",
+        "the broker drops it within 5 s and ignores its late answers; the worker reconnects by itself",
+    ),
+    4: ("a call kills every worker that gets it", "`WorkerLost` after the second death; the other workers serve"),
+    5: (
+        "a prediction hangs",
+        "`DeadlineExceeded`; its worker ends and is started again; the other workers serve",
+    ),
+    6: ("a prediction holds the interpreter's lock for 20 s", "it succeeds; its worker is not dropped"),
+    7: (
+        "a model raises, exits, or returns a value that cannot be sent",
+        "the caller gets an error with the exception's name; the worker stays",
+    ),
+    8: ("one row of a batch is invalid", "only its caller gets the error"),
+    9: ("a worker loads its models for long", "`/readyz` of the worker is 503; the other workers serve"),
+    10: (
+        "a worker dies at every start",
+        "supervisor waits longer before each start; `/readyz` names its model; calls get `NoWorkers`",
+    ),
+    11: ("one worker is 20 times slower", "it gets fewer calls; the calls of the others are as fast as before"),
+    12: (
+        "the broker is killed and started again",
+        "the workers reconnect within 5 s; the next call of the same client works",
+    ),
     13: (
         "broker, worker or supervisord get SIGTERM",
-        "what is in flight ends; new calls get `Draining`; a second ends it",
+        "calls in flight finish; new calls get `Draining`; a second SIGTERM ends the process at once",
     ),
-    14: ("the broker is frozen for 6 s", "nobody is given up for it"),
-    15: ("a worker's network is cut, and heals", "as a frozen one; nothing is answered twice"),
-    16: ("200 ms ± 100 ms of delay, 1 % loss", "nobody is given up"),
-    17: ("a client vanishes, or gives its call up", "what it had waiting is dropped, streams stop, in 15 s"),
-    18: ("a connection says nothing", "it is closed after 5 s"),
-    19: ("a stream is read slowly, or not", "at most 100 items are made ahead; others are unaffected"),
-    20: ("a client floods", "`ServerBusy` beyond its share; others wait one turn more"),
-    21: ("a client never reads", "it is dropped when what waits for it is too much; others are unaffected"),
-    22: ("2,000 clients, 10,000 waiting calls", "all are answered, at the same cost for each"),
-    23: ("every kind of heartbeat, every protocol version", "served"),
-    24: ("random, empty, truncated bytes", "dropped and counted"),
-    25: ("no event at all: an int, nil, two elements", "dropped and counted"),
-    26: ("no `message_id`, or an absurd one", "dropped and counted"),
-    27: ("`response_to` something unknown, or another's", "dropped and counted; nobody else notices"),
-    28: ("10,000 unasked events on an open call", "dropped and counted; the call completes"),
-    29: ("one `message_id` twice", "one client: the second is dropped; two clients: both are answered"),
-    30: ("unknown procedures, attributes, dunders", "`NameError`; no worker sees it"),
-    31: ("no name, no arguments, too many", "`BadRequest`"),
-    32: ("absurd lengths and depths", "an error; the broker's memory stays"),
-    33: ("17 MiB; 65 MiB", "`MessageTooLarge`; disconnected"),
-    34: ("odd msgpack: integer keys, extensions, bad UTF-8", "an answer, never silence"),
-    35: ("NaN, infinities, -0.0, 2^63", "bit for bit what the model says"),
-    36: ("absurd announcements of slots", "clamped or dropped"),
-    37: ("a claim to another's routing id", "refused; the other keeps its replies"),
-    38: ("the wrong protocol at either door", "dropped and counted"),
-    39: ("wrong settings", "exit code 2, one sentence, no restarts"),
-    40: ("a rolling restart under load", "no call lost in 10,000"),
-    41: ("ten times the capacity for a minute", "as much goodput as ever; refused at once; memory flat"),
-    42: ("the wall clock jumps by an hour, back and ahead", "nothing"),
-    43: ("nobody reads the log", "serving goes on, and stopping works"),
-    44: ("scrapers that hurry, or hang", "calls are as fast as ever"),
+    14: ("the broker is frozen for 6 s", "the broker drops no worker for its own pause"),
+    15: ("a worker's network is cut, and heals", "as for a frozen worker; no call is answered twice"),
+    16: ("200 ms ± 100 ms of delay, 1 % loss", "no worker and no client is dropped"),
+    17: (
+        "a client vanishes, or abandons its call",
+        "within 15 s its waiting calls are dropped and its streams stop",
+    ),
+    18: ("a connection sends nothing", "it is closed after 5 s"),
+    19: (
+        "a client reads a stream slowly, or stops reading it",
+        "the worker makes at most 100 items ahead; other calls are not affected",
+    ),
+    20: ("a client floods the broker", "`ServerBusy` beyond its share; other clients wait one turn longer"),
+    21: (
+        "a client never reads",
+        "the broker drops it when its unread messages exceed a limit; other calls are not affected",
+    ),
+    22: ("2,000 clients, 10,000 waiting calls", "all are answered, at the same cost for each call"),
+    23: ("every heartbeat setting, every protocol version", "every call is served"),
+    24: ("random, empty or truncated bytes", "dropped and counted"),
+    25: ("msgpack that is not an event: an int, nil, two elements", "dropped and counted"),
+    26: ("a missing or absurd `message_id`", "dropped and counted"),
+    27: ("`response_to` an unknown call, or another client's", "dropped and counted; other clients are not affected"),
+    28: ("10,000 unrequested events on an open call", "dropped and counted; the call completes"),
+    29: ("one `message_id` twice", "from one client, the second is dropped; from two clients, both are answered"),
+    30: ("unknown procedures, attributes, dunders", "`NameError`; no worker gets the call"),
+    31: ("no name, no arguments, too many arguments", "`BadRequest`"),
+    32: ("absurd lengths and depths", "an error; the broker's memory does not grow"),
+    33: ("a call of 17 MiB; one of 65 MiB", "`MessageTooLarge`; the client is disconnected"),
+    34: ("unusual msgpack: integer keys, extensions, bad UTF-8", "every call is answered"),
+    35: ("NaN, infinities, -0.0, 2^63", "the client gets exactly the bits that the model returns"),
+    36: ("absurd announcements of slots", "limited or dropped"),
+    37: ("a client claims another client's routing id", "refused; the other client gets all its replies"),
+    38: ("the wrong protocol on either socket", "dropped and counted"),
+    39: ("wrong settings", "exit code 2 and one sentence; supervisor does not start the process again"),
+    40: ("a rolling restart under load", "none of 10,000 calls is lost"),
+    41: (
+        "ten times the capacity",
+        "goodput stays at its peak; refusals come at once; memory does not grow",
+    ),
+    42: ("the wall clock jumps by an hour, forward and back", "no effect"),
+    43: ("the log is not read", "serving goes on, and stopping works"),
+    44: ("scrapers ask very often, or hang", "calls are as fast as before"),
 }
-"""By number: the fault, and what it must lead to. (8 is about batches, which there are none of yet.)"""
+"""By number: the fault, and what the cluster must do."""
 
 
 def tests_by_row() -> dict[int, list[str]]:
-    """The tests that say they show a row, by `fault` marks."""
+    """The tests that show each row, by their `fault` marks."""
     found: dict[int, list[str]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
@@ -112,17 +145,41 @@ def figures_table(measured: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def counts_table() -> str:
+    """How many worlds, steps and mutants the simulation has."""
+    worlds, leaks = test_simulation, test_leaks
+    rounds = leaks.ROUNDS * leaks.ROUND_S
+    rows = [
+        ("faults in the table above", len(ROWS), ""),
+        ("mutants", len(MUTANTS), f"each runs in up to {mutants.SEEDS} worlds of both kinds"),
+        ("worlds with one event at a time", worlds.SEEDS, f"of {worlds.STEPS:,} steps each"),
+        ("worlds with one event at a time, from hypothesis", worlds.EXAMPLES, f"of up to {worlds.EXAMPLE_STEPS} steps"),
+        ("worlds with concurrent events", worlds.SEEDS, f"of {worlds.SECONDS} simulated seconds each"),
+        (
+            "calls in the test of leaks",
+            rounds * leaks.CALLS_A_SECOND,
+            f"over {rounds * leaks.CONNECTIONS_A_SECOND:,} new connections and {rounds * leaks.RESTARTS_A_SECOND:,} "
+            f"kills of workers, in {leaks.ROUNDS} equal rounds",
+        ),
+    ]
+    lines = ["| what | number | details |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {number:,} | {details} |" for what, number, details in rows)])
+
+
 def put(document: str, name: str, table: str) -> str:
-    """The document with another table between its marks of that name."""
+    """Return the document with a new table between the marks of that name."""
     begin, end = f"<!-- {name}: made by tests/faults/table.py -->\n", f"<!-- end of {name} -->"
+    if begin not in document or end not in document:
+        raise ValueError(f"{DOCUMENT.name} has no marks for the table {name!r}")
     before, _, rest = document.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}{table}\n{end}{after}"
 
 
 def main(files: list[str]) -> None:
-    """Write the tables into the document; the figures only if there are any."""
+    """Write the tables into the document; the figures only if a file has some."""
     document = put(DOCUMENT.read_text(), "faults", faults_table())
+    document = put(document, "simulation", counts_table())
     measured = [json.loads(line) for file in files for line in Path(file).read_text().splitlines()]
     if measured:
         document = put(document, "figures", figures_table(measured))

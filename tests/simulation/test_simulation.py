@@ -1,4 +1,4 @@
-"""Small worlds that hypothesis makes up and shrinks, and some long ones drawn from seeds."""
+"""Small worlds that hypothesis makes up and shrinks, and long worlds from seeds."""
 
 import pytest
 from hypothesis import settings
@@ -8,6 +8,12 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from cluster.wire.protocol import Version
 from tests.simulation.run import run, run_network
 from tests.simulation.simulation import VERSIONS, Simulation
+
+EXAMPLES = 100
+EXAMPLE_STEPS = 40
+SEEDS = 20
+STEPS = 1000
+SECONDS = 100
 
 WHICH = st.integers(0, 5)
 CLIENT = st.integers(0, 3)
@@ -101,16 +107,16 @@ class World(RuleBasedStateMachine):
         self.simulation.heal()
 
 
-World.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=EXAMPLE_STEPS, deadline=None)
 TestSmallWorlds = World.TestCase
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_network_where_everything_happens_at_once(seed: int) -> None:
-    network = run_network(seed, seconds=100)
+    network = run_network(seed, SECONDS)
     assert network.answered > 500
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_long_world(seed: int) -> None:
-    run(seed, steps=1000)
+    run(seed, STEPS)
