@@ -4,7 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 MODEL_FILES := $(wildcard models/*/pyproject.toml)
 
-# Given on the command line or in the environment, these reach the scripts.
+# The scripts see these, from the command line or from the environment.
 ifdef WORKERS
 export WORKERS
 endif
@@ -27,19 +27,19 @@ endef
 
 help:
 	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
-	@echo "make status   what supervisor says of the processes"
-	@echo "make logs     the last lines of their logs (FOLLOW=1: and all that come)"
+	@echo "make status   show the state of each process"
+	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
 	@echo "make restart  restart the workers one at a time; no call is lost"
-	@echo "make down     stop everything, after the calls under way have ended"
-	@echo "make test     run the tests (ARGS=... for pytest)"
-	@echo "make test-faults: those among them that show a fault, and what each measured"
-	@echo "make bench    measure this cluster beside plain ZeroRPC servers (docs/performance.md)"
-	@echo "make bench-peers: and beside other model servers, each in a virtual environment of its own"
-	@echo "make bench-tools: install what scripts/load.py needs, which puts load on a service"
-	@echo "make docs     what the running service says of itself, as a page, and as a typed Python client"
-	@echo "make simulate SEEDS=100 STEPS=5000: long simulated worlds around the routing core"
-	@echo "make mutants  break the core on purpose, and see that the tests notice"
-	@echo "make lint     check the code; make format mends its layout"
+	@echo "make down     stop everything, after the calls in flight have ended"
+	@echo "make test     run the tests (ARGS=... for pytest; NIGHTLY=1: also the long forms)"
+	@echo "make test-faults: run the tests of docs/reliability.md, and print their figures"
+	@echo "make bench    compare this cluster with plain ZeroRPC servers (docs/performance.md)"
+	@echo "make bench-peers: compare it with other model servers too, each in its own virtual environment"
+	@echo "make bench-tools: install the requirements of scripts/load.py, the load generator"
+	@echo "make docs     write a page and a typed Python client for the running service"
+	@echo "make simulate SEEDS=100 STEPS=5000: run the routing core through long simulated worlds"
+	@echo "make mutants  put faults into the core, and check that the tests notice them"
+	@echo "make lint     check the code; make format fixes its layout"
 
 $(VENV)/.installed: requirements.txt $(MODEL_FILES) deploy/zerorpc_command.pth scripts/make_venv
 	@scripts/make_venv $(VENV) requirements.txt
@@ -60,9 +60,9 @@ $(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
 up: $(VENV)/.installed
 	@$(PY) -m scripts.up
 
-# What looks at a running cluster, or stops it, installs nothing: it must work whatever requirements.txt says by now.
+# Commands for a running cluster install nothing, so that they work whatever requirements.txt has become.
 down restart status logs:
-	@test -x $(PY) || { echo "error: there is no $(VENV), so no cluster was started from here; start one with make up" >&2; exit 1; }
+	@test -x $(PY) || { echo "error: there is no $(VENV), so no cluster has been started here; start one with make up" >&2; exit 1; }
 	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
 
 test: $(VENV)/.installed-dev

@@ -1,1 +1,1 @@
-"""The benchmark: this cluster beside what else could be run, in one go on one machine."""
+"""The benchmark: compares this cluster with other systems, in one run on one machine."""

@@ -1,4 +1,4 @@
-"""Measures this cluster beside what else could be run, and writes docs/performance.md's tables and plots.
+"""Compares this cluster with other systems, and writes the tables and plots of docs/performance.md.
 
 python -m bench                 what speaks ZeroRPC, and how cost grows
 python -m bench --peers         the other model servers as well
@@ -37,7 +37,7 @@ def _machine() -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure, and keep the results."""
+    """Measure, and save the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="measure the other model servers as well")
     parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are shown (default: %(default)s)")
@@ -66,15 +66,15 @@ def main() -> None:
             "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
             "compare": [asdict(point) for point in points],
         }
-        _keep(results)  # the rest takes as long again, and may fail
+        _save(results)  # the rest takes as long again, and may fail
         results["growth"] = [asdict(curve) for curve in grow(options.rounds, options.seconds)]
-        _keep(results)
+        _save(results)
         report.write()
     except BenchError as error:
         sys.exit(f"error: {error}")
 
 
-def _keep(results: dict[str, Any]) -> None:
+def _save(results: dict[str, Any]) -> None:
     report.RESULTS.parent.mkdir(exist_ok=True)
     report.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

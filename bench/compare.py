@@ -1,4 +1,4 @@
-"""Every system under every load, round by round, so that what the machine does besides falls on all alike."""
+"""Measures every system under every load, round by round, so that changes of the machine affect all systems alike."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def compare(systems: Iterable[System], rounds: int, seconds: float) -> list[Poin
 
 
 def _side_by_side(systems: list[System]) -> list[list[System]]:
-    """Those that can run at one time."""
+    """Return groups of systems that can run at the same time."""
     resting = [system for system in systems if system.rests]
     alone = [[system] for system in systems if not system.rests]
     return [resting, *alone] if resting else alone

@@ -1,4 +1,4 @@
-"""How the cost of a call grows with clients, workers, procedures, bytes, and streams beside each other."""
+"""Measures how the cost of a call grows with clients, workers, procedures, bytes and concurrent streams."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 STREAMS = (1, 10, 100, 1_000)
 
 ITEMS = 50
-"""Of each stream."""
+"""Rows of each stream."""
 
 RATE = 1_500
-"""Calls a second where clients are compared, dealt out to all of them in turn."""
+"""Calls per second of the curve of clients, spread over all of them in turn."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How something grows: at each size the calls a second, and the broker's CPU time for a call in microseconds.
+    """A curve: calls per second, and the broker's CPU time per call in microseconds, at each size.
 
     Of streams, their items instead of calls.
     """

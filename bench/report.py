@@ -1,4 +1,4 @@
-"""Results as tables and plots: the parts of docs/performance.md between its markers, and the pictures beside it."""
+"""Writes the results as tables into docs/performance.md, between its markers, and as plots beside it."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ _GROWTH = {
     "bytes": ("bytes each way", "calls", "broker CPU, µs per call"),
     "streams": ("concurrent streams", "items", "broker CPU, µs per item"),
 }
-"""By the name of a curve: what grows, what is counted, and its cost."""
+"""By name of a curve: the titles of its size, its count and its cost."""
 
 
 class Results:
-    """What was measured."""
+    """The results of a benchmark."""
 
     def __init__(self, path: Path = RESULTS) -> None:
         self.all: dict[str, Any] = json.loads(path.read_text())
         self.points: list[dict[str, Any]] = self.all["compare"]
 
     def of(self, system: str, in_flight: int) -> dict[str, float]:
-        """The figures of a system under a load."""
+        """Return the figures of a system under a load."""
         return next(
             point["measured"] for point in self.points if (point["system"], point["in_flight"]) == (system, in_flight)
         )
 
     def best_of(self, family: str, in_flight: int) -> tuple[str, dict[str, float]]:
-        """The setting of a product with the most calls a second under that load, and its figures."""
+        """Return the setting of a product with the most calls per second under a load, and its figures."""
         points = [one for one in self.points if (one["family"], one["in_flight"]) == (family, in_flight)]
         best = max(points, key=lambda one: float(one["measured"]["calls_a_second"]))
         return best["title"], best["measured"]
 
     def curve(self, name: str) -> dict[str, Any]:
-        """How something grows."""
+        """Return a curve."""
         return next(curve for curve in self.all["growth"] if curve["name"] == name)
 
 
 def compared(results: Results) -> str:
-    """The table of all systems under all loads."""
+    """Return the table of all systems under all loads."""
     lines = [
         "| system | "
         + " | ".join(f"{load} in flight" for load in IN_FLIGHT)
@@ -76,7 +76,7 @@ def compared(results: Results) -> str:
 
 
 def ratios(results: Results) -> str:
-    """The table of what was to be reached."""
+    """Return the table of targets."""
     ours, stock, proxy = "cluster-2", "stock", "proxy"
     lines = ["| measure | target | measured | |", "|---|---|---|---|"]
 
@@ -117,7 +117,7 @@ def ratios(results: Results) -> str:
 
 
 def grown(results: Results) -> str:
-    """The tables of how cost grows."""
+    """Return the tables of growth."""
     parts = []
     for curve in results.all["growth"]:
         what, counted, cost = _GROWTH[curve["name"]]
@@ -129,7 +129,7 @@ def grown(results: Results) -> str:
 
 
 def draw(results: Results) -> None:
-    """The pictures."""
+    """Draw the plots."""
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     keys = dict.fromkeys(one["system"] for one in results.points if not one["system"].startswith("echo"))
     for key in keys:
@@ -170,7 +170,7 @@ def _save(figure: Any, name: str) -> None:
 
 
 def write(results: Results | None = None) -> None:
-    """Put everything where it belongs."""
+    """Write the tables and the plots."""
     results = results or Results()
     text = DOCUMENT.read_text()
     machine = ", ".join(f"{name}: {value}" for name, value in results.all["machine"].items())

@@ -1,4 +1,4 @@
-"""A system under test while it runs: its processes, what they cost, and the load that is put on them."""
+"""Runs a system under test: starts its processes, puts load on it, and measures its CPU time and memory."""
 
 import json
 import os
@@ -20,16 +20,16 @@ import psutil
 from bench.systems import HTTP, REPOSITORY, SPECIES, System
 
 START_S = 90.0
-"""How long a system may take until it answers, in seconds."""
+"""Time limit for a system's first answer, in seconds."""
 
 END_S = 10.0
-"""How long its processes may take to end, in seconds."""
+"""Time limit for the end of its processes, in seconds."""
 
 _WRK_SCRIPT = REPOSITORY / "bench" / "services" / "post.lua"
 
 
 class BenchError(Exception):
-    """A measurement that could not be made; the text says which and why."""
+    """A measurement failed; the text names the system and the reason."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Running:
     """The processes of a system."""
 
     def __init__(self, system: System, folder: Path) -> None:
-        """Start them."""
+        """Start the processes."""
         self.system = system
         self._logs = folder
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -67,7 +67,7 @@ class Running:
                 self._processes.append(
                     subprocess.Popen(
                         process.command,
-                        # Some of the others leave files where they run.
+                        # Some peers leave files in their working folder.
                         cwd=REPOSITORY if system.protocol != HTTP else folder,
                         env={**_environment(), **process.environment},
                         stdout=log,
@@ -77,7 +77,7 @@ class Running:
                 )
 
     def wait(self) -> None:
-        """Wait until it answers.
+        """Wait until the system answers.
 
         Raises:
             BenchError: if one of its processes has ended, or it does not answer in time.
@@ -89,7 +89,7 @@ class Running:
                 log = (self._logs / f"{self.system.key}-{ended[0] if ended else 0}.log").read_text()
                 raise BenchError(f"{self.system.title} does not answer:\n{log[-2000:]}")
             time.sleep(0.2)
-        time.sleep(1.0)  # and its other workers
+        time.sleep(1.0)  # for its other workers
 
     def _answers(self) -> bool:
         if self.system.protocol == HTTP:
@@ -113,7 +113,7 @@ class Running:
         return True
 
     def measure(self, in_flight: int, seconds: float, *options: str) -> Measured:
-        """Keep so many calls in flight for so long; the options are those of scripts/load.py."""
+        """Measure a closed loop of `in_flight` calls; the options are those of scripts/load.py."""
         self._load(in_flight, 1.0, *options)
         before_s = self.cpu_s_of_each()
         calls_a_second, p50_ms, p99_ms, calls, failed = self._load(in_flight, seconds, *options)
@@ -136,7 +136,7 @@ class Running:
                 yield from parent.children(recursive=True)
 
     def cpu_s_of_each(self) -> list[float]:
-        """The CPU time that each of its programs has taken so far, with its children, in seconds."""
+        """Return the CPU time of each program so far, with its children, in seconds."""
         taken = []
         for process in self._processes:
             parent = psutil.Process(process.pid)
@@ -156,7 +156,7 @@ class Running:
         return taken / 2**20
 
     def end(self) -> None:
-        """Stop all processes, and those that they have started, which may be in groups of their own."""
+        """Stop all processes and their children, which may have process groups of their own."""
         children = [one for one in self._all() if one.pid not in {process.pid for process in self._processes}]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in self._processes:
@@ -210,7 +210,7 @@ def _wrk(system: System, in_flight: int, seconds: float) -> tuple[float, float, 
 
 @contextmanager
 def running(system: System) -> Iterator[Running]:
-    """A system that answers, and is stopped in the end."""
+    """Run a system that answers; it is stopped at the end."""
     with tempfile.TemporaryDirectory() as folder:
         made = Running(system, Path(folder))
         try:

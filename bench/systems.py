@@ -1,4 +1,4 @@
-"""What is compared: how each system is started, where it is reached, and by what it is put under load."""
+"""The systems that are compared: how each one starts, its address, and the kind of load."""
 
 import json
 import os
@@ -12,19 +12,19 @@ PEERS = REPOSITORY / "bench" / "peers"
 PEER_VENVS = REPOSITORY / ".venv-peers"
 
 FIRST_PORT, PORTS_OF_EACH = 14_200, 100
-"""Each system has so many ports of its own, for several run at one time: the first is where the load goes."""
+"""Each system has its own range of ports, because several run at once; the load goes to the first port."""
 
 ZERORPC = "zerorpc"
 HTTP = "http"
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 SPECIES = "setosa"
-"""What every system is asked, and what its answer must hold."""
+"""The input of every call, and a text that every answer must contain."""
 
 
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A program of a system: its command, and what its environment has beside the usual."""
+    """A program of a system: its command, and its additional environment variables."""
 
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class System:
 
 
 def endpoints(place: int) -> tuple[str, str]:
-    """Where the clients and the workers of the system in that place connect to."""
+    """Return the addresses for clients and workers of the system at a place."""
     port = FIRST_PORT + PORTS_OF_EACH * place
     return f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port + 1}"
 
@@ -72,7 +72,7 @@ def endpoints(place: int) -> tuple[str, str]:
 def cluster(
     key: str, title: str, workers: int, config: str = "", procedure: str = "iris_model_predict", place: int = 0
 ) -> System:
-    """This cluster, with so many workers and otherwise as it comes."""
+    """Return this cluster with a number of workers and default settings."""
     frontend, backend = endpoints(place)
     first_http = FIRST_PORT + PORTS_OF_EACH * place + 2
     broker = Process(
@@ -104,12 +104,12 @@ def cluster(
 
 
 def service(name: str, *arguments: str) -> Process:
-    """One of the programs in `services`."""
+    """Return the process of a program in `services`."""
     return Process((sys.executable, str(SERVICES / f"{name}.py"), *arguments), {"PYTHONPATH": str(REPOSITORY)})
 
 
 def of_zerorpc() -> list[System]:
-    """What speaks ZeroRPC."""
+    """Return the systems that speak ZeroRPC."""
     alone, _ = endpoints(0)
     frontend, backend = endpoints(1)
     proxy = service("proxy", frontend, backend)
@@ -123,7 +123,7 @@ def of_zerorpc() -> list[System]:
 
 
 def of_echo() -> list[System]:
-    """Brokers with workers that answer at once."""
+    """Return brokers with workers that answer at once."""
     frontend, backend = endpoints(4)
     worker = service("echo_worker", "proxy", backend)
     processes = (service("proxy", frontend, backend), worker, worker)
@@ -134,7 +134,7 @@ def of_echo() -> list[System]:
 
 
 def echo(key: str, title: str, *arguments: str, procedure: str = "echo_predict", place: int = 0) -> System:
-    """This broker with two workers that answer at once, which take those arguments."""
+    """Return this broker with two workers that answer at once and take these arguments."""
     _, backend = endpoints(place)
     worker = service("echo_worker", "broker", backend, *arguments)
     bare = cluster(key, title, 0, procedure=procedure, place=place)
@@ -142,7 +142,7 @@ def echo(key: str, title: str, *arguments: str, procedure: str = "echo_predict",
 
 
 def of_peers() -> list[System]:
-    """Other model servers, each with two workers and the settings that were tried."""
+    """Return other model servers, each with two workers and the settings that were tried."""
     made: list[System] = []
     command: tuple[str, ...]
     for place, batch in ((6, 1), (7, 16), (8, 64)):
@@ -177,7 +177,7 @@ def _peer(
     body: str = json.dumps(FLOWER),
     place: int | None = None,
 ) -> System:
-    """One setting of a server, with its program from its own virtual environment; without a place it must run alone."""
+    """Return one setting of a server in its own virtual environment; without a place, it must run alone."""
     port = FIRST_PORT + PORTS_OF_EACH * (place or 0)
     scripts = PEER_VENVS / family / "bin"
     environment = {

@@ -1,4 +1,4 @@
-"""What the example callers share: the address, the client, and errors as sentences."""
+"""Shared by the example callers: the arguments, the client, and errors as sentences."""
 
 import argparse
 import sys
@@ -13,20 +13,20 @@ FLOWER = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser of what every caller wants to know: the address, and how long to wait."""
+    """Return a parser of the arguments of every caller: the address and the timeout."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("address", nargs="?", default=DEFAULT_ADDRESS, help="of the broker (default: %(default)s)")
+    made.add_argument("address", nargs="?", default=DEFAULT_ADDRESS, help="the broker's address (default: %(default)s)")
     made.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait (default: %(default)s)")
     return made
 
 
 def call_and_print(address: str, timeout_s: float, call: Callable[[Any], object]) -> None:
-    """Make a call and print its result, as `result_of` does."""
+    """Make a call and print its result; see `result_of`."""
     print(f"Result: {result_of(address, timeout_s, call)}")
 
 
 def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> Any:
-    """Make a call; an error is printed as a sentence, and ends the program with code 1."""
+    """Make a call and return its result; an error ends the program with a sentence and exit code 1."""
     client = zerorpc.Client(timeout=timeout_s)
     try:
         client.connect(address)
@@ -35,7 +35,7 @@ def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> 
         sys.exit(f"error: the service answered {error.name}: {error.msg}")
     except (zerorpc.TimeoutExpired, zerorpc.LostRemote) as error:
         sys.exit(f"error: no answer from {address} ({error}); is the cluster running? Start it with make up")
-    except Exception as error:  # pyzmq's own, for an address that is none
+    except Exception as error:  # of pyzmq, for an address that is not valid
         sys.exit(f"error: cannot connect to {address!r}: {error}; an address is tcp://host:port or ipc:///path")
     finally:
         client.close()

@@ -1,10 +1,10 @@
-"""`make down`: stops the cluster, after the calls under way have ended."""
+"""`make down`: stops the cluster after the calls in flight have ended."""
 
 from scripts import supervision
 
 
 def main() -> None:
-    """Stop everything, if anything runs."""
+    """Stop the cluster if it runs."""
     if not supervision.processes():
         print("the cluster is not running")
         return

@@ -1,6 +1,6 @@
 """A container's health check: the broker's message loop turns, or every worker of this container is ready.
 
-Prints what is wrong, and ends with 1.
+Prints the reason and exits with 1 if it is not so.
 """
 
 import os
@@ -14,7 +14,7 @@ ROLE = Path("/tmp/role")
 
 
 def pages(role: str) -> list[str]:
-    """The pages that must answer 200."""
+    """Return the pages that must answer 200."""
     if role == "broker":
         _, _, port = os.environ["BROKER_HTTP"].rpartition(":")
         return [f"http://127.0.0.1:{port}/healthz"]
@@ -23,7 +23,7 @@ def pages(role: str) -> list[str]:
 
 
 def main() -> None:
-    """Look at every page."""
+    """Check every page."""
     for page in pages(ROLE.read_text().strip()):
         try:
             with urllib.request.urlopen(page, timeout=3):

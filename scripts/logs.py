@@ -9,9 +9,9 @@ LINES = 30
 
 
 def main() -> None:
-    """Print the last lines of every log, and with --follow all that come."""
+    """Print the last lines of every log; with --follow, also further lines."""
     parser = argparse.ArgumentParser(prog="make logs", description=__doc__)
-    parser.add_argument("--follow", action="store_true", help="go on until interrupted")
+    parser.add_argument("--follow", action="store_true", help="print further lines until interrupted")
     follow = parser.parse_args().follow
     paths = sorted(str(path) for path in supervision.LOGS.glob("*.log"))
     if not paths:

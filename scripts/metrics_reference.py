@@ -1,4 +1,4 @@
-"""Prints every metric with its kind, labels and meaning: the table of docs/operations.md, made from the code itself."""
+"""Prints the table of metrics in docs/operations.md, made from the code: name, kind, labels, meaning."""
 
 from collections.abc import Iterable
 
@@ -30,9 +30,9 @@ _WORKER = WorkerDescription(
 
 
 def table() -> str:
-    """The table, in Markdown."""
+    """Return the table in Markdown."""
     core = Core(max_message_bytes=1024, limits=_ANY_LIMITS)
-    # Labels show with values only: one worker, and a message that is nothing.
+    # Only labels with values show: add one worker and one bad message.
     core.workers.message(b"worker", [protocol.READY, write_description(_WORKER)], 0.0)
     core.clients.message(b"client", [b"", b"\xc1"], 0.0)
     counters = WorkerCounters()

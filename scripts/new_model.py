@@ -1,9 +1,9 @@
-"""Lays out the package of a new model, and has the cluster host it.
+"""Creates the package of a new model, and adds it to the cluster.
 
     python scripts/new_model.py fever_model
 
-makes models/fever_model with a class, a schema, a script that trains, and a test, names it in requirements.txt, so that
-`make up` installs it, and in worker/config.py, so that workers host it.
+creates models/fever_model with a class, a schema, a training script and a test. It adds the package to
+requirements.txt, so that `make up` installs it, and to worker/config.py, so that workers host it.
 """
 
 import argparse
@@ -23,22 +23,21 @@ _LIST_OF_MODELS = re.compile(r"(class Config:.*?\n    models: [^\n]*= \[\n.*?)(\
 def main() -> None:
     """Write the package, and add the two lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="its qualified name: letters, digits and _, such as fever_model")
+    parser.add_argument("name", help="qualified name of the model: letters, digits and _, such as fever_model")
     parser.add_argument("--root", type=Path, default=REPOSITORY, help=argparse.SUPPRESS)
     options = parser.parse_args()
     name, root = options.name, options.root
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", name) or keyword.iskeyword(name):
-        sys.exit(f"error: {name!r} is no name for a model: it should be like fever_model, in small letters")
+        sys.exit(f"error: {name!r} is not a name for a model: it should be in small letters, such as fever_model")
     folder = root / "models" / name
-    sys.path.append(str(REPOSITORY))  # its own packages are none for a model
     if importlib.util.find_spec(name) is not None:
         sys.exit(f"error: there is a Python module {name!r} already: choose another name")
     if folder.exists():
-        sys.exit(f"error: {folder} is there already: choose another name, or remove it")
+        sys.exit(f"error: {folder} exists already: choose another name, or remove it")
     requirements, config = root / "requirements.txt", root / "worker" / "config.py"
     text, found = config.read_text(), _LIST_OF_MODELS.search(config.read_text())
     if found is None:
-        sys.exit(f"error: {config} has no list Config.models as it came: add the model's entry by hand")
+        sys.exit(f"error: {config} has no list Config.models in its original form: add the model's entry by hand")
     class_name = "".join(part.capitalize() for part in name.split("_"))
     _write_package(folder, name, class_name)
     line = "\n" if requirements.read_text().endswith("\n") else "\n\n"
@@ -47,7 +46,7 @@ def main() -> None:
     config.write_text(f"{text[: found.end(1)]}\n        {entry},{text[found.start(2) :]}")
     print(f"{folder}: put your model into {name}/predict.py and {name}/train.py")
     print("make up                       installs and serves it (after make down, if the cluster runs)")
-    print(f".venv/bin/{name}_train        trains it anew")
+    print(f".venv/bin/{name}_train        trains it again")
     print(f".venv/bin/python -m pytest models/{name}    tests it (make test installs pytest)")
 
 

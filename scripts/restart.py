@@ -12,7 +12,7 @@ _POLL_S = 0.2
 
 def main() -> None:
     """Restart every worker."""
-    plan = supervision.plan()
+    settings = supervision.cluster_settings()
     names = [one["name"] for one in supervision.processes() if one["group"] == "worker"]
     if not names:
         supervision.fail("the cluster is not running; start it with make up")
@@ -21,7 +21,7 @@ def main() -> None:
     for position, name in enumerate(names, start=1):
         print(f"restarting {name} ({position} of {len(names)})", flush=True)
         supervision.restart(f"worker:{name}")
-        _wait_until_ready(plan.broker.http, name)
+        _wait_until_ready(settings.broker.http, name)
     print("all workers were restarted")
 
 

@@ -1,4 +1,4 @@
-"""`make status`: what supervisor says of the processes."""
+"""`make status`: supervisor's view of the processes."""
 
 import sys
 
@@ -6,7 +6,7 @@ from scripts import supervision
 
 
 def main() -> None:
-    """Print a line for each process; the exit code is 1 if one has ended or ends again and again."""
+    """Print a line for each process; the exit code is 1 if one has ended or keeps ending."""
     processes = supervision.processes()
     if not processes:
         supervision.fail("the cluster is not running; start it with make up")

@@ -1,4 +1,4 @@
-"""How the commands of the Makefile reach supervisor: where it runs, and how it is started, asked and stopped."""
+"""Starts, queries and stops supervisord, for the commands of the Makefile."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from worker.settings import WorkerSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = Path(os.environ.get("CLUSTER_RUN") or REPOSITORY / "run").absolute()
-"""Where the running cluster keeps its socket, pid file and logs."""
+"""The folder of the running cluster: sockets, pid file, logs."""
 
 SOCKET = RUN / "supervisor.sock"
 LOGS = RUN / "logs"
@@ -28,25 +28,25 @@ DEFAULT_WORKERS = 2
 STOP_TIMEOUT_S = 60.0
 _CONFIGURATION = REPOSITORY / "deploy" / "supervisord.conf"
 _MOST_WORKERS = 1000
-_LONGEST_SOCKET_PATH = 90  # systems allow 103 or 107 characters, and supervisor adds some while it binds
+_LONGEST_SOCKET_PATH = 90  # systems allow 103 or 107 characters; supervisor adds some when it binds
 _POLL_S = 0.1
 
 
 def fail(sentence: str) -> NoReturn:
-    """End the command with one sentence."""
+    """End the command with one sentence and exit code 1."""
     sys.exit(f"error: {sentence}")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What `make up` is to start."""
+class ClusterSettings:
+    """The settings of the cluster that `make up` starts."""
 
     broker: BrokerSettings
     worker: WorkerSettings
     workers: int
 
     def environment(self) -> dict[str, str]:
-        """What supervisord, and through it every process, gets to see."""
+        """Return the environment of supervisord, which every process inherits."""
         host, _, port = self.worker.http.rpartition(":")  # an IPv6 address keeps its brackets
         return {
             "BROKER_ADMIN": f"ipc://{RUN}/broker-admin.sock",
@@ -61,14 +61,14 @@ class Plan:
         }
 
 
-def plan() -> Plan:
-    """Check every setting before anything is started; a wrong one ends the command."""
-    # On one machine the workers' address of the broker follows from the broker's own.
+def cluster_settings() -> ClusterSettings:
+    """Read and check every setting before anything starts; a wrong one ends the command."""
+    # On one machine, the broker's own address gives the workers' address of the broker.
     if "WORKER_BROKER" not in os.environ and "BROKER_BACKEND" in os.environ:
         os.environ["WORKER_BROKER"] = connect_address(os.environ["BROKER_BACKEND"])
     try:
         logs.formatter_from_environment()
-        made = Plan(load_settings(BrokerSettings), load_settings(WorkerSettings), _workers())
+        made = ClusterSettings(load_settings(BrokerSettings), load_settings(WorkerSettings), _workers())
         ModelManager(configured_entries(), made.worker.hosted_models())
     except ConfigError as error:
         fail(str(error))
@@ -91,8 +91,8 @@ def _workers() -> int:
     return int(value)
 
 
-def start(made: Plan) -> None:
-    """Start supervisord in the background; it starts the processes."""
+def start(made: ClusterSettings) -> None:
+    """Start supervisord in the background, which starts the processes."""
     LOGS.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(_CONFIGURATION)]
     result = subprocess.run(command, env=made.environment(), capture_output=True, text=True, check=False)
@@ -106,7 +106,7 @@ def _supervisor() -> Any:
 
 
 def processes() -> list[dict[str, Any]]:
-    """What supervisor says of each process (`getAllProcessInfo`); empty if it does not run."""
+    """Return supervisor's view of each process (`getAllProcessInfo`); empty if it does not run."""
     if not SOCKET.exists():
         return []
     try:
@@ -117,18 +117,18 @@ def processes() -> list[dict[str, Any]]:
 
 
 def restart(name: str) -> None:
-    """Stop one process, after its calls have ended, and start it again. Returns when it has been started."""
+    """Stop one process, which drains first, and start it again; return when it has been started."""
     supervisor = _supervisor()
     try:
         supervisor.stopProcess(name)
     except xmlrpc.client.Fault as fault:
-        if fault.faultCode != Faults.NOT_RUNNING:  # it had ended already
+        if fault.faultCode != Faults.NOT_RUNNING:  # it has already ended
             raise
     supervisor.startProcess(name, False)
 
 
 def stop() -> None:
-    """Have supervisord stop everything, and wait until it has gone."""
+    """Have supervisord stop everything, and wait until it has ended."""
     _supervisor().shutdown()
     deadline_s = time.monotonic() + STOP_TIMEOUT_S
     while SOCKET.exists():
@@ -138,13 +138,13 @@ def stop() -> None:
 
 
 class LogMark:
-    """Where the logs ended at one moment, so that what came since can be told from what was there before."""
+    """The ends of the logs at one moment: separates later lines from earlier ones."""
 
     def __init__(self) -> None:
         self._sizes = {path: path.stat().st_size for path in LOGS.glob("*.log")}
 
     def since(self, names: list[str], lines: int) -> str:
-        """The last lines that those processes have written since."""
+        """Return the last lines that these processes have written since then."""
         parts = []
         for path in (LOGS / f"{name}.log" for name in names):
             if path.exists():

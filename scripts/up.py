@@ -12,7 +12,7 @@ import zerorpc
 
 from cluster.runtime.settings import connect_address
 from scripts import supervision
-from scripts.supervision import LogMark, Plan
+from scripts.supervision import ClusterSettings, LogMark
 
 READY_TIMEOUT_S = 60.0
 _POLL_S = 0.2
@@ -22,23 +22,23 @@ _FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_
 
 def main() -> None:
     """Start, wait, predict, print."""
-    plan = supervision.plan()
+    settings = supervision.cluster_settings()
     mark = LogMark()
     running = sum(process["group"] == "worker" for process in supervision.processes())
     if running:
-        if "WORKERS" in os.environ and running != plan.workers:
+        if "WORKERS" in os.environ and running != settings.workers:
             supervision.fail(
-                f"the cluster runs already, with {running} worker(s), not {plan.workers}: run make down first"
+                f"the cluster runs already, with {running} worker(s), not {settings.workers}: run make down first"
             )
         print("the cluster is running already; to change a setting, run make down first")
     else:
-        print(f"starting the broker and {plan.workers} worker(s)", flush=True)
-        supervision.start(plan)
-    _wait_until_ready(plan, mark, started_here=not running)
-    _show(plan)
+        print(f"starting the broker and {settings.workers} worker(s)", flush=True)
+        supervision.start(settings)
+    _wait_until_ready(settings, mark, started_here=not running)
+    _show(settings)
 
 
-def _wait_until_ready(plan: Plan, mark: LogMark, *, started_here: bool) -> None:
+def _wait_until_ready(settings: ClusterSettings, mark: LogMark, *, started_here: bool) -> None:
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     said = ""
     while True:
@@ -49,7 +49,7 @@ def _wait_until_ready(plan: Plan, mark: LogMark, *, started_here: bool) -> None:
             print(mark.since(ended, _LOG_LINES))
             way_out = "everything was stopped again" if started_here else "run make down, then make up"
             supervision.fail(f"{', '.join(ended)} ended; the log is above; {way_out}")
-        waiting_for = _what_is_missing(plan.broker.http)
+        waiting_for = _missing(settings.broker.http)
         if not waiting_for:
             return
         if waiting_for != said:
@@ -64,10 +64,10 @@ def _wait_until_ready(plan: Plan, mark: LogMark, *, started_here: bool) -> None:
         time.sleep(_POLL_S)
 
 
-def _what_is_missing(http: str) -> str:
-    """What is not ready yet, in words; empty if all is."""
+def _missing(http: str) -> str:
+    """Return what is not ready yet, in words; empty if everything is ready."""
     ours = supervision.processes()
-    # By their pids, lest another cluster's broker on the same port be taken for this one's.
+    # By pid, because another cluster's broker may listen on the same port.
     workers = {one["pid"] for one in ours if one["group"] == "worker"}
     if not ours or not all(one["pid"] for one in ours):
         return "the processes start"
@@ -91,8 +91,8 @@ def _get(http: str, path: str) -> bytes:
     return body
 
 
-def _show(plan: Plan) -> None:
-    address = connect_address(plan.broker.frontend)
+def _show(settings: ClusterSettings) -> None:
+    address = connect_address(settings.broker.frontend)
     client = zerorpc.Client(address)
     try:
         names = [model["qualified_name"] for model in client.get_models()]
@@ -106,8 +106,8 @@ def _show(plan: Plan) -> None:
         client.close()
     command = Path(os.path.relpath(sys.prefix)) / "bin" / "zerorpc"
     print(f"\nclients:    {address}   (try: {command} {address})")
-    print(f"workers:    {plan.broker.backend}")
-    print(f"metrics:    http://{plan.broker.http}/metrics, workers at http://{plan.broker.http}/workers")
+    print(f"workers:    {settings.broker.backend}")
+    print(f"metrics:    http://{settings.broker.http}/metrics, workers at http://{settings.broker.http}/workers")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same estimator for every peer, and nothing else: no validation, so that none pays for more than it must."""
+"""The estimator of every peer, without validation, so that no peer does more than it must."""
 
 from iris_model import iris_files
 from iris_model.iris_predict import SPECIES
@@ -13,10 +13,10 @@ class Iris:
         self._estimator = iris_files.load()
 
     def predict_batch(self, rows: list[dict[str, float]]) -> list[dict[str, str]]:
-        """The species of each row."""
+        """Return the species of each row."""
         measurements = [[row[key] for key in KEYS] for row in rows]
         return [{"species": SPECIES[number]} for number in self._estimator.predict(measurements).tolist()]
 
     def predict(self, row: dict[str, float]) -> dict[str, str]:
-        """The species of one."""
+        """Return the species of one row."""
         return self.predict_batch([row])[0]

@@ -10,30 +10,30 @@ BATCH = int(os.environ["BENCH_BATCH"])
 
 
 class IrisAPI(litserve.LitAPI):  # type: ignore[misc]
-    """The model in LitServe's terms; how a request is read and an answer written is LitServe's own."""
+    """The model as LitServe wants it; LitServe decodes requests and encodes answers."""
 
     def setup(self, device: str) -> None:
-        """In each worker."""
+        """Load the model in each worker."""
         self._iris = Iris()
 
     def predict(self, x: Any) -> Any:
-        """One row."""
+        """Decode one row."""
         return self._iris.predict(x)
 
 
 class IrisBatchAPI(IrisAPI):
-    """The same for several rows at once."""
+    """Serves several rows at once."""
 
     def predict(self, x: Any) -> Any:
-        """Several rows."""
+        """Predict several rows."""
         return self._iris.predict_batch(x)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """A list will do."""
+        """Return the rows as a list."""
         return inputs
 
     def unbatch(self, output: list[Any]) -> list[Any]:
-        """A list it is."""
+        """Return the outputs as a list."""
         return output
 
 

@@ -9,15 +9,15 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class IrisRuntime(MLModel):  # type: ignore[misc]
-    """The model in MLServer's terms: a tensor of measurements to a tensor of names."""
+    """The model as MLServer wants it: a tensor of measurements to a tensor of names."""
 
     async def load(self) -> bool:
-        """In each worker."""
+        """Load the model in each worker."""
         self._estimator = iris_files.load()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """As many rows as the tensor has; MLServer puts those of several requests together where that is on."""
+        """As many rows as the tensor has; MLServer puts those of several requests together if batching is on."""
         measurements: np.ndarray = NumpyCodec.decode_input(payload.inputs[0])
         species = [SPECIES[number] for number in self._estimator.predict(measurements).tolist()]
         output = StringCodec.encode_output("species", species)

@@ -10,14 +10,14 @@ BATCH = int(os.environ["BENCH_BATCH"])
 
 
 class IrisWorker(Worker):  # type: ignore[misc]
-    """The model in mosec's terms."""
+    """The model as mosec wants it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._iris = Iris()
 
     def forward(self, data: Any) -> Any:
-        """One row, or several where batches are on."""
+        """One row, or several if batching is on."""
         return self._iris.predict(data) if BATCH == 1 else self._iris.predict_batch(data)
 
 

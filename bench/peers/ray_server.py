@@ -13,18 +13,18 @@ BATCH = int(os.environ["BENCH_BATCH"])
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})
 class IrisDeployment:
-    """The model in Ray Serve's terms."""
+    """The model as Ray Serve wants it."""
 
     def __init__(self) -> None:
         self._iris = Iris()
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.001)  # type: ignore[untyped-decorator]
     async def predict(self, rows: list[Any]) -> list[Any]:
-        """Several rows."""
+        """Predict several rows."""
         return list(self._iris.predict_batch(rows))
 
     async def __call__(self, request: Request) -> Any:
-        """One request."""
+        """Answer one request."""
         row = await request.json()
         return await self.predict(row) if BATCH > 1 else self._iris.predict(row)
 

@@ -1,1 +1,1 @@
-"""What the cluster is compared with, each a program of its own."""
+"""Programs that the cluster is compared with."""

@@ -34,7 +34,7 @@ PING_S = 1.0
 
 
 def description(models: int) -> bytes:
-    """What READY says."""
+    """Return the body of READY."""
     names = ["echo", *(f"echo_{i}" for i in range(1, models))]
     described = [
         {
@@ -64,7 +64,7 @@ def description(models: int) -> bytes:
 
 
 def behind_broker(dealer: zmq.Socket[bytes], models: int, back: bool) -> None:
-    """Answer in the batches in which the calls come."""
+    """Answer calls in the batches in which they arrive."""
     dealer.send_multipart([protocol.READY, description(models)])
     pinged_s = time.monotonic()
     while True:
@@ -82,7 +82,7 @@ def behind_broker(dealer: zmq.Socket[bytes], models: int, back: bool) -> None:
 
 
 def behind_proxy(dealer: zmq.Socket[bytes]) -> None:
-    """Answer each call under its own id, which stands where stock Python clients put it."""
+    """Answer each call under its id, which is where stock Python clients put it."""
     while True:
         identity = receive(dealer)
         receive(dealer)

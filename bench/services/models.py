@@ -1,4 +1,4 @@
-"""A model for the question how throughput grows with workers: it takes its time and no CPU."""
+"""Models that measure the cluster: one sleeps, so that throughput grows with workers; one returns its input."""
 
 import time
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ PREDICTION_S = 0.05
 
 
 class Sleeper(MLModel):
-    """Sleeps, and returns true."""
+    """Sleeps and returns true."""
 
     display_name = "Sleeper"
     qualified_name = "sleeper"
@@ -29,24 +29,24 @@ class Sleeper(MLModel):
 
 
 class Echo(Sleeper):
-    """Returns what it is given."""
+    """Returns its input."""
 
     display_name = "Echo"
     qualified_name = "echo"
     description = "Returns what it is given."
 
     def predict(self, data: Any) -> Any:
-        """At once."""
+        """Return the input."""
         return data
 
 
 class EchoOnly:
-    """A configuration with that model alone."""
+    """A configuration with only this model."""
 
     models: ClassVar[list[dict[str, Any]]] = [{"module_name": __name__, "class_name": "Echo"}]
 
 
 class SleeperOnly:
-    """A configuration with that model alone."""
+    """A configuration with only this model."""
 
     models: ClassVar[list[dict[str, Any]]] = [{"module_name": __name__, "class_name": "Sleeper"}]

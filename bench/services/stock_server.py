@@ -1,4 +1,4 @@
-"""One stock `zerorpc.Server` with the iris model: how such a service is mostly built.
+"""One stock `zerorpc.Server` with the iris model: the usual way to build such a service.
 
 stock_server.py bind tcp://127.0.0.1:4342
 stock_server.py connect tcp://127.0.0.1:4343     behind a proxy, which breaks heartbeats: they are off

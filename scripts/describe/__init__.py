@@ -1,1 +1,1 @@
-"""What can be made of the document that describes a service: a page to read, and a typed client."""
+"""Makes a page and a typed client from the document that describes a service."""

@@ -1,4 +1,4 @@
-"""Writes what the running service says of itself: an OpenRPC document, a page to read, and a typed Python client."""
+"""Writes the OpenRPC document of the running service, a page to read, and a typed Python client."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from scripts.supervision import RUN
 
 
 def main() -> None:
-    """Ask the service, and write three files."""
+    """Get the document from the service, and write three files."""
     made: argparse.ArgumentParser = parser(__doc__)
     made.add_argument("--folder", type=Path, default=RUN / "service", help="for the files (default: %(default)s)")
     options = made.parse_args()

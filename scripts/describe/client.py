@@ -19,7 +19,7 @@ _PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool
 
 
 def render(document: dict[str, Any]) -> str:
-    """The source of a module, which needs zerorpc and nothing else of this project."""
+    """Return the source of a module that needs only zerorpc."""
     methods = [
         {
             "name": method["name"],
@@ -35,7 +35,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def _types(document: dict[str, Any]) -> str:
-    """Definitions of the types that the schemas describe."""
+    """Return the definitions of the types that the schemas describe."""
     definitions = {_class(name): schema for name, schema in document["components"]["schemas"].items()}
     text = json.dumps({"$defs": definitions})
     text = re.sub(rf'"{_SCHEMAS}(\w+)"', lambda found: f'"#/$defs/{_class(found[1])}"', text)
@@ -54,7 +54,7 @@ def _types(document: dict[str, Any]) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """A schema of the document as a type."""
+    """Return the type of a schema of the document."""
     reference = schema.get("$ref")
     if reference is not None:
         return _class(reference.removeprefix(_SCHEMAS))

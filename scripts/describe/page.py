@@ -6,7 +6,7 @@ from scripts.describe.templates import template
 
 
 def render(document: dict[str, Any]) -> str:
-    """The page as HTML, complete in itself: no script, and nothing is loaded from elsewhere."""
+    """Return the page as HTML: self-contained, without scripts and external resources."""
     by_model: dict[str, list[dict[str, Any]]] = {}
     for method in document["methods"]:
         tags = method.get("tags") or [{"name": ""}]
@@ -16,7 +16,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def _resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """A part of the document, or what it refers to."""
+    """Return a part of the document, or the part that it refers to."""
     reference = part.get("$ref", "")
     found: Any = document if reference.startswith("#/") else part
     for step in reference.removeprefix("#/").split("/") if found is document else ():

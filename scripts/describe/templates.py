@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 
 def template(name: str) -> Template:
-    """One of them; in those of HTML all values are escaped."""
+    """Return a template; HTML templates escape all values."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=name.endswith(".html.jinja"),

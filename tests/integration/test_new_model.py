@@ -64,7 +64,7 @@ def test_a_name_that_python_has_already_is_refused(root: Path, name: str) -> Non
 def test_a_name_that_is_not_an_identifier_is_refused(root: Path, name: str) -> None:
     done = new_model(root, name)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {name!r} is no name for a model")
+    assert done.stderr.startswith(f"error: {name!r} is not a name for a model")
     assert not (root / "models").exists()
 
 
@@ -72,7 +72,7 @@ def test_a_refused_model_leaves_no_file(root: Path) -> None:
     assert new_model(root, "twice").returncode == 0
     before = [(root / name).read_text() for name in ("requirements.txt", "worker/config.py")]
     again = new_model(root, "twice")
-    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
     assert [(root / name).read_text() for name in ("requirements.txt", "worker/config.py")] == before
     (root / "worker" / "config.py").write_text("models = []\n")
     other = new_model(root, "other")
