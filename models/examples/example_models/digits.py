@@ -1,4 +1,4 @@
-"""An ONNX model, run by onnxruntime: recognizes the digit in a picture of 8 by 8 pixels. `digits_train` makes the file."""
+"""An ONNX model, run by onnxruntime: recognizes the digit in a picture of 8 by 8 pixels. `digits_train` makes it."""
 
 from pathlib import Path
 from typing import Any
