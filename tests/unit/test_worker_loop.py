@@ -160,8 +160,8 @@ def answers(sent: list[list[bytes]]) -> list[tuple[bytes, bytes, str, Any]]:
 
 
 def test_it_sends_ready_until_the_broker_welcomes_it(echo: Loop) -> None:
-    again = echo.advance(READY_INTERVAL_S)
-    sent = echo.run(again, again, lambda: echo.connection.arrive(WELCOME), again, again)
+    again, too_early = echo.advance(READY_INTERVAL_S), echo.advance(0)
+    sent = echo.run(again, too_early, again, lambda: echo.connection.arrive(WELCOME), again, again)
     assert [frames[0] for frames in sent] == [protocol.READY] * 3
     assert len(set(echo.ids(sent))) == 1, "it is one registration"
     assert echo.counters.is_connected
