@@ -1,1 +1,1 @@
-"""The benchmark: compares this cluster with other systems, in one run on one machine."""
+"""The benchmark: compares this cluster with other servers in one run on one machine."""

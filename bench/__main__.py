@@ -1,7 +1,7 @@
-"""Compares this cluster with other systems, and writes the tables and plots of docs/performance.md.
+"""Compares this cluster with other servers, and writes the tables and plots of docs/performance.md.
 
-python -m bench                 what speaks ZeroRPC, and how cost grows
-python -m bench --peers         the other model servers as well
+python -m bench                 ZeroRPC servers, and how the cost of a call grows
+python -m bench --peers         other model servers as well
 """
 
 import argparse
@@ -17,12 +17,12 @@ import psutil
 
 from bench import report
 from bench.compare import compare
-from bench.growth import grow
+from bench.growth import measure_growth
 from bench.running import BenchError
-from bench.systems import of_echo, of_peers, of_zerorpc
+from bench.systems import echo_systems, peer_systems, zerorpc_systems
 
 
-def _machine() -> dict[str, str]:
+def _describe_machine() -> dict[str, str]:
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
         if line.startswith("model name"):
@@ -39,37 +39,44 @@ def _machine() -> dict[str, str]:
 def main() -> None:
     """Measure, and save the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", action="store_true", help="measure the other model servers as well")
-    parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are shown (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--only", nargs="*", metavar="KEY", help="only these systems; the document stays as it is")
+    parser.add_argument("--peers", action="store_true", help="measure other model servers as well")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="number of repetitions; the tables show medians (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="duration of each measurement (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only", nargs="*", metavar="KEY", help="measure only these systems, and leave the document unchanged"
+    )
     options = parser.parse_args()
-    systems = [*of_zerorpc(), *of_echo(), *(of_peers() if options.peers else [])]
+    systems = [*zerorpc_systems(), *echo_systems(), *(peer_systems() if options.peers else [])]
     if options.only is not None:
         known = {system.key: system for system in systems}
         if unknown := set(options.only) - set(known):
-            parser.error(f"--only {' '.join(sorted(unknown))}: there are {' '.join(known)}")
+            parser.error(f"--only {' '.join(sorted(unknown))}: the systems are {' '.join(known)}")
         systems = [known[key] for key in options.only]
     try:
         points = compare(systems, options.rounds, options.seconds)
         for point in points:
-            one = point.measured
+            measured = point.measured
             print(
-                f"{point.title:32} {point.in_flight:4}  {one.calls_a_second:9,.0f} calls/s  p50 {one.p50_ms:8.3f} ms  "
-                f"p99 {one.p99_ms:8.3f} ms  {one.cpu_us:7.1f} us  {one.memory_mib:6.0f} MiB  {one.failed} failed"
+                f"{point.title:32} {point.in_flight:4}  {measured.calls_a_second:9,.0f} calls/s  "
+                f"p50 {measured.p50_ms:8.3f} ms  p99 {measured.p99_ms:8.3f} ms  {measured.cpu_us:7.1f} us  "
+                f"{measured.memory_mib:6.0f} MiB  {measured.failed} failed"
             )
         if options.only is not None:
             return
         results: dict[str, Any] = {
             "made": datetime.now(UTC).date().isoformat(),
-            "machine": _machine(),
+            "machine": _describe_machine(),
             "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
             "compare": [asdict(point) for point in points],
         }
-        _save(results)  # the rest takes as long again, and may fail
-        results["growth"] = [asdict(curve) for curve in grow(options.rounds, options.seconds)]
+        _save(results)  # the next measurements take as long, and may fail
+        results["growth"] = [asdict(curve) for curve in measure_growth(options.rounds, options.seconds)]
         _save(results)
-        report.write()
+        report.update_document()
     except BenchError as error:
         sys.exit(f"error: {error}")
 

@@ -1,4 +1,4 @@
-"""Writes the results as tables into docs/performance.md, between its markers, and as plots beside it."""
+"""Writes the tables of docs/performance.md, between its markers, and the plots in docs/performance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCUMENT = REPOSITORY / "docs" / "performance.md"
 FOLDER = REPOSITORY / "docs" / "performance"
 RESULTS = FOLDER / "results.json"
 
-_GROWTH = {
+_CURVE_LABELS = {
     "clients": ("connected clients", "calls", "broker CPU, µs per call"),
     "clients of zmq.proxy": ("clients connected to `zmq.proxy`", "calls", "proxy CPU, µs per call"),
     "workers": ("workers", "calls", "broker CPU, µs per call"),
@@ -27,34 +27,34 @@ _GROWTH = {
     "bytes": ("bytes each way", "calls", "broker CPU, µs per call"),
     "streams": ("concurrent streams", "items", "broker CPU, µs per item"),
 }
-"""By name of a curve: the titles of its size, its count and its cost."""
+"""For each curve: the label of its sizes, the unit of its throughput, and the label of its cost."""
 
 
 class Results:
-    """The results of a benchmark."""
+    """The results of a run of the benchmark."""
 
     def __init__(self, path: Path = RESULTS) -> None:
         self.all: dict[str, Any] = json.loads(path.read_text())
         self.points: list[dict[str, Any]] = self.all["compare"]
 
-    def of(self, system: str, in_flight: int) -> dict[str, float]:
+    def measured(self, system: str, in_flight: int) -> dict[str, float]:
         """Return the figures of a system under a load."""
         return next(
             point["measured"] for point in self.points if (point["system"], point["in_flight"]) == (system, in_flight)
         )
 
-    def best_of(self, family: str, in_flight: int) -> tuple[str, dict[str, float]]:
-        """Return the setting of a product with the most calls per second under a load, and its figures."""
+    def best_of_family(self, family: str, in_flight: int) -> tuple[str, dict[str, float]]:
+        """Return the title and figures of the setting of a product with the most calls per second under a load."""
         points = [one for one in self.points if (one["family"], one["in_flight"]) == (family, in_flight)]
         best = max(points, key=lambda one: float(one["measured"]["calls_a_second"]))
         return best["title"], best["measured"]
 
     def curve(self, name: str) -> dict[str, Any]:
-        """Return a curve."""
+        """Return the curve with this name."""
         return next(curve for curve in self.all["growth"] if curve["name"] == name)
 
 
-def compared(results: Results) -> str:
+def comparison_table(results: Results) -> str:
     """Return the table of all systems under all loads."""
     lines = [
         "| system | "
@@ -63,7 +63,7 @@ def compared(results: Results) -> str:
         "|---|" + "---|" * (len(IN_FLIGHT) + 3),
     ]
     for key in dict.fromkeys(point["system"] for point in results.points):
-        rows = [results.of(key, load) for load in IN_FLIGHT]
+        rows = [results.measured(key, load) for load in IN_FLIGHT]
         title = next(point["title"] for point in results.points if point["system"] == key)
         calls = " | ".join(
             f"{row['calls_a_second']:,.0f}" + (f" ({row['failed']:,.0f} failed)" if row["failed"] else "")
@@ -75,8 +75,8 @@ def compared(results: Results) -> str:
     return "\n".join(lines)
 
 
-def ratios(results: Results) -> str:
-    """Return the table of targets."""
+def target_table(results: Results) -> str:
+    """Return the table of the targets."""
     ours, stock, proxy = "cluster-2", "stock", "proxy"
     lines = ["| measure | target | measured | |", "|---|---|---|---|"]
 
@@ -86,23 +86,23 @@ def ratios(results: Results) -> str:
         lines.append(f"| {measure} | {sign} {wanted:g} | {value:.2f} | {'met' if reached else '**missed**'} |")
 
     def calls(system: str, load: int) -> float:
-        return results.of(system, load)["calls_a_second"]
+        return results.measured(system, load)["calls_a_second"]
 
     row("calls/s at 64 in flight vs. one stock server", 10, calls(ours, 64) / calls(stock, 64))
     row("calls/s at 64 in flight vs. `zmq.proxy`, 2 stock servers", 7, calls(ours, 64) / calls(proxy, 64))
     if any(point["family"] == "mosec" for point in results.points):
         for load in IN_FLIGHT:
-            title, best = results.best_of("mosec", load)
+            title, best = results.best_of_family("mosec", load)
             row(f"calls/s at {load} in flight vs. {title}", 1, calls(ours, load) / best["calls_a_second"])
         for load in IN_FLIGHT[1:]:
-            title, best = results.best_of("mosec", load)
+            title, best = results.best_of_family("mosec", load)
             row(
                 f"server CPU per call at {load} in flight vs. {title}",
                 1,
-                results.of(ours, load)["cpu_us"] / best["cpu_us"],
+                results.measured(ours, load)["cpu_us"] / best["cpu_us"],
                 at_most=True,
             )
-    p50 = results.of(ours, 1)["p50_ms"] / results.of(stock, 1)["p50_ms"]
+    p50 = results.measured(ours, 1)["p50_ms"] / results.measured(stock, 1)["p50_ms"]
     row("p50 latency at 1 in flight vs. one stock server", 1, p50, at_most=True)
     for load in (64, 256):
         ratio = calls("echo-broker", load) / calls("echo-proxy", load)
@@ -116,11 +116,11 @@ def ratios(results: Results) -> str:
     return "\n".join(lines)
 
 
-def grown(results: Results) -> str:
-    """Return the tables of growth."""
+def growth_tables(results: Results) -> str:
+    """Return the tables of the curves."""
     parts = []
     for curve in results.all["growth"]:
-        what, counted, cost = _GROWTH[curve["name"]]
+        what, counted, cost = _CURVE_LABELS[curve["name"]]
         lines = [f"| {what} | {counted}/s | {cost} |", "|---|---|---|"]
         for size, calls, cpu in zip(curve["sizes"], curve["calls_a_second"], curve["broker_cpu_us"], strict=True):
             lines.append(f"| {size:,} | {calls:,.0f} | {cpu:,.0f} |")
@@ -128,18 +128,18 @@ def grown(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def draw(results: Results) -> None:
+def draw_plots(results: Results) -> None:
     """Draw the plots."""
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     keys = dict.fromkeys(one["system"] for one in results.points if not one["system"].startswith("echo"))
     for key in keys:
         title = next(point["title"] for point in results.points if point["system"] == key)
         style, width = ("o-", 2.5) if key.startswith("cluster") else ("o--", 1.2)
-        values = [results.of(key, load)["calls_a_second"] for load in IN_FLIGHT]
+        values = [results.measured(key, load)["calls_a_second"] for load in IN_FLIGHT]
         axes.plot(IN_FLIGHT, values, style, linewidth=width, label=title)
     axes.set_xscale("log", base=2)
     axes.set_xticks(IN_FLIGHT, [str(load) for load in IN_FLIGHT])
-    axes.set(xlabel="calls in flight", ylabel="calls a second")
+    axes.set(xlabel="calls in flight", ylabel="calls per second")
     axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -150,7 +150,7 @@ def draw(results: Results) -> None:
     for axes in grid.flat[len(results.all["growth"]) :]:
         axes.set_axis_off()
     for axes, curve in zip(grid.flat, results.all["growth"], strict=False):
-        what, counted, cost = (text.replace("`", "") for text in _GROWTH[curve["name"]])
+        what, counted, cost = (text.replace("`", "") for text in _CURVE_LABELS[curve["name"]])
         of_throughput = curve["name"] == "workers"
         values = curve["calls_a_second" if of_throughput else "broker_cpu_us"]
         axes.plot(curve["sizes"], values, "o-")
@@ -159,7 +159,7 @@ def draw(results: Results) -> None:
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=0)
-        axes.set(xlabel=what, ylabel=f"{counted} a second" if of_throughput else cost)
+        axes.set(xlabel=what, ylabel=f"{counted} per second" if of_throughput else cost)
         axes.grid(alpha=0.3)
     _save(figure, "growth.svg")
 
@@ -169,26 +169,26 @@ def _save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
-def write(results: Results | None = None) -> None:
-    """Write the tables and the plots."""
+def update_document(results: Results | None = None) -> None:
+    """Update the tables in docs/performance.md, and the plots."""
     results = results or Results()
     text = DOCUMENT.read_text()
     machine = ", ".join(f"{name}: {value}" for name, value in results.all["machine"].items())
     parts = {
         "machine": f"{results.all['made']}; {machine}; {results.all['how']}",
-        "ratios": ratios(results),
-        "compare": compared(results),
+        "ratios": target_table(results),
+        "compare": comparison_table(results),
     }
     if "growth" in results.all:
-        parts["growth"] = grown(results)
+        parts["growth"] = growth_tables(results)
     for name, part in parts.items():
         pattern = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         found = pattern.search(text)
-        assert found is not None, f"{DOCUMENT} has no place for {name}"
+        assert found is not None, f"{DOCUMENT} has no marker for {name}"
         text = f"{text[: found.start()]}{found[1]}{part}\n{found[2]}{text[found.end() :]}"
     DOCUMENT.write_text(text)
-    draw(results)
+    draw_plots(results)
 
 
 if __name__ == "__main__":
-    write()
+    update_document()

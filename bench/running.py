@@ -1,4 +1,4 @@
-"""Runs a system under test: starts its processes, puts load on it, and measures its CPU time and memory."""
+"""Runs a system under test: starts and stops its processes, puts load on it, and measures CPU time and memory."""
 
 import json
 import os
@@ -20,29 +20,29 @@ import psutil
 from bench.systems import HTTP, REPOSITORY, SPECIES, System
 
 START_S = 90.0
-"""Time limit for a system's first answer, in seconds."""
+"""How long a system may take to start, in seconds."""
 
-END_S = 10.0
-"""Time limit for the end of its processes, in seconds."""
+STOP_S = 10.0
+"""How long the processes of a system may take to stop, in seconds."""
 
 _WRK_SCRIPT = REPOSITORY / "bench" / "services" / "post.lua"
 
 
 class BenchError(Exception):
-    """A measurement failed; the text names the system and the reason."""
+    """A measurement that failed; the text names the system and the cause."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One system under one load.
+class Measurement:
+    """The figures of one system under one load.
 
     Attributes:
-        calls_a_second: that were answered rightly.
-        p50_ms, p99_ms: their latency.
-        cpu_us: CPU time that all processes of the server took for a call, in microseconds.
-        first_cpu_us: what its first program took of that: the broker or proxy, where there is one.
-        memory_mib: that they had at the end: their own pages, and their share of those that they share.
-        failed: calls that were not answered rightly.
+        calls_a_second: correct answers per second.
+        p50_ms, p99_ms: median and 99th percentile of the latency, in milliseconds.
+        cpu_us: CPU time of all processes of the system per call, in microseconds.
+        first_cpu_us: the part of the first program: the broker or proxy, if the system has one.
+        memory_mib: memory of all processes after the load, in MiB; a shared page counts in proportion (PSS).
+        failed: number of calls without a correct answer.
     """
 
     calls_a_second: float
@@ -54,11 +54,16 @@ class Measured:
     failed: int
 
 
-class Running:
-    """The processes of a system."""
+class RunningSystem:
+    """The processes of a system under test."""
 
     def __init__(self, system: System, folder: Path) -> None:
-        """Start the processes."""
+        """Start the processes.
+
+        Args:
+            system: the system to run.
+            folder: where the processes write their logs.
+        """
         self.system = system
         self._logs = folder
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -67,31 +72,39 @@ class Running:
                 self._processes.append(
                     subprocess.Popen(
                         process.command,
-                        # Some peers leave files in their working folder.
+                        # Some of the other servers write files into their working directory.
                         cwd=REPOSITORY if system.protocol != HTTP else folder,
-                        env={**_environment(), **process.environment},
+                        env={**_clean_environment(), **process.environment},
                         stdout=log,
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
                     )
                 )
 
-    def wait(self) -> None:
-        """Wait until the system answers.
+    def wait_until_ready(self) -> None:
+        """Wait until the system answers a call.
 
         Raises:
-            BenchError: if one of its processes has ended, or it does not answer in time.
+            BenchError: if one of its processes has ended, or it does not answer within `START_S`.
         """
-        until_s = time.monotonic() + START_S
-        while not self._answers():
-            ended = [i for i, process in enumerate(self._processes) if process.poll() is not None]
-            if ended or time.monotonic() > until_s:
-                log = (self._logs / f"{self.system.key}-{ended[0] if ended else 0}.log").read_text()
-                raise BenchError(f"{self.system.title} does not answer:\n{log[-2000:]}")
+        deadline_s = time.monotonic() + START_S
+        while not self._is_ready():
+            self._check_running()
+            if time.monotonic() > deadline_s:
+                raise BenchError(f"{self.system.title} does not answer:\n{self._log_tail(0)}")
             time.sleep(0.2)
-        time.sleep(1.0)  # for its other workers
+        time.sleep(1.0)  # the other workers of the system may need a little longer
+        self._check_running()  # otherwise another program at the same address has answered
 
-    def _answers(self) -> bool:
+    def _check_running(self) -> None:
+        for i, process in enumerate(self._processes):
+            if process.poll() is not None:
+                raise BenchError(f"{self.system.title}: process {i} has ended:\n{self._log_tail(i)}")
+
+    def _log_tail(self, i: int) -> str:
+        return (self._logs / f"{self.system.key}-{i}.log").read_text()[-2000:]
+
+    def _is_ready(self) -> bool:
         if self.system.protocol == HTTP:
             request = urllib.request.Request(self.system.address, self.system.body.encode(), _JSON)
             try:
@@ -112,31 +125,40 @@ class Running:
             return False
         return True
 
-    def measure(self, in_flight: int, seconds: float, *options: str) -> Measured:
-        """Measure a closed loop of `in_flight` calls; the options are those of scripts/load.py."""
+    def measure(self, in_flight: int, seconds: float, *options: str) -> Measurement:
+        """Put load on the system, and measure it.
+
+        Args:
+            in_flight: number of calls to keep in flight.
+            seconds: duration of the load.
+            options: further options of scripts/load.py.
+
+        Raises:
+            BenchError: if the load generator fails.
+        """
         self._load(in_flight, 1.0, *options)
-        before_s = self.cpu_s_of_each()
+        before_s = self._cpu_s_per_process()
         calls_a_second, p50_ms, p99_ms, calls, failed = self._load(in_flight, seconds, *options)
         each_us = tuple(
             (after_s - before) / max(calls, 1) * 1e6
-            for before, after_s in zip(before_s, self.cpu_s_of_each(), strict=True)
+            for before, after_s in zip(before_s, self._cpu_s_per_process(), strict=True)
         )
-        return Measured(calls_a_second, p50_ms, p99_ms, sum(each_us), each_us[0], self._memory_mib(), failed)
+        return Measurement(calls_a_second, p50_ms, p99_ms, sum(each_us), each_us[0], self._memory_mib(), failed)
 
     def _load(self, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
         if self.system.protocol == HTTP:
-            return _wrk(self.system, in_flight, seconds)
-        return _load(self.system, in_flight, seconds, *options)
+            return _run_wrk(self.system, in_flight, seconds)
+        return _run_load_generator(self.system, in_flight, seconds, *options)
 
-    def _all(self) -> Iterator[psutil.Process]:
+    def _process_tree(self) -> Iterator[psutil.Process]:
         for process in self._processes:
             with suppress(psutil.NoSuchProcess):
                 parent = psutil.Process(process.pid)
                 yield parent
                 yield from parent.children(recursive=True)
 
-    def cpu_s_of_each(self) -> list[float]:
-        """Return the CPU time of each program so far, with its children, in seconds."""
+    def _cpu_s_per_process(self) -> list[float]:
+        """Return the CPU time of each program so far, including its children, in seconds."""
         taken = []
         for process in self._processes:
             parent = psutil.Process(process.pid)
@@ -150,37 +172,39 @@ class Running:
 
     def _memory_mib(self) -> float:
         taken = 0
-        for process in self._all():
+        for process in self._process_tree():
             with suppress(psutil.NoSuchProcess):
                 taken += process.memory_full_info().pss
         return taken / 2**20
 
-    def end(self) -> None:
-        """Stop all processes and their children, which may have process groups of their own."""
-        children = [one for one in self._all() if one.pid not in {process.pid for process in self._processes}]
+    def stop(self) -> None:
+        """Stop all processes, and their children, which may be in other process groups."""
+        children = [one for one in self._process_tree() if one.pid not in {process.pid for process in self._processes}]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in self._processes:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
-            until_s = time.monotonic() + END_S
+            deadline_s = time.monotonic() + STOP_S
             for process in self._processes:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, until_s - time.monotonic()))
-        _, left = psutil.wait_procs(children, timeout=END_S / 2)
+                    process.wait(max(0.0, deadline_s - time.monotonic()))
+        _, left = psutil.wait_procs(children, timeout=STOP_S / 2)
         for child in left:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-        psutil.wait_procs(left, timeout=END_S)
+        psutil.wait_procs(left, timeout=STOP_S)
 
 
 _JSON = {"Content-Type": "application/json"}
 
 
-def _environment() -> dict[str, str]:
+def _clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
 
 
-def _load(system: System, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
+def _run_load_generator(
+    system: System, in_flight: int, seconds: float, *options: str
+) -> tuple[float, float, float, int, int]:
     program = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address, "--procedure", system.procedure]
     how = ["--in-flight", str(in_flight), "--seconds", str(seconds), "--warm-up", "0", "--json"]
     command = [*program, *how, *system.options, *options]
@@ -193,7 +217,7 @@ def _load(system: System, in_flight: int, seconds: float, *options: str) -> tupl
     return result["calls_a_second"], latency["p50"], latency["p99"], result["calls"], failed
 
 
-def _wrk(system: System, in_flight: int, seconds: float) -> tuple[float, float, float, int, int]:
+def _run_wrk(system: System, in_flight: int, seconds: float) -> tuple[float, float, float, int, int]:
     threads = str(min(2, in_flight))
     command = ["wrk", "-t", threads, "-c", str(in_flight), "-d", f"{max(1, round(seconds))}s", "--latency"]
     environment = {**os.environ, "BENCH_BODY": system.body}
@@ -209,12 +233,12 @@ def _wrk(system: System, in_flight: int, seconds: float) -> tuple[float, float, 
 
 
 @contextmanager
-def running(system: System) -> Iterator[Running]:
-    """Run a system that answers; it is stopped at the end."""
+def running(system: System) -> Iterator[RunningSystem]:
+    """Run a system: it is ready on entry, and stopped on exit."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Running(system, Path(folder))
+        under_test = RunningSystem(system, Path(folder))
         try:
-            made.wait()
-            yield made
+            under_test.wait_until_ready()
+            yield under_test
         finally:
-            made.end()
+            under_test.stop()

@@ -11,7 +11,7 @@ iris = Iris()
 
 @app.post("/predict")  # type: ignore[untyped-decorator]
 async def predict(request: Request) -> dict[str, Any]:
-    """One row; no response model and no validation, which would cost more."""
+    """Predict one row, without a response model or validation, which would cost CPU time."""
     row: dict[str, float] = await request.json()
     species: dict[str, str] = iris.predict(row)
     return species

@@ -1,4 +1,4 @@
-"""The estimator of every peer, without validation, so that no peer does more than it must."""
+"""The estimator of every peer. It does not validate its input, so that peers have no additional cost."""
 
 from iris_model import iris_files
 from iris_model.iris_predict import SPECIES

@@ -1,4 +1,4 @@
-"""LitServe: litserve_server.py, with BENCH_PORT, and BENCH_BATCH as the largest batch, and a wait of 1 ms."""
+"""LitServe: litserve_server.py. BENCH_PORT is the port, BENCH_BATCH the largest batch; a batch waits 1 ms."""
 
 import os
 from typing import Any
@@ -10,30 +10,30 @@ BATCH = int(os.environ["BENCH_BATCH"])
 
 
 class IrisAPI(litserve.LitAPI):  # type: ignore[misc]
-    """The model as LitServe wants it; LitServe decodes requests and encodes answers."""
+    """The iris model as a LitServe API, with LitServe's own encoding of requests and responses."""
 
     def setup(self, device: str) -> None:
-        """Load the model in each worker."""
+        """Load the model in a worker."""
         self._iris = Iris()
 
     def predict(self, x: Any) -> Any:
-        """Decode one row."""
+        """Predict one row."""
         return self._iris.predict(x)
 
 
 class IrisBatchAPI(IrisAPI):
-    """Serves several rows at once."""
+    """The same API with batches."""
 
     def predict(self, x: Any) -> Any:
         """Predict several rows."""
         return self._iris.predict_batch(x)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """Return the rows as a list."""
+        """Return the batch as a list."""
         return inputs
 
     def unbatch(self, output: list[Any]) -> list[Any]:
-        """Return the outputs as a list."""
+        """Return the answers of a batch."""
         return output
 
 

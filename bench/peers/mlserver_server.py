@@ -1,4 +1,4 @@
-"""MLServer: mlserver start bench/peers/mlserver, with MLSERVER_HTTP_PORT and the like in the environment."""
+"""MLServer: mlserver start bench/peers/mlserver, with settings such as MLSERVER_HTTP_PORT in the environment."""
 
 import numpy as np
 from iris_model import iris_files
@@ -9,15 +9,15 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class IrisRuntime(MLModel):  # type: ignore[misc]
-    """The model as MLServer wants it: a tensor of measurements to a tensor of names."""
+    """The iris model as an MLServer runtime: from a tensor of measurements to a tensor of names."""
 
     async def load(self) -> bool:
-        """Load the model in each worker."""
+        """Load the model in a worker."""
         self._estimator = iris_files.load()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """As many rows as the tensor has; MLServer puts those of several requests together if batching is on."""
+        """Predict all rows of the tensor. With batches on, MLServer joins the rows of several requests."""
         measurements: np.ndarray = NumpyCodec.decode_input(payload.inputs[0])
         species = [SPECIES[number] for number in self._estimator.predict(measurements).tolist()]
         output = StringCodec.encode_output("species", species)

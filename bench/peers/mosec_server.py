@@ -1,4 +1,4 @@
-"""mosec: mosec_server.py --port 8501, with BENCH_BATCH as the largest batch, and a wait of 1 ms."""
+"""mosec: mosec_server.py --port 8501. BENCH_BATCH is the largest batch; a batch waits 1 ms."""
 
 import os
 from typing import Any
@@ -10,14 +10,14 @@ BATCH = int(os.environ["BENCH_BATCH"])
 
 
 class IrisWorker(Worker):  # type: ignore[misc]
-    """The model as mosec wants it."""
+    """The iris model as a mosec worker."""
 
     def __init__(self) -> None:
         super().__init__()
         self._iris = Iris()
 
     def forward(self, data: Any) -> Any:
-        """One row, or several if batching is on."""
+        """Predict one row, or several rows with batches on."""
         return self._iris.predict(data) if BATCH == 1 else self._iris.predict_batch(data)
 
 

@@ -1,4 +1,4 @@
-"""Ray Serve: ray_server.py, with BENCH_PORT, and BENCH_BATCH as the largest batch, and a wait of 1 ms."""
+"""Ray Serve: ray_server.py. BENCH_PORT is the port, BENCH_BATCH the largest batch; a batch waits 1 ms."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ BATCH = int(os.environ["BENCH_BATCH"])
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})
 class IrisDeployment:
-    """The model as Ray Serve wants it."""
+    """The iris model as a Ray Serve deployment."""
 
     def __init__(self) -> None:
         self._iris = Iris()

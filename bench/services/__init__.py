@@ -1,1 +1,1 @@
-"""Programs that the cluster is compared with."""
+"""Programs of the systems that the benchmark compares with the cluster."""

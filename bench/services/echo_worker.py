@@ -1,10 +1,10 @@
-"""Answers every call at once with true: behind ZeroMQ's proxy, or behind this broker by its worker protocol.
+"""Answers every call at once with true, behind ZeroMQ's proxy or behind this broker (with its worker protocol).
 
     echo_worker.py proxy tcp://127.0.0.1:4343
     echo_worker.py broker tcp://127.0.0.1:4243
 
-Both do the same little work, so that what differs is the proxy and the broker. Behind the broker there may be more
-models than one (echo, echo_1, echo_2, ...), or the answer may be what was asked:
+Both do the same small amount of work, so that only the proxy and the broker differ. Behind the broker, the worker can
+host several models (echo, echo_1, echo_2, ...), and can answer with the argument:
 
     echo_worker.py broker tcp://127.0.0.1:4243 --models 100 --back
 """
@@ -64,7 +64,7 @@ def description(models: int) -> bytes:
 
 
 def behind_broker(dealer: zmq.Socket[bytes], models: int, back: bool) -> None:
-    """Answer calls in the batches in which they arrive."""
+    """Answer the calls of each batch in one message."""
     dealer.send_multipart([protocol.READY, description(models)])
     pinged_s = time.monotonic()
     while True:
@@ -82,7 +82,7 @@ def behind_broker(dealer: zmq.Socket[bytes], models: int, back: bool) -> None:
 
 
 def behind_proxy(dealer: zmq.Socket[bytes]) -> None:
-    """Answer each call under its id, which is where stock Python clients put it."""
+    """Answer each call. Its id is at the position at which stock Python clients write it."""
     while True:
         identity = receive(dealer)
         receive(dealer)

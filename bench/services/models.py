@@ -1,4 +1,4 @@
-"""Models that measure the cluster: one sleeps, so that throughput grows with workers; one returns its input."""
+"""Models of the benchmark: one that sleeps, to measure how throughput grows with workers, and one that echoes."""
 
 import time
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ PREDICTION_S = 0.05
 
 
 class Sleeper(MLModel):
-    """Sleeps and returns true."""
+    """Sleeps, and returns true."""
 
     display_name = "Sleeper"
     qualified_name = "sleeper"
@@ -23,7 +23,7 @@ class Sleeper(MLModel):
         pass
 
     def predict(self, data: Any) -> bool:
-        """Take 50 ms."""
+        """Sleep for `PREDICTION_S`."""
         time.sleep(PREDICTION_S)
         return True
 
@@ -33,7 +33,7 @@ class Echo(Sleeper):
 
     display_name = "Echo"
     qualified_name = "echo"
-    description = "Returns what it is given."
+    description = "Returns its input."
 
     def predict(self, data: Any) -> Any:
         """Return the input."""
@@ -41,12 +41,12 @@ class Echo(Sleeper):
 
 
 class EchoOnly:
-    """A configuration with only this model."""
+    """A configuration with only `Echo`."""
 
     models: ClassVar[list[dict[str, Any]]] = [{"module_name": __name__, "class_name": "Echo"}]
 
 
 class SleeperOnly:
-    """A configuration with only this model."""
+    """A configuration with only `Sleeper`."""
 
     models: ClassVar[list[dict[str, Any]]] = [{"module_name": __name__, "class_name": "Sleeper"}]

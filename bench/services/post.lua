@@ -1,5 +1,5 @@
--- What wrk sends to a model server, and how it reports: one line of JSON after RESULT. It looks at the status of each
--- answer only, because to look at the body as well would slow it down.
+-- The request that wrk sends to a model server, and its report: one line of JSON after RESULT. wrk checks only the status
+-- of each answer, because checking the body as well would slow it down.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = os.getenv("BENCH_BODY")

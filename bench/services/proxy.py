@@ -1,4 +1,4 @@
-"""ZeroMQ's own proxy, in C: clients at the first address, workers at the second."""
+"""ZeroMQ's own proxy, in C. Clients connect to the first address, workers to the second."""
 
 import sys
 
@@ -6,7 +6,7 @@ import zmq
 
 
 def main() -> None:
-    """Pass messages on until killed."""
+    """Forward messages until killed."""
     context = zmq.Context()
     frontend, backend = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     for router, address in zip((frontend, backend), sys.argv[1:], strict=True):

@@ -1,7 +1,7 @@
-"""One stock `zerorpc.Server` with the iris model: the usual way to build such a service.
+"""A stock `zerorpc.Server` with the iris model, the usual way to serve one.
 
 stock_server.py bind tcp://127.0.0.1:4342
-stock_server.py connect tcp://127.0.0.1:4343     behind a proxy, which breaks heartbeats: they are off
+stock_server.py connect tcp://127.0.0.1:4343     behind a proxy, without heartbeats, which a proxy breaks
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What documents say of the code is what the code says."""
+"""Documents agree with the code that they describe."""
 
 import re
 
@@ -10,17 +10,17 @@ from tests.processes import REPOSITORY
 
 def test_every_metric_is_in_the_reference() -> None:
     text = (REPOSITORY / "docs" / "operations.md").read_text()
-    assert metrics_reference.table() in text, "bring it up to date: python -m scripts.metrics_reference"
+    assert metrics_reference.table() in text, "replace the table: python -m scripts.metrics_reference prints it"
 
 
 def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
     files = [*(REPOSITORY / "broker").rglob("*.py"), *(REPOSITORY / "cluster").rglob("*.py")]
     named = [re.findall(r'(?:BadFrameError\(|bad_frames\[)"(\w+)"', path.read_text()) for path in files]
-    arguments = "arguments"  # of a worker's own error, and counted as "worker_event"
+    arguments = "arguments"  # of an error from a worker; the broker counts it as "worker_event"
     assert {name for names in named for name in names} - {arguments} == set(BAD_FRAMES)
 
 
 def test_the_tables_of_performance_are_those_of_the_results() -> None:
     text, results = report.DOCUMENT.read_text(), report.Results()
-    for table in (report.ratios(results), report.compared(results), report.grown(results)):
-        assert table in text, "bring it up to date: python -m bench.report"
+    for table in (report.target_table(results), report.comparison_table(results), report.growth_tables(results)):
+        assert table in text, "update it: python -m bench.report"

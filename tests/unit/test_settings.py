@@ -79,10 +79,48 @@ def test_a_broker_needs_no_admin_address(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_settings(BrokerSettings).admin == ""
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    table = (REPOSITORY / "README.md").read_text()
-    names = {f"BROKER_{name.upper()}" for name in BrokerSettings.model_fields}
-    names |= {f"WORKER_{name.upper()}" for name in WorkerSettings.model_fields}
-    assert not {name for name in names if f"`{name}`" not in table}
-    in_table = set(re.findall(r"^\| `((?:BROKER|WORKER)_[A-Z_]+)`", table, re.MULTILINE))
-    assert in_table == names, "and the README names no other"
+def readme_defaults() -> dict[str, str]:
+    """Return the default of each setting of a process, as the table of the README shows it."""
+    readme = (REPOSITORY / "README.md").read_text()
+    return dict(re.findall(r"^\| `((?:BROKER|WORKER)_[A-Z_]+)` \| (.*?) \|", readme, re.MULTILINE))
+
+
+def code_defaults() -> dict[str, object]:
+    """Return the default of each setting of a process by the name of its variable."""
+    return {
+        f"{settings.model_config['env_prefix']}{name.upper()}": field.default
+        for settings in (BrokerSettings, WorkerSettings)
+        for name, field in settings.model_fields.items()
+    }
+
+
+def shown(default: object) -> str:
+    """Return a default as a variable's value."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "" if default is None else str(default)
+
+
+def test_the_readme_names_every_setting_and_no_other() -> None:
+    assert readme_defaults().keys() == code_defaults().keys()
+
+
+@pytest.mark.parametrize("name", sorted(code_defaults()))
+def test_the_readme_shows_the_default(name: str) -> None:
+    in_readme, default = readme_defaults()[name], shown(code_defaults()[name])
+    if default:
+        assert in_readme.replace("<this folder>", str(REPOSITORY)) == f"`{default}`"
+    else:
+        assert in_readme.startswith(("none", "same as"))
+
+
+def test_the_env_example_shows_the_defaults() -> None:
+    """A default in docker-compose.yml replaces the one in the code."""
+    composed = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (REPOSITORY / "docker-compose.yml").read_text()))
+    example = re.findall(r"^#(\w+)=(\S*)", (REPOSITORY / ".env.example").read_text(), re.MULTILINE)
+    outside = {"APP_SETTINGS": "ProdConfig", "LOG_FORMAT": "text"}
+    defaults = {**{name: shown(default) for name, default in code_defaults().items()}, **outside, **composed}
+    assert example
+    assert {name: value for name, value in example if defaults[name] != value} == {}
