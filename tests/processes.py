@@ -132,7 +132,10 @@ def own_environment() -> dict[str, str]:
 
 
 class Process:
-    """A child process. Its output goes to a file, or to the file descriptor `output` if that is given."""
+    """A child process. Its output goes to a file, or to the file descriptor `output` if that is given.
+
+    `code` is the checkout of the project that it runs.
+    """
 
     def __init__(
         self,
@@ -142,12 +145,13 @@ class Process:
         *,
         prefix: Sequence[str] = (),
         output: int | None = None,
+        code: Path = REPOSITORY,
     ) -> None:
         self.log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", module],
-                cwd=REPOSITORY,
+                cwd=code,
                 env={**own_environment(), **environment},
                 stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
@@ -231,8 +235,9 @@ class Load:
 class Cluster:
     """A broker and its workers. Each is a process of its own."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", code: Path = REPOSITORY) -> None:
         self.folder = folder
+        self.code = code
         self.frontend = f"tcp://{host}:{free_port(host)}"
         self.backend = f"tcp://{host}:{free_port(host)}"
         self.http = f"127.0.0.1:{free_port()}"
@@ -273,7 +278,7 @@ class Cluster:
         self, module: str, environment: dict[str, str], prefix: Sequence[str] = (), output: int | None = None
     ) -> Process:
         log = self.folder / f"{module}-{len(self.processes)}.log"
-        process = Process(module, environment, log, prefix=prefix, output=output)
+        process = Process(module, environment, log, prefix=prefix, output=output, code=self.code)
         self.processes.append(process)
         return process
 
@@ -329,9 +334,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *configs: str | None, host: str = "127.0.0.1", **broker_settings: str) -> Iterator[Cluster]:
+def cluster(
+    folder: Path, *configs: str | None, host: str = "127.0.0.1", code: Path = REPOSITORY, **broker_settings: str
+) -> Iterator[Cluster]:
     """Start a cluster with one worker for each configuration, and wait until all are ready."""
-    made = Cluster(folder, host)
+    made = Cluster(folder, host, code)
     try:
         made.start_broker(None, **broker_settings)
         for config in configs:
