@@ -145,7 +145,7 @@ class Process:
         *,
         prefix: Sequence[str] = (),
         output: int | None = None,
-        code: Path = REPOSITORY,
+        code: str | Path = REPOSITORY,
     ) -> None:
         self.log = log
         with log.open("ab") as file:
@@ -235,7 +235,7 @@ class Load:
 class Cluster:
     """A broker and its workers. Each is a process of its own."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1", code: Path = REPOSITORY) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", code: str | Path = REPOSITORY) -> None:
         self.folder = folder
         self.code = code
         self.frontend = f"tcp://{host}:{free_port(host)}"
@@ -335,7 +335,7 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, *configs: str | None, host: str = "127.0.0.1", code: Path = REPOSITORY, **broker_settings: str
+    folder: Path, *configs: str | None, host: str = "127.0.0.1", code: str | Path = REPOSITORY, **broker_settings: str
 ) -> Iterator[Cluster]:
     """Start a cluster with one worker for each configuration, and wait until all are ready."""
     made = Cluster(folder, host, code)

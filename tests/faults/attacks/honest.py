@@ -38,7 +38,7 @@ def main(address: str) -> None:
     client.iris_model_predict(FLOWER)
     callers = [gevent.spawn(call_until_over) for _ in range(GREENLETS)]
     print("calling", flush=True)  # noqa: T201
-    FileObject(sys.stdin).read()
+    FileObject(sys.stdin.fileno()).read()
     is_over = True
     gevent.joinall(callers)
     result = {"calls": len(latencies_s), "longest_s": max(latencies_s, default=0.0), "failures": failures}
