@@ -9,6 +9,7 @@ import msgpack
 from pydantic import TypeAdapter, ValidationError
 
 from cluster.wire import protocol
+from cluster.wire.unpacking import UNPACK_ERRORS, unpack
 
 MAX_DESCRIPTION_BYTES = 4 * 1024 * 1024
 """Longest body of READY and of LOADED, in bytes. A model with a large schema needs a few KiB."""
@@ -65,8 +66,8 @@ def _unpack(kind: str, body: bytes) -> Any:
     if len(body) > MAX_DESCRIPTION_BYTES:
         raise protocol.ProtocolError(f"{kind} has {len(body)} bytes; at most {MAX_DESCRIPTION_BYTES} are accepted")
     try:
-        return msgpack.unpackb(body, raw=False)
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        return unpack(body, strict_map_key=True)
+    except UNPACK_ERRORS as error:
         raise protocol.ProtocolError(f"{kind} cannot be read as msgpack: {error}") from error
 
 

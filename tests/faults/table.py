@@ -96,6 +96,7 @@ ROWS = {
     42: ("the wall clock jumps by an hour, forward and back", "no effect"),
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
+    47: ("events that declare nested arrays, or many keys", "they cost no more than their bytes"),
 }
 """By number: the fault, and what the cluster must do."""
 

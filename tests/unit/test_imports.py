@@ -60,7 +60,11 @@ PURE_STANDARD_LIBRARY = {
     "struct",
     "typing",
 }
-PARSERS = {"cluster.wire.events": {"msgpack"}, "cluster.wire.descriptions": {"msgpack", "pydantic"}}
+PARSERS = {
+    "cluster.wire.events": {"msgpack"},
+    "cluster.wire.unpacking": {"msgpack"},
+    "cluster.wire.descriptions": {"msgpack", "pydantic"},
+}
 """The edge of the core, where bytes are parsed, and the libraries that each module needs for it."""
 
 SOCKET_LIBRARIES = {"socket", "zmq", "select", "selectors"}

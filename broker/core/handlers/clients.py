@@ -15,6 +15,7 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure, Target
 from broker.core.state.registry import Registry
 from cluster.wire import events, protocol
+from cluster.wire.arguments import BadArgumentsError, argument_count, read_arguments, read_slots
 from cluster.wire.events import ClientEvent
 
 _MAX_OWN_ARGUMENTS_BYTES = 16 * 1024
@@ -141,7 +142,7 @@ class ClientHandler:
             return errors.draining()
         at = event.args_at
         if payload[at : at + 1] != procedure.args_head:
-            count = events.argument_count(payload, at)
+            count = argument_count(payload, at)
             if count != len(procedure.args):
                 return errors.wrong_arguments(procedure.name, procedure.args, count)
         if event.timeout_s == 0:
@@ -152,7 +153,7 @@ class ClientHandler:
         try:
             value = builtins.answer(self._registry, procedure.name, _builtin_arguments(procedure, event, payload))
             outcome, body = counters.OK, events.encode_ok_body(value)
-        except events.BadArgumentsError as error:
+        except BadArgumentsError as error:
             refusal = errors.bad_request(str(error))
             outcome, body = refusal.outcome, events.encode_error_body(event.version, refusal.name, refusal.text)
         except ProcedureError as error:
@@ -175,7 +176,7 @@ class ClientHandler:
                 event.version >= 3
             ):  # before version 3, a heartbeat announced slots as well (zerorpc `HeartBeatOnChannel`)
                 return
-        slots = events.read_slots(payload, event.args_at)
+        slots = read_slots(payload, event.args_at)
         if slots is None:
             self._counters.bad_frames["slots"] += 1
             return
@@ -189,7 +190,7 @@ class ClientHandler:
 def _builtin_arguments(procedure: Procedure, event: ClientEvent, payload: bytes) -> list[object]:
     size = len(payload) - event.args_at
     if size > _MAX_OWN_ARGUMENTS_BYTES:
-        raise events.BadArgumentsError(
+        raise BadArgumentsError(
             f"the arguments have {size} bytes; {procedure.name} takes at most {_MAX_OWN_ARGUMENTS_BYTES}"
         )
-    return events.read_arguments(payload, event.args_at)
+    return read_arguments(payload, event.args_at)

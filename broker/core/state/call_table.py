@@ -24,6 +24,7 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
 from cluster.wire import events, protocol
+from cluster.wire.arguments import MAX_SLOTS
 from cluster.wire.events import ClientEvent
 
 HEARTBEAT_INTERVAL_S = 3.0
@@ -279,7 +280,7 @@ class CallTable:
     def add_slots(self, call: Call, slots: int, now_s: float) -> None:
         """Record that the client can take more events; an error that waits for a slot is sent."""
         was_full = call.slots <= 0
-        call.slots = min(call.slots + slots, events.MAX_SLOTS)
+        call.slots = min(call.slots + slots, MAX_SLOTS)
         if was_full and call.slots > 0:
             self._expect_item(call, now_s)
         if call.failure is not None and call.slots > 0:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from broker.core.state.counters import OUTCOMES, SECONDS, from_zero
 from broker.core.state.pool import WorkerPool
 from cluster.histogram import Histogram
-from cluster.wire import events
+from cluster.wire.arguments import encode_array_header
 from cluster.wire.protocol import ProcedureDescription, Version
 
 
@@ -126,7 +126,7 @@ class Procedure:
         """Set the docstring and the parameters."""
         self.doc = doc if self.version is None else f"{doc} Version {self.version}."
         self.args = list(args)
-        self.args_head = events.encode_array_header(len(self.args))
+        self.args_head = encode_array_header(len(self.args))
 
     def next_target(self) -> Target | None:
         """Return the target of the next call; None if the broker answers the call itself."""
