@@ -50,6 +50,10 @@ SILENCE_S = 10.0
 MAX_CAPACITY = 10_000
 """Largest capacity of one model at one worker, in batches and in streams. It bounds the broker's tables."""
 
+MAX_RESULT_BYTES = 64 * 1024 * 1024
+"""Largest event of a worker that reaches a client, in bytes. The decoder of stock clients stops at 100 MiB, and their
+channel is lost while they decode."""
+
 NUMBER_BYTES = 8
 """Length of a call number, in bytes. A worker does not interpret the number."""
 

@@ -97,6 +97,8 @@ ROWS = {
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
     47: ("events that declare nested arrays, or many keys", "they cost no more than their bytes"),
+    57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
+    61: ("good and bad calls take turns at a split", "only accepted calls count for the split"),
 }
 """By number: the fault, and what the cluster must do."""
 

@@ -391,6 +391,39 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_not_silence(world: World,
 # -- workers that come and go
 
 
+@pytest.mark.fault(57)
+def test_a_result_that_is_too_large_is_an_error_and_the_worker_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_RESULT_BYTES", 1000)
+    world.call(A, b"one")
+    (work,) = world.work_of(W1)
+    (reply,) = world.answer(W1, work.number, "OK", ["x" * 2000])
+    assert (reply.name, reply.args[0]) == ("ERR", "ResultTooLarge")
+    assert "bytes; at most 1000 are sent" in reply.args[1]
+    world.assert_at_rest()
+    world.call(A, b"two")
+    assert world.work_of(W1)
+
+
+@pytest.mark.fault(57)
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_item_that_is_too_large_ends_its_stream(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_RESULT_BYTES", 1000)
+    world.call(A, b"one", "m_predict_stream")
+    (work,) = world.work_of(W1)
+    if is_gone:
+        world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
+        world.flush()
+    replies = world.answer(W1, work.number, "STREAM", "x" * 2000)
+    assert [reply.args[0] for reply in replies] == ([] if is_gone else ["ResultTooLarge"])
+    assert world.kinds_to(W1).count(protocol.CANCEL) == 1
+    assert world.answer(W1, work.number, "STREAM_DONE", None) == []
+    world.assert_at_rest()
+
+
 def test_without_a_worker_calls_wait_for_the_grace_and_then_are_refused(world: World) -> None:
     world.core.workers.lost(W1, world.now_s)
     assert world.call(A, b"early") == []

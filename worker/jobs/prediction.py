@@ -12,6 +12,7 @@ import msgpack
 
 from cluster.wire import events
 from cluster.wire.arguments import read_arguments, read_rows
+from cluster.wire.protocol import MAX_RESULT_BYTES
 from worker.jobs.calls import Call
 from worker.jobs.counters import ERROR, INVALID_INPUT, OK, ModelCounters
 from worker.jobs.errors import ResultTooLarge, wrong_argument_count
@@ -22,9 +23,6 @@ log = logging.getLogger(__name__)
 
 VALIDATION_EXCEPTION = "MLModelSchemaValidationException"
 """Compared by name, because a model may raise its own library's exception of that name (ml_base has one)."""
-
-MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""Largest result that is sent, in bytes."""
 
 MAX_TEXT = 16 * 1024
 """Longest text of an error that is sent, in characters."""

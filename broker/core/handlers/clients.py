@@ -109,8 +109,11 @@ class ClientHandler:
         self, identity: bytes, client: Client | None, event: ClientEvent, payload: bytes, now_s: float
     ) -> None:
         procedure = self._registry.procedures.get(event.name) if event.name is not None else None
-        target = None if procedure is None else procedure.target if procedure.split is None else procedure.split.next()
+        split = procedure.split if procedure is not None else None
+        target = None if procedure is None else procedure.target if split is None else split.head
         refusal = self._refusal(client, event, procedure, target, payload, now_s)
+        if split is not None and (refusal is None or self._admission.is_full(split.head.pool)):
+            split.advance()  # a call that is refused for itself takes no turn: others keep their shares
         if refusal is not None:
             body = events.encode_error_body(event.version, refusal.name, refusal.text)
             self._calls.answer(identity, event, target or procedure, refusal.outcome, body)

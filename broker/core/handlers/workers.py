@@ -212,6 +212,9 @@ class WorkerHandler:
             self._late(call, event)
             return
         name = events.event_name(event)
+        if len(event) > protocol.MAX_RESULT_BYTES:
+            self._refuse_result(worker, call, name, len(event), now_s)
+            return
         if name is not None and name not in _ANSWERS:
             self._counters.bad_frames["worker_event"] += 1
             return
@@ -230,6 +233,19 @@ class WorkerHandler:
         else:
             self._release(call)
             self._calls.end(call, _outcome(call, kind, name), now_s)
+
+    def _refuse_result(self, worker: Worker, call: Call, name: str | None, size: int, now_s: float) -> None:
+        """End a call with `ResultTooLarge`: its client could not decode the event."""
+        if name != events.STREAM:
+            self._release(call)
+        elif call.client is None:
+            return  # the worker has a CANCEL already
+        else:
+            self._outbox.to_worker(worker.identity, protocol.CANCEL, call.number)  # its last event frees the capacity
+        if call.client is None:
+            self._calls.end(call, counters.ERROR, now_s)
+        else:
+            self._calls.fail(call, *errors.result_too_large(size, protocol.MAX_RESULT_BYTES), now_s)
 
     def _late(self, call: Call, event: bytes) -> None:
         """Drop an answer to a call that already has an error of the broker's."""

@@ -127,6 +127,8 @@ class ModelVersions:
         if target.procedure.version is not None or not target.procedure.targets:
             return None
         other = target.procedure.next_target()
+        if target.procedure.split is not None:
+            target.procedure.split.advance()
         return other if other is not None and other.pool is not target.pool and other.pool.replicas else None
 
 
