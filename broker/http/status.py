@@ -33,7 +33,7 @@ def workers(registry: Registry, awaited: Callable[[Worker], list[str]], now_s: f
             "host": worker.description.host,
             "pid": worker.description.pid,
             "state": worker.state,
-            "models": sorted({replica.pool.model.qualified_name for replica in worker.replicas}),
+            "models": sorted({pool.model.qualified_name for pool in worker.replicas}),
             "loading": awaited(worker),
             "in_flight": worker.in_flight,
             "uptime_s": round(now_s - worker.registered_s, 3),

@@ -97,7 +97,13 @@ ROWS = {
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
     47: ("events that declare nested arrays, or many keys", "they cost no more than their bytes"),
+    49: (
+        "a worker describes extreme limits, and leaves",
+        "absurd ones are refused with a reason; the others hold for its own calls, and go with it",
+    ),
+    54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
     57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
+    58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),
     61: ("good and bad calls take turns at a split", "only accepted calls count for the split"),
 }
 """By number: the fault, and what the cluster must do."""

@@ -57,6 +57,7 @@ PURE_STANDARD_LIBRARY = {
     "fnmatch",
     "itertools",
     "json",
+    "re",
     "struct",
     "typing",
 }

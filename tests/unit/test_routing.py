@@ -1,6 +1,6 @@
 """The routing core, message by message."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import msgpack
 import pytest
@@ -595,6 +595,13 @@ def with_procedure(name: str) -> protocol.WorkerDescription:
     return description
 
 
+def with_text(field: str, text: str) -> protocol.WorkerDescription:
+    description = describe("w", "m")
+    description.models[0] = replace(description.models[0], **{field: text}, procedures=[])
+    return description
+
+
+@pytest.mark.fault(54)
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -610,7 +617,19 @@ def with_procedure(name: str) -> protocol.WorkerDescription:
         (msgpack.packb({**asdict(describe("w")), "id": ""}), "the id should be"),
         (msgpack.packb({**asdict(describe("w")), "id": "a\nb"}), "the id should be"),
         (msgpack.packb(asdict(describe("w", "same", "same"))), "the same qualified name"),
-        (msgpack.packb(asdict(describe("w", slots=0))), "slots should be from 1"),
+        (msgpack.packb(asdict(describe("w", slots=0))), "m: slots should be from 1 to 10,000, not 0"),
+        (msgpack.packb(asdict(describe("w", batch_wait_ms=1e9))), "batch_wait_ms should be from 0 to 60,000.0"),
+        (msgpack.packb(asdict(describe("w", timeout_s=1e12))), "timeout_s should be from 0.001 to 2,592,000.0"),
+        (msgpack.packb(asdict(describe("w", max_batch_size=1 << 40))), "max_batch_size should be from 1 to 100,000"),
+        (msgpack.packb(asdict(describe("w", *(f"m{n}" for n in range(1001))))), "READY has 1001 models"),
+        (msgpack.packb(asdict(with_text("qualified_name", "a\nb"))), "qualified_name should be an identifier"),
+        (msgpack.packb(asdict(with_text("qualified_name", "m" * 200))), "identifier of at most 128 characters"),
+        (msgpack.packb(asdict(with_text("display_name", "a\x1b[2J"))), "display_name should be a line"),
+        (msgpack.packb(asdict(with_text("description", "a\x1b[2J"))), "description should be at most"),
+        (msgpack.packb(asdict(with_text("description", "a" * 20_000))), "(20000 characters)"),
+        (msgpack.packb(asdict(replace(describe("w"), host="a\nb"))), "host should be a line"),
+        (msgpack.packb(asdict(replace(describe("w"), metrics_address="\u202eb"))), "metrics_address should be a line"),
+        (write_description(with_procedure("m_\x1b[2J")), "the name of a procedure should be an identifier"),
         (write_description(with_procedure("other_predict")), "should begin with 'm_'"),
         (b"\x81" + b"x" * (5 << 20), "at most"),
     ],

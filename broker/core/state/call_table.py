@@ -118,7 +118,7 @@ class CallTable:
         worker, count = replica.worker, len(calls)
         batch = Batch(replica, capacity, count)
         in_flight = self.in_flight[worker]
-        running_until_s = now_s + replica.pool.model.timeout_s
+        running_until_s = now_s + replica.timeout_s
         for call in calls:
             call.become(RUNNING)
             call.batch = batch
@@ -229,6 +229,7 @@ class CallTable:
         client = call.client
         assert client is not None
         call.client = None
+        call.event = b""  # no other worker gets it, and its own may take long to answer
         if call.target.is_stream:
             self._count_stream(call, client, -1)
         del self._open[call.number]
@@ -290,8 +291,9 @@ class CallTable:
     @staticmethod
     def _expect_item(call: Call, now_s: float) -> None:
         """Restart the deadline of a stream: it counts from item to item, while the client has a free slot."""
+        assert call.batch is not None
         call.full_since_s = _NEVER_S
-        call.deadline_s = min(call.client_deadline_s, now_s + call.target.pool.model.timeout_s)
+        call.deadline_s = min(call.client_deadline_s, now_s + call.batch.replica.timeout_s)
 
     def abandoned(self, now_s: float) -> list[Call]:
         """Return the calls whose client sends no more heartbeats, or has had no free slot for too long."""
