@@ -1,6 +1,7 @@
 """The routing core, message by message."""
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import msgpack
 import pytest
@@ -597,7 +598,8 @@ def with_procedure(name: str) -> protocol.WorkerDescription:
 
 def with_text(field: str, text: str) -> protocol.WorkerDescription:
     description = describe("w", "m")
-    description.models[0] = replace(description.models[0], **{field: text}, procedures=[])
+    texts: dict[str, Any] = {field: text}
+    description.models[0] = replace(description.models[0], **texts, procedures=[])
     return description
 
 
