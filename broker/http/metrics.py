@@ -152,7 +152,13 @@ def _broker_wide(core: Core) -> list[Metric]:
     dropped = CounterMetricFamily(
         "zerorpc_broker_clients_dropped", "Clients that were dropped with open calls.", labels=["reason"]
     )
+    state_file = CounterMetricFamily(
+        "zerorpc_broker_state_file_failures",
+        "Broken state files that were set aside at the start, and plans that could not be written.",
+        labels=["reason"],
+    )
     for family, values in (
+        (state_file, counts.state_file),
         (lost, counts.worker_lost),
         (bad_frames, counts.bad_frames),
         (dropped, counts.clients_dropped),
@@ -170,6 +176,7 @@ def _broker_wide(core: Core) -> list[Metric]:
         lost,
         bad_frames,
         dropped,
+        state_file,
         CounterMetricFamily(
             "zerorpc_broker_retries",
             "Calls that were sent to a second worker after the first one died.",

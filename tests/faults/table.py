@@ -96,6 +96,14 @@ ROWS = {
     42: ("the wall clock jumps by an hour, forward and back", "no effect"),
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
+    59: (
+        "the state file is readable by others, or has what no command accepts",
+        "mode 0600; the broker checks it as it checks a command, and sets a wrong one aside",
+    ),
+    63: (
+        "the state file is truncated; the disk is slow or full",
+        "the broker sets the file aside and starts; no call waits for the disk; a failure is logged and counted",
+    ),
 }
 """By number: the fault, and what the cluster must do."""
 
