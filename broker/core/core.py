@@ -115,4 +115,6 @@ class Core:
         Returns:
             The monotonic time of the next `dispatch` at the latest.
         """
-        return self._scheduler.dispatch(now_s)
+        is_registering = self.workers.continue_registrations(now_s)
+        next_s = self._scheduler.dispatch(now_s)
+        return now_s if is_registering else next_s

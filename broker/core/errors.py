@@ -144,6 +144,12 @@ def stream_stalled(timeout_s: float) -> Failure:
     return Failure("DeadlineExceeded", f"the stream has produced nothing for {timeout_s:g} s", counters.DEADLINE)
 
 
+def result_too_large(size: int, limit: int) -> Failure:
+    """The worker's event has more bytes than a client can take."""
+    text = f"the worker's answer has {size} bytes; at most {limit} are sent"
+    return Failure("ResultTooLarge", text, counters.ERROR)
+
+
 class ProcedureError(Exception):
     """An error that one of the broker's own procedures raises for its caller.
 

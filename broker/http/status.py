@@ -63,7 +63,7 @@ def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:
                     "host": worker.description.host,
                     "pid": worker.description.pid,
                     "state": worker.state,
-                    "models": sorted({replica.pool.model.qualified_name for replica in worker.replicas}),
+                    "models": sorted({pool.model.qualified_name for pool in worker.replicas}),
                     "loading": core.deployment.pending_loads(worker),
                     "in_flight": worker.in_flight,
                     "uptime_s": round(now_s - worker.registered_s, 3),

@@ -3,18 +3,43 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 from pydantic import TypeAdapter, ValidationError
 
 from cluster.wire import protocol
+from cluster.wire.texts import MAX_LINE_LENGTH, MAX_NAME_LENGTH, MAX_TEXT_LENGTH, is_line, is_name, is_text
+from cluster.wire.unpacking import UNPACK_ERRORS, unpack
 
 MAX_DESCRIPTION_BYTES = 4 * 1024 * 1024
 """Longest body of READY and of LOADED, in bytes. A model with a large schema needs a few KiB."""
 
-MAX_ID_LENGTH = 128
-"""Longest id of a worker, in characters."""
+MAX_MODELS = 1000
+"""Most models that a worker may host, over all versions."""
+
+MAX_PROCEDURES = 4000
+"""Most procedures of all models of a worker."""
+
+
+class _Bound(NamedTuple):
+    """The range of a number in the description of a model."""
+
+    field: str
+    least: float
+    most: float
+
+
+_BOUNDS = (
+    _Bound("major_version", 0, protocol.MAX_VERSION),
+    _Bound("minor_version", 0, protocol.MAX_VERSION),
+    _Bound("slots", 1, protocol.MAX_CAPACITY),
+    _Bound("batches_ahead", 0, protocol.MAX_CAPACITY),
+    _Bound("max_streams", 1, protocol.MAX_CAPACITY),
+    _Bound("max_batch_size", 1, protocol.MAX_BATCH_SIZE),
+    _Bound("batch_wait_ms", 0, protocol.MAX_BATCH_WAIT_MS),
+    _Bound("timeout_s", protocol.MIN_TIMEOUT_S, protocol.MAX_TIMEOUT_S),
+)
 
 _worker_adapter = TypeAdapter(protocol.WorkerDescription)
 _model_adapter = TypeAdapter(protocol.ModelDescription)
@@ -44,8 +69,7 @@ def read_description(body: bytes) -> protocol.WorkerDescription:
             "run a worker and a broker of one release"
         )
     description = _validate("READY", raw, _worker_adapter)
-    if not description.id.isprintable() or not 1 <= len(description.id) <= MAX_ID_LENGTH:
-        raise protocol.ProtocolError(f"READY: the id should be 1 to {MAX_ID_LENGTH} printable characters")
+    _check_worker(description)
     _check_models("READY", description.models)
     return description
 
@@ -65,8 +89,8 @@ def _unpack(kind: str, body: bytes) -> Any:
     if len(body) > MAX_DESCRIPTION_BYTES:
         raise protocol.ProtocolError(f"{kind} has {len(body)} bytes; at most {MAX_DESCRIPTION_BYTES} are accepted")
     try:
-        return msgpack.unpackb(body, raw=False)
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        return unpack(body, strict_map_key=True)
+    except UNPACK_ERRORS as error:
         raise protocol.ProtocolError(f"{kind} cannot be read as msgpack: {error}") from error
 
 
@@ -82,28 +106,70 @@ def _validate(kind: str, raw: Any, adapter: TypeAdapter[Description]) -> Descrip
         raise protocol.ProtocolError(f"{kind}: {where or 'description'}: {first['msg']}") from error
 
 
+def _check_worker(worker: protocol.WorkerDescription) -> None:
+    if not is_line(worker.id) or not 1 <= len(worker.id) <= MAX_NAME_LENGTH:
+        raise protocol.ProtocolError(f"READY: the id should be 1 to {MAX_NAME_LENGTH} printable characters")
+    _check_line("READY: host", worker.host)
+    _check_line("READY: metrics_address", worker.metrics_address)
+    procedures = sum(len(model.procedures) for model in worker.models)
+    for what, count, most in (("models", len(worker.models), MAX_MODELS), ("procedures", procedures, MAX_PROCEDURES)):
+        if count > most:
+            raise protocol.ProtocolError(
+                f"READY has {count} {what}; a worker may have {most}: divide them among several workers"
+            )
+
+
 def _check_models(kind: str, models: Sequence[protocol.ModelDescription]) -> None:
     if len({model.key for model in models}) < len(models):
         raise protocol.ProtocolError(f"{kind}: two models have the same qualified name and version")
-    if any(model.major_version < 0 or model.minor_version < 0 for model in models):
-        raise protocol.ProtocolError(f"{kind}: the numbers of a version should be 0 or more")
-    if any(not 1 <= model.slots <= protocol.MAX_CAPACITY for model in models):
-        raise protocol.ProtocolError(f"{kind}: slots should be from 1 to {protocol.MAX_CAPACITY}")
-    if any(model.max_batch_size < 1 for model in models):
-        raise protocol.ProtocolError(f"{kind}: max_batch_size should be 1 or more")
-    if any(not 0 <= model.batches_ahead <= protocol.MAX_CAPACITY for model in models):
-        raise protocol.ProtocolError(f"{kind}: batches_ahead should be from 0 to {protocol.MAX_CAPACITY}")
-    if any(not 1 <= model.max_streams <= protocol.MAX_CAPACITY for model in models):
-        raise protocol.ProtocolError(f"{kind}: max_streams should be from 1 to {protocol.MAX_CAPACITY}")
-    if any(example.keys() != {"input", "output"} for model in models for example in model.examples):
-        raise protocol.ProtocolError(f"{kind}: an example should have an input and an output")
-    if any(not 0 <= model.batch_wait_ms < float("inf") for model in models):
-        raise protocol.ProtocolError(f"{kind}: batch_wait_ms should be a number of milliseconds")
-    if any(not 0 < model.timeout_s < float("inf") for model in models):
-        raise protocol.ProtocolError(f"{kind}: timeout_s should be a positive number of seconds")
     for model in models:
-        for procedure in model.procedures:
-            if not procedure.name.startswith(f"{model.qualified_name}_"):
-                raise protocol.ProtocolError(
-                    f"{kind}: the name of procedure {procedure.name!r} should begin with {model.qualified_name + '_'!r}"
-                )
+        _check_model(kind, model)
+
+
+def _check_model(kind: str, model: protocol.ModelDescription) -> None:
+    _check_name(f"{kind}: qualified_name", model.qualified_name)
+    where = f"{kind}: {model.qualified_name}"
+    for bound in _BOUNDS:
+        value = getattr(model, bound.field)
+        if not bound.least <= value <= bound.most:
+            raise protocol.ProtocolError(
+                f"{where}: {bound.field} should be from {bound.least:,} to {bound.most:,}, not {value}"
+            )
+    _check_line(f"{where}: display_name", model.display_name)
+    _check_text(f"{where}: description", model.description)
+    if any(example.keys() != {"input", "output"} for example in model.examples):
+        raise protocol.ProtocolError(f"{where}: an example should have an input and an output")
+    for procedure in model.procedures:
+        _check_name(f"{where}: the name of a procedure", procedure.name)
+        if not procedure.name.startswith(f"{model.qualified_name}_"):
+            raise protocol.ProtocolError(
+                f"{where}: the name of procedure {procedure.name!r} should begin with {model.qualified_name + '_'!r}"
+            )
+        _check_text(f"{where}: the doc of {procedure.name}", procedure.doc)
+        for name in procedure.args:
+            _check_name(f"{where}: a parameter of {procedure.name}", name)
+
+
+def _check_name(what: str, name: str) -> None:
+    if not is_name(name):
+        raise protocol.ProtocolError(
+            f"{what} should be an identifier of at most {MAX_NAME_LENGTH} characters, not {_shown(name)}"
+        )
+
+
+def _check_line(what: str, text: str) -> None:
+    if not is_line(text):
+        raise protocol.ProtocolError(
+            f"{what} should be a line of at most {MAX_LINE_LENGTH} printable characters, not {_shown(text)}"
+        )
+
+
+def _check_text(what: str, text: str) -> None:
+    if not is_text(text):
+        raise protocol.ProtocolError(
+            f"{what} should be at most {MAX_TEXT_LENGTH:,} printable characters, not {_shown(text)}"
+        )
+
+
+def _shown(text: str) -> str:
+    return f"{text[:40]!a}... ({len(text)} characters)" if len(text) > 40 else f"{text!a}"

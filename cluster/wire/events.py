@@ -5,12 +5,14 @@ header and the name. It passes the arguments on as raw bytes, so it never copies
 decoded cause an error for their sender only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 
+from cluster.wire.arguments import BadArgumentsError, read_arguments
 from cluster.wire.pairs import LARGE_BYTES
+from cluster.wire.unpacking import NOT_A_SCALAR, UNPACK_ERRORS, BoundedUnpacker
 
 MAX_LATER_EVENT_BYTES = 1024
 """Longest heartbeat or `_zpc_more` of a client, in bytes; stock clients need under 200."""
@@ -18,11 +20,11 @@ MAX_LATER_EVENT_BYTES = 1024
 HEADER_WINDOW_BYTES = 64 * 1024
 """Number of bytes from the start of an event in which its header must end; stock clients need under 100."""
 
+MAX_HEADER_KEYS = 64
+"""Most keys of a header. Stock clients send two or three; context hooks of zerorpc may add some."""
+
 MAX_MESSAGE_ID_BYTES = 256
 """Longest `message_id`, in bytes; those of Python clients have 32, those of Node clients 36."""
-
-MAX_SLOTS = 1 << 31
-"""Largest number of slots that one `_zpc_more` announces; stock clients announce 100."""
 
 # Nearly all first events come from stock Python clients and start with the same bytes: array of 3, map of 2,
 # "message_id", bin of 32 bytes, ..., "v", 3.
@@ -38,11 +40,12 @@ _EMPTY_HEADER = b"\x93\x80"
 _OK_HEAD = _EMPTY_HEADER + b"\xa2OK"
 _REPLY_HEAD = b"\x93\x83\xabresponse_to"
 _REPLY_VERSION = b"\xa1v\x03\xaamessage_id\xc4\x08"
-_OWN_HEADER_KEYS = ("message_id", "response_to", "v")
-
+_OWN_HEADER_KEYS = frozenset(("message_id", "response_to", "v"))
 
 TIMEOUT_KEY = "timeout_s"
 """Header key for the time a client wants to wait, in seconds; a context hook of zerorpc can set it."""
+
+_KNOWN_HEADER_KEYS = _OWN_HEADER_KEYS | {TIMEOUT_KEY}
 
 ZPC_HEARTBEAT = "_zpc_hb"
 ZPC_MORE = "_zpc_more"
@@ -58,10 +61,6 @@ class BadFrameError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class BadArgumentsError(Exception):
-    """Arguments that cannot be decoded; the text names the cause."""
 
 
 class ClientEvent:
@@ -113,18 +112,13 @@ def read_event(payload: bytes) -> ClientEvent:
 
 def _read_any_event(payload: bytes) -> ClientEvent:
     window = memoryview(payload)[:HEADER_WINDOW_BYTES]
-    unpacker = _bounded_unpacker(window, unicode_errors="surrogateescape")
+    reader = BoundedUnpacker(window, unicode_errors="surrogateescape")
     try:
-        if unpacker.read_array_header() != 3:
+        if reader.unpacker.read_array_header() != 3:
             raise BadFrameError("event")
-    except (ValueError, msgpack.UnpackException):
+    except UNPACK_ERRORS:
         raise BadFrameError("event") from None
-    try:
-        header = unpacker.unpack()
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
-        raise BadFrameError("header") from None
-    if not isinstance(header, dict):
-        raise BadFrameError("header")
+    header = _read_header(reader)
     if "message_id" not in header:
         raise BadFrameError("message_id")
     message_id = _pack_id(header["message_id"])
@@ -133,9 +127,9 @@ def _read_any_event(payload: bytes) -> ClientEvent:
     version = header.get("v", 1)
     if type(version) is not int or not 0 <= version <= 255:
         raise BadFrameError("version")
-    name_at = unpacker.tell()
+    name_at = reader.unpacker.tell()
     try:
-        name = unpacker.unpack()
+        name = reader.scalar()
     except msgpack.OutOfData:
         if len(payload) <= HEADER_WINDOW_BYTES:
             raise BadFrameError("truncated") from None
@@ -144,31 +138,42 @@ def _read_any_event(payload: bytes) -> ClientEvent:
             payload[name_at + 5 : name_at + 85].decode("utf-8", "replace") if payload[name_at] in _LONG_STRS else None
         )
         return ClientEvent(message_id, response_to_id, version, name, len(payload))
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+    except UNPACK_ERRORS:
         raise BadFrameError("name") from None
-    args_at = unpacker.tell()
+    args_at = reader.unpacker.tell()
     if args_at >= len(payload):
         raise BadFrameError("truncated")
     timeout_s = _timeout_s(header[TIMEOUT_KEY]) if TIMEOUT_KEY in header else None
     return ClientEvent(message_id, response_to_id, version, name if isinstance(name, str) else None, args_at, timeout_s)
 
 
-def _bounded_unpacker(part: memoryview, unicode_errors: str = "strict") -> msgpack.Unpacker:
-    """Return an unpacker of these bytes. Without its limits it would accept declared lengths beyond the bytes."""
-    size = len(part) or 1
-    unpacker = msgpack.Unpacker(
-        raw=False,
-        strict_map_key=False,
-        unicode_errors=unicode_errors,
-        max_buffer_size=size,
-        max_str_len=size,
-        max_bin_len=size,
-        max_array_len=size,
-        max_map_len=size,
-        max_ext_len=size,
-    )
-    unpacker.feed(part)
-    return unpacker
+def _read_header(reader: BoundedUnpacker) -> dict[str, Any]:
+    """Read the keys of a header that the broker knows, and skip all other values."""
+    header: dict[str, Any] = {}
+    try:
+        for _ in range(_read_header_size(reader)):
+            key = _read_header_key(reader)
+            if key in _KNOWN_HEADER_KEYS:
+                header[key] = reader.scalar()
+            else:
+                reader.unpacker.skip()
+    except UNPACK_ERRORS:
+        raise BadFrameError("header") from None
+    return header
+
+
+def _read_header_size(reader: BoundedUnpacker) -> int:
+    count: int = reader.unpacker.read_map_header()
+    if count > MAX_HEADER_KEYS:
+        raise BadFrameError("header")
+    return count
+
+
+def _read_header_key(reader: BoundedUnpacker) -> Any:
+    key = reader.scalar()
+    if key is NOT_A_SCALAR:
+        raise BadFrameError("header")
+    return key
 
 
 def _timeout_s(value: object) -> float:
@@ -186,87 +191,6 @@ def _pack_id(value: object) -> bytes:
     if len(packed) > MAX_MESSAGE_ID_BYTES:
         raise BadFrameError("message_id")
     return packed
-
-
-def encode_array_header(length: int) -> bytes:
-    """Encode the header of an array of up to 15 elements, one byte; empty if the array is longer."""
-    return bytes([0x90 | length]) if length < 16 else b""
-
-
-def argument_count(payload: bytes, args_at: int) -> int | None:
-    """Return how many arguments an event declares; None if they are not an array, or more than its bytes can hold."""
-    first = payload[args_at] if args_at < len(payload) else 0xC1
-    if 0x90 <= first <= 0x9F:
-        return first & 0x0F
-    width = {0xDC: 2, 0xDD: 4}.get(first)
-    if width is None:
-        return None
-    count = int.from_bytes(payload[args_at + 1 : args_at + 1 + width], "big")
-    return count if count <= len(payload) - args_at - 1 - width else None
-
-
-def read_arguments(payload: bytes, args_at: int) -> list[Any]:
-    """Decode the arguments of an event.
-
-    Raises:
-        BadArgumentsError: if they cannot be decoded; the text may be sent to the caller.
-    """
-    try:
-        arguments = msgpack.unpackb(memoryview(payload)[args_at:], raw=False, strict_map_key=False)
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise BadArgumentsError(f"the arguments cannot be read as msgpack: {_reason(error)}") from error
-    if not isinstance(arguments, list):
-        raise BadArgumentsError(f"the arguments must be an array, not {type(arguments).__name__}")
-    return arguments
-
-
-def read_rows(payload: bytes, args_at: int) -> Iterator[Any]:
-    """Decode the elements of the only argument of an event, an array, one at a time.
-
-    Raises:
-        BadArgumentsError: before the first element, if the arguments have another form; at an element, if it holds
-            text that is not UTF-8. The text may be sent to the caller.
-    """
-    arguments = memoryview(payload)[args_at:]
-    try:
-        unpacker, count = _rows(arguments)
-        for _ in range(count):
-            unpacker.skip()
-        if unpacker.tell() != len(arguments):
-            raise BadArgumentsError("there are bytes after the arguments")
-        unpacker, count = _rows(arguments)
-        del payload, arguments  # free the memory: the unpacker has a copy, and the consumer of the rows may be slow
-        for _ in range(count):
-            yield unpacker.unpack()
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise BadArgumentsError(f"the rows cannot be read as msgpack: {_reason(error)}") from error
-
-
-def _rows(arguments: memoryview) -> tuple[msgpack.Unpacker, int]:
-    unpacker = _bounded_unpacker(arguments)
-    count = unpacker.read_array_header()
-    if count != 1:
-        raise BadArgumentsError(f"1 argument is taken, {count} given")
-    try:
-        return unpacker, unpacker.read_array_header()
-    except ValueError as error:
-        raise BadArgumentsError("the argument should be a list of rows") from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def read_slots(payload: bytes, args_at: int) -> int | None:
-    """Decode the slots that a `_zpc_more` announces, at most `MAX_SLOTS`; None if they are not a number from 0 up."""
-    try:
-        arguments = read_arguments(payload, args_at)
-    except BadArgumentsError:
-        return None
-    if not arguments or type(arguments[0]) is not int or arguments[0] < 0:
-        return None
-    return min(arguments[0], MAX_SLOTS)
 
 
 def pack(value: object) -> bytes:
@@ -335,16 +259,14 @@ def readdress(event: bytes, message_id: bytes, version: int, own_id: bytes) -> b
     if event[:2] == _EMPTY_HEADER:
         body = event[2:] if len(event) < LARGE_BYTES else memoryview(event)[2:]
         return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
-    header, body_at = _read_header(event)
-    extra = {key: value for key, value in header.items() if key not in _OWN_HEADER_KEYS}
-    array_head, map_head = b"\x93", msgpack.Packer().pack_map_header(3 + len(extra))
-    fields = b"".join(pack(key) + pack(value) for key, value in extra.items())
+    extra, fields, body_at = _scan_header(event)
+    map_head = msgpack.Packer().pack_map_header(3 + extra)
     address = _REPLY_HEAD[2:] + message_id + _REPLY_VERSION + own_id
-    return b"".join((array_head, map_head, address, fields, event[body_at:]))
+    return b"".join((b"\x93", map_head, address, fields, memoryview(event)[body_at:]))
 
 
 def _readdress_for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> bytes:
-    _, body_at = _read_header(event)
+    _, _, body_at = _scan_header(event)
     if event_name(event) != ERR:
         return encode_reply(message_id, own_id, event[body_at:])
     try:
@@ -355,18 +277,24 @@ def _readdress_for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> 
     return encode_reply(message_id, own_id, encode_error_body(1, name, text))
 
 
-def _read_header(event: bytes) -> tuple[dict[Any, Any], int]:
-    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(event) or 1)
-    unpacker.feed(event)
+def _scan_header(event: bytes) -> tuple[int, bytes, int]:
+    """Return the keys of a worker's header that the broker passes on (how many, and their bytes), and where it ends."""
+    window = memoryview(event)[:HEADER_WINDOW_BYTES]
+    reader = BoundedUnpacker(window)
+    unpacker = reader.unpacker
+    kept: list[memoryview] = []
     try:
         if unpacker.read_array_header() != 3:
             raise BadFrameError("event")
-        header = unpacker.unpack()
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        for _ in range(_read_header_size(reader)):
+            key_at = unpacker.tell()
+            key = _read_header_key(reader)
+            unpacker.skip()
+            if key not in _OWN_HEADER_KEYS:
+                kept.append(window[key_at : unpacker.tell()])
+    except UNPACK_ERRORS:
         raise BadFrameError("header") from None
-    if not isinstance(header, dict):
-        raise BadFrameError("header")
-    return header, unpacker.tell()
+    return len(kept), b"".join(kept), unpacker.tell()
 
 
 def event_name(event: bytes) -> str | None:
@@ -376,7 +304,7 @@ def event_name(event: bytes) -> str | None:
     name_at = 2
     if event[:2] != _EMPTY_HEADER:
         try:
-            _, name_at = _read_header(event)
+            _, _, name_at = _scan_header(event)
         except BadFrameError:
             return None
     length = event[name_at] ^ 0xA0 if name_at < len(event) else 32

@@ -50,6 +50,22 @@ SILENCE_S = 10.0
 MAX_CAPACITY = 10_000
 """Largest capacity of one model at one worker, in batches and in streams. It bounds the broker's tables."""
 
+MAX_BATCH_SIZE = 100_000
+"""Most calls in one batch of a model."""
+
+MAX_BATCH_WAIT_MS = 60_000.0
+"""Longest time that a call may wait for others to fill its batch, in milliseconds."""
+
+MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.001, 30 * 86_400.0
+"""Shortest and longest time that a call may run, in seconds."""
+
+MAX_VERSION = 1_000_000_000
+"""Largest number in the version of a model."""
+
+MAX_RESULT_BYTES = 64 * 1024 * 1024
+"""Largest event of a worker that reaches a client, in bytes. The decoder of stock clients stops at 100 MiB, and their
+channel is lost while they decode."""
+
 NUMBER_BYTES = 8
 """Length of a call number, in bytes. A worker does not interpret the number."""
 

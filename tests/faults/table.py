@@ -96,10 +96,19 @@ ROWS = {
     42: ("the wall clock jumps by an hour, forward and back", "no effect"),
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
+    47: ("events that declare nested arrays, or many keys", "they cost no more than their bytes"),
+    49: (
+        "a worker describes extreme limits, and leaves",
+        "absurd ones are refused with a reason; the others hold for its own calls, and go with it",
+    ),
+    54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
+    57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
+    58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),
     59: (
         "the state file is readable by others, or has what no command accepts",
         "mode 0600; the broker checks it as it checks a command, and sets a wrong one aside",
     ),
+    61: ("good and bad calls take turns at a split", "only accepted calls count for the split"),
     63: (
         "the state file is truncated; the disk is slow or full",
         "the broker sets the file aside and starts; no call waits for the disk; a failure is logged and counted",

@@ -43,7 +43,7 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
         assert worker.identity == identity
         in_flight = core.calls.in_flight[worker]
         assert len(in_flight) == worker.in_flight
-        for replica in worker.replicas:
+        for replica in worker.replicas.values():
             key, is_for_streams = replica.pool.model.key, replica.pool.is_for_streams
             model = next(model for model in worker.description.models if model.key == key)
             largest = 1 if is_for_streams else model.max_batch_size

@@ -747,6 +747,23 @@ def test_only_a_death_in_its_own_loading_counts_against_a_model(world: World) ->
     assert msgpack.unpackb(order[1]) == other
 
 
+@pytest.mark.parametrize("name", ["m", "new"])
+def test_a_load_that_fails_after_its_first_worker_has_left_leaves_nothing_callable(world: World, name: str) -> None:
+    if name == "m":  # it was hosted, and is unloaded; the other model was never hosted
+        world.ask("unload_model", "m", "")
+        unloaded(world, W1, b"m", b"1.2")
+        unloaded(world, W2, b"m", b"1.2")
+        assert answer(world).name == "OK"
+    load(world)
+    loaded(world, W1, new_model(Version(1, 2), name))
+    assert is_callable(world, f"{name}_predict")
+    world.from_worker(W1, protocol.DRAIN)
+    failed(world, W2)
+    assert "w2: no weights" in answer(world).args[1]
+    assert not is_callable(world, f"{name}_predict")
+    world.assert_at_rest()
+
+
 def test_a_worker_that_leaves_in_good_order_does_not_fail_a_load(world: World) -> None:
     load(world)
     world.from_worker(W1, protocol.BYE)

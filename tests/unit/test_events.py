@@ -1,5 +1,8 @@
 """Events are encoded and decoded; hostile bytes cause only errors."""
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from broker.core.state import counters
 from cluster.wire import events, protocol
+from cluster.wire.arguments import BadArgumentsError, argument_count, read_arguments
 from cluster.wire.events import BadFrameError, read_event
 from tests.unit.world import World
 
@@ -79,12 +83,12 @@ def test_a_name_that_is_not_a_string_is_none() -> None:
     [(b"\x90", 0), (b"\x91\x01", 1), (b"\xdc\x00\x02\x01\x01", 2), (b"\xdd\x00\x00\x00\x01\x01", 1), (b"\x05", None)],
 )
 def test_arguments_are_counted_without_reading_them(args: bytes, count: int | None) -> None:
-    assert events.argument_count(args, 0) == count
+    assert argument_count(args, 0) == count
 
 
 @pytest.mark.parametrize("args", [b"\xdd\x05\xf5\xe1\x00", b"\xdc\xff\xff\x01", b"", b"\xdc", b"\xc1"])
 def test_a_count_beyond_the_bytes_is_none(args: bytes) -> None:
-    assert events.argument_count(args, 0) is None
+    assert argument_count(args, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -92,8 +96,8 @@ def test_a_count_beyond_the_bytes_is_none(args: bytes) -> None:
     [b"\x91\xc1", b"\x91" * 2000 + b"\x90", b"\x80" * 1000, b"\x91\xa2\xff\xff", b"\x91\xdd\x05\xf5\xe1\x00", b"\x05"],
 )
 def test_arguments_that_cannot_be_decoded_are_an_error_with_a_cause(args: bytes) -> None:
-    with pytest.raises(events.BadArgumentsError) as raised:
-        events.read_arguments(args, 0)
+    with pytest.raises(BadArgumentsError) as raised:
+        read_arguments(args, 0)
     assert 10 < len(str(raised.value)) < 400
 
 
@@ -186,3 +190,78 @@ def test_no_bytes_make_the_core_raise(steps: list[tuple[str, bytes, bytes]]) -> 
         given_work += [work.number for work in world.work_of(b"w1")]
         pool = world.pool("m")
         assert 0 <= pool.free <= 2 * len(pool.replicas)
+
+
+# -- the cost of hostile bytes ----------------------------------------------------------------------------------------
+
+ADDRESSED = b"\x93\x82\xaamessage_id\xc4\x20" + ID
+
+
+def nested_arrays(size: int) -> bytes:
+    """Headers of arrays, one in the other; each declares as many elements as there are bytes."""
+    return b"\xdd" + (size - 5).to_bytes(4, "big") + (b"\xdc" + min(size, 0xFFFF).to_bytes(2, "big")) * 1000
+
+
+HOSTILE: dict[str, Callable[[int], bytes]] = {
+    "nested arrays as a value of the header": lambda size: ADDRESSED + b"\xa1x" + nested_arrays(size),
+    "nested arrays as a key of the header": lambda size: ADDRESSED + nested_arrays(size),
+    "nested arrays as the id": lambda size: b"\x93\x82\xaamessage_id" + nested_arrays(size),
+    "nested arrays as the header": lambda size: b"\x93" + nested_arrays(size),
+    "nested arrays as the name": lambda size: b"\x93\x81" + ADDRESSED[2:] + nested_arrays(size),
+    "a header of many keys": lambda size: b"\x93\xde\xff\xff" + b"\x01" * size,
+    "many headers of empty maps": lambda size: b"\x93\x8f" + b"\x80" * size,
+}
+
+
+@pytest.mark.parametrize("size", [3_000, 60_000])
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_event_costs_no_more_than_its_bytes(hostile: Callable[[int], bytes], size: int) -> None:
+    def read(payload: bytes) -> None:
+        with suppress(BadFrameError):
+            read_event(payload)
+
+    assert microseconds_per_kb(read, hostile(size)) < 5 * flat_microseconds_per_kb(size)
+
+
+@pytest.mark.parametrize("size", [16_000, 1_000_000])
+def test_hostile_arguments_cost_no_more_than_their_bytes(size: int) -> None:
+    def read(payload: bytes) -> None:
+        with suppress(BadArgumentsError):
+            read_arguments(payload, 0)
+
+    assert microseconds_per_kb(read, b"\x91" + nested_arrays(size)) < 5 * flat_microseconds_per_kb(size)
+
+
+@pytest.mark.parametrize("size", [3_000, 60_000])
+def test_a_hostile_answer_of_a_worker_costs_no_more_than_its_bytes(size: int) -> None:
+    def read(event: bytes) -> None:
+        with suppress(BadFrameError):
+            events.readdress(event, b"\x01", 3, b"12345678")
+        events.event_name(event)
+
+    for hostile in HOSTILE.values():
+        assert microseconds_per_kb(read, hostile(size)) < 10 * flat_microseconds_per_kb(size)
+
+
+def flat_microseconds_per_kb(size: int) -> float:
+    """What it costs to decode one flat array of small integers; some 10 microseconds per KB."""
+    return microseconds_per_kb(msgpack.unpackb, msgpack.packb([300] * (size // 3)))
+
+
+def microseconds_per_kb(read: Callable[[bytes], object], payload: bytes) -> float:
+    """The least of several measurements, so that other programs do not count."""
+    least_s = float("inf")
+    for _ in range(10):
+        started_s = time.perf_counter()
+        read(payload)
+        least_s = min(least_s, time.perf_counter() - started_s)
+    return 1e6 * least_s / (len(payload) / 1000)
+
+
+def test_the_header_of_a_workers_answer_keeps_its_other_keys() -> None:
+    event = packed({"message_id": "mine", "trace": ["a", 1], "v": 3, "user": {"b": None}}, "OK", [1])
+    assert msgpack.unpackb(events.readdress(event, b"\x01", 3, b"12345678")) == [
+        {"response_to": 1, "v": 3, "message_id": b"12345678", "trace": ["a", 1], "user": {"b": None}},
+        "OK",
+        [1],
+    ]

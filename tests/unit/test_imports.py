@@ -57,10 +57,15 @@ PURE_STANDARD_LIBRARY = {
     "fnmatch",
     "itertools",
     "json",
+    "re",
     "struct",
     "typing",
 }
-PARSERS = {"cluster.wire.events": {"msgpack"}, "cluster.wire.descriptions": {"msgpack", "pydantic"}}
+PARSERS = {
+    "cluster.wire.events": {"msgpack"},
+    "cluster.wire.unpacking": {"msgpack"},
+    "cluster.wire.descriptions": {"msgpack", "pydantic"},
+}
 """The edge of the core, where bytes are parsed, and the libraries that each module needs for it."""
 
 SOCKET_LIBRARIES = {"socket", "zmq", "select", "selectors"}

@@ -1,6 +1,6 @@
 """The routing core, message by message."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import msgpack
 import pytest
@@ -391,6 +391,39 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_not_silence(world: World,
 # -- workers that come and go
 
 
+@pytest.mark.fault(57)
+def test_a_result_that_is_too_large_is_an_error_and_the_worker_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_RESULT_BYTES", 1000)
+    world.call(A, b"one")
+    (work,) = world.work_of(W1)
+    (reply,) = world.answer(W1, work.number, "OK", ["x" * 2000])
+    assert (reply.name, reply.args[0]) == ("ERR", "ResultTooLarge")
+    assert "bytes; at most 1000 are sent" in reply.args[1]
+    world.assert_at_rest()
+    world.call(A, b"two")
+    assert world.work_of(W1)
+
+
+@pytest.mark.fault(57)
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_item_that_is_too_large_ends_its_stream(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_RESULT_BYTES", 1000)
+    world.call(A, b"one", "m_predict_stream")
+    (work,) = world.work_of(W1)
+    if is_gone:
+        world.core.clients.lost(A, counters.UNREACHABLE, world.now_s)
+        world.flush()
+    replies = world.answer(W1, work.number, "STREAM", "x" * 2000)
+    assert [reply.args[0] for reply in replies] == ([] if is_gone else ["ResultTooLarge"])
+    assert world.kinds_to(W1).count(protocol.CANCEL) == 1
+    assert world.answer(W1, work.number, "STREAM_DONE", None) == []
+    world.assert_at_rest()
+
+
 def test_without_a_worker_calls_wait_for_the_grace_and_then_are_refused(world: World) -> None:
     world.core.workers.lost(W1, world.now_s)
     assert world.call(A, b"early") == []
@@ -562,6 +595,13 @@ def with_procedure(name: str) -> protocol.WorkerDescription:
     return description
 
 
+def with_text(field: str, text: str) -> protocol.WorkerDescription:
+    description = describe("w", "m")
+    description.models[0] = replace(description.models[0], **{field: text}, procedures=[])
+    return description
+
+
+@pytest.mark.fault(54)
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -577,7 +617,19 @@ def with_procedure(name: str) -> protocol.WorkerDescription:
         (msgpack.packb({**asdict(describe("w")), "id": ""}), "the id should be"),
         (msgpack.packb({**asdict(describe("w")), "id": "a\nb"}), "the id should be"),
         (msgpack.packb(asdict(describe("w", "same", "same"))), "the same qualified name"),
-        (msgpack.packb(asdict(describe("w", slots=0))), "slots should be from 1"),
+        (msgpack.packb(asdict(describe("w", slots=0))), "m: slots should be from 1 to 10,000, not 0"),
+        (msgpack.packb(asdict(describe("w", batch_wait_ms=1e9))), "batch_wait_ms should be from 0 to 60,000.0"),
+        (msgpack.packb(asdict(describe("w", timeout_s=1e12))), "timeout_s should be from 0.001 to 2,592,000.0"),
+        (msgpack.packb(asdict(describe("w", max_batch_size=1 << 40))), "max_batch_size should be from 1 to 100,000"),
+        (msgpack.packb(asdict(describe("w", *(f"m{n}" for n in range(1001))))), "READY has 1001 models"),
+        (msgpack.packb(asdict(with_text("qualified_name", "a\nb"))), "qualified_name should be an identifier"),
+        (msgpack.packb(asdict(with_text("qualified_name", "m" * 200))), "identifier of at most 128 characters"),
+        (msgpack.packb(asdict(with_text("display_name", "a\x1b[2J"))), "display_name should be a line"),
+        (msgpack.packb(asdict(with_text("description", "a\x1b[2J"))), "description should be at most"),
+        (msgpack.packb(asdict(with_text("description", "a" * 20_000))), "(20000 characters)"),
+        (msgpack.packb(asdict(replace(describe("w"), host="a\nb"))), "host should be a line"),
+        (msgpack.packb(asdict(replace(describe("w"), metrics_address="\u202eb"))), "metrics_address should be a line"),
+        (write_description(with_procedure("m_\x1b[2J")), "the name of a procedure should be an identifier"),
         (write_description(with_procedure("other_predict")), "should begin with 'm_'"),
         (b"\x81" + b"x" * (5 << 20), "at most"),
     ],

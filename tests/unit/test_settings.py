@@ -33,6 +33,7 @@ def test_every_setting_has_its_default() -> None:
         ("BROKER_FRONTEND", "localhost", "tcp://host:port"),
         ("BROKER_FRONTEND", "tcp://127.0.0.1", "tcp://host:port"),
         ("BROKER_FRONTEND", "tcp://127.0.0.1:0", "1 to 65535"),
+        ("BROKER_FRONTEND", "tcp://127.0.0.1:\uff14\uff17\uff14\uff12", "tcp://host:port"),  # digits, but not of ASCII
         ("BROKER_BACKEND", "tcp://127.0.0.1:65536", "1 to 65535"),
         ("BROKER_HTTP", "8420", "host:port"),
         ("BROKER_HTTP", "127.0.0.1:http", "host:port"),

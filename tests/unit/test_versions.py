@@ -10,7 +10,7 @@ from broker.core.state.registry import Registry
 from broker.http import metrics
 from cluster.wire import protocol
 from cluster.wire.protocol import ModelDescription, Version
-from tests.unit.world import World, describe_model
+from tests.unit.world import LIMITS, World, describe_model
 
 A = b"client-a"
 W1, W2, W3 = b"w1", b"w2", b"w3"
@@ -72,6 +72,31 @@ def test_a_split_deals_calls_out_by_weight_and_evenly_mixed(world: World) -> Non
     for _ in range(10):
         assert calls_of(world, "m_predict", 10) == {W1: 9, W2: 1}
     assert calls_of(world, "m_v0_2_predict", 2) == {W2: 2}
+
+
+@pytest.mark.fault(61)
+@pytest.mark.parametrize("args", [(), ("x", "y")])
+def test_a_refused_call_takes_no_turn_of_a_split(world: World, args: tuple[str, ...]) -> None:
+    route(world, {"0.1": 1, "0.2": 1})
+    seen: Counter[bytes] = Counter()
+    for _ in range(10):
+        (refused,) = world.call(A, b"bad", "m_predict", args)
+        assert refused.args[0] == "BadRequest"
+        seen += calls_of(world, "m_predict", 1)
+    assert seen == {W1: 5, W2: 5}
+
+
+def test_a_version_whose_queue_is_full_leaves_the_turn_to_the_other() -> None:
+    world = World()
+    world.join_with(W1, describe_model("m", OLD))
+    world.join_with(W2, describe_model("m", NEW))
+    for client in (b"b", b"c"):
+        for i in range(LIMITS.client_calls):
+            world.call(client, b"%d" % i, "m_v0_1_predict")
+    world.call(b"d", b"runs and waits", "m_v0_1_predict")
+    route(world, {"0.1": 1, "0.2": 1})
+    names = [reply.args[0] for i in range(6) for reply in world.call(A, b"%d" % i) if reply.name == "ERR"]
+    assert names == ["ServerBusy"] * 3, "every other call waits for the other version"
 
 
 def test_one_command_sends_everything_back(world: World) -> None:

@@ -206,7 +206,7 @@ class World:
             assert not queue.retries
             assert pool.stream_bytes == 0
             ready = [worker for worker in core.registry.workers.values() if worker.state == "ready"]
-            replicas = [one for worker in ready for one in worker.replicas if one.pool is pool]
+            replicas = [worker.replicas[pool] for worker in ready if pool in worker.replicas]
             assert pool.free == sum(one.capacity for one in replicas)
             assert all(one.free == one.capacity for one in replicas)
         for worker in core.registry.workers.values():

@@ -4,7 +4,7 @@ The names are part of what clients see (docs/models.md).
 """
 
 from cluster.wire import events, protocol
-from cluster.wire.events import BadArgumentsError
+from cluster.wire.arguments import BadArgumentsError
 from worker.jobs.calls import Answer
 
 CANCELLED: Answer = (protocol.REFUSE, events.encode_worker_error("Cancelled", "the call was cancelled"))

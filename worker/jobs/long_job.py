@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 import msgpack
 
 from cluster.wire import events, protocol
-from cluster.wire.events import BadArgumentsError
+from cluster.wire.arguments import BadArgumentsError
 from worker.jobs.calls import Answer, Call, Registration
 from worker.jobs.counters import ERROR, OK
 from worker.jobs.errors import CANCELLED, ResultTooLarge, bad_request

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cluster.wire import protocol
-from cluster.wire.events import BadArgumentsError
+from cluster.wire.arguments import BadArgumentsError
 from worker.jobs.calls import Answer, Call, Registration
 from worker.jobs.counters import ERROR
 from worker.jobs.errors import CANCELLED, bad_request

@@ -11,6 +11,8 @@ from typing import Any
 import msgpack
 
 from cluster.wire import events
+from cluster.wire.arguments import read_arguments, read_rows
+from cluster.wire.protocol import MAX_RESULT_BYTES
 from worker.jobs.calls import Call
 from worker.jobs.counters import ERROR, INVALID_INPUT, OK, ModelCounters
 from worker.jobs.errors import ResultTooLarge, wrong_argument_count
@@ -21,9 +23,6 @@ log = logging.getLogger(__name__)
 
 VALIDATION_EXCEPTION = "MLModelSchemaValidationException"
 """Compared by name, because a model may raise its own library's exception of that name (ml_base has one)."""
-
-MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""Largest result that is sent, in bytes."""
 
 MAX_TEXT = 16 * 1024
 """Longest text of an error that is sent, in characters."""
@@ -70,7 +69,7 @@ class Prediction:
         Raises:
             BadArgumentsError: if the arguments cannot be read, or are not exactly one.
         """
-        arguments = events.read_arguments(call.payload, call.event.args_at)
+        arguments = read_arguments(call.payload, call.event.args_at)
         if len(arguments) != 1:
             raise wrong_argument_count(len(arguments))
         return arguments[0]
@@ -106,7 +105,7 @@ class Prediction:
             BadArgumentsError: if the call's only argument is not an array of rows.
             FailedError: at the first row that the model refuses, after the outputs of the rows before it.
         """
-        rows = events.read_rows(call.payload, call.event.args_at)
+        rows = read_rows(call.payload, call.event.args_at)
         call.payload = b""  # it may be large, and the stream long
         done = 0
         while batch := list(islice(rows, self.model.description.max_batch_size)):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster.runtime.settings import ConfigError
 from cluster.wire.protocol import ModelDescription, ProcedureDescription
+from cluster.wire.texts import MAX_NAME_LENGTH, is_name, to_line, to_text
 from worker.models.entry import ModelEntry
 from worker.models.examples import run_examples
 from worker.models.json_schema import to_json_schema
@@ -32,10 +33,10 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
         ConfigError: if its qualified name is not an identifier, or its version cannot be read.
     """
     name = model.qualified_name
-    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+    if not isinstance(name, str) or not is_name(name) or name.startswith("_"):
         raise ConfigError(
             f"{entry.label}: the qualified name {name!r} should be an identifier that does not start with '_', "
-            "because procedures are named after it"
+            f"of at most {MAX_NAME_LENGTH} characters, because procedures are named after it"
         )
     major_version, minor_version = _version(entry, model)
     predict = model.predict if isinstance(model, MLModel) else _predict_of_ml_base(model)
@@ -47,9 +48,9 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
     input_schema = to_json_schema(model.input_schema, f"{name}_input")
     example_inputs = getattr(model, "input_examples", None) or input_schema.get("examples", ())
     description = ModelDescription(
-        display_name=str(model.display_name),
+        display_name=to_line(str(model.display_name)),
         qualified_name=name,
-        description=str(model.description),
+        description=to_text(str(model.description)),
         major_version=major_version,
         minor_version=minor_version,
         input_schema=input_schema,
@@ -62,7 +63,7 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
         batches_ahead=entry.batches_ahead,
         max_streams=entry.max_streams,
         examples=run_examples(example_inputs, predict, name),
-        procedures=_procedures(name, str(model.display_name), "rows" if predict_stream is None else "data"),
+        procedures=_procedures(name, to_line(str(model.display_name)), "rows" if predict_stream is None else "data"),
         entry=entry.model_dump(exclude_unset=True),
     )
     return LoadedModel(description, predict, predict_batch, predict_stream)

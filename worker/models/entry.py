@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.runtime.settings import ConfigError, expected_value
-from cluster.wire.protocol import MAX_CAPACITY
+from cluster.wire.protocol import MAX_BATCH_SIZE, MAX_BATCH_WAIT_MS, MAX_CAPACITY, MAX_TIMEOUT_S, MIN_TIMEOUT_S
 
 
 class ModelEntry(BaseModel):
@@ -15,9 +15,9 @@ class ModelEntry(BaseModel):
     class_name: str
     slots: int = Field(1, ge=1, le=MAX_CAPACITY)
     retry: bool = True
-    timeout_s: float = Field(300.0, gt=0, allow_inf_nan=False)
-    max_batch_size: int | None = Field(None, ge=1)
-    batch_wait_ms: float = Field(0.0, ge=0, allow_inf_nan=False)
+    timeout_s: float = Field(300.0, ge=MIN_TIMEOUT_S, le=MAX_TIMEOUT_S, allow_inf_nan=False)
+    max_batch_size: int | None = Field(None, ge=1, le=MAX_BATCH_SIZE)
+    batch_wait_ms: float = Field(0.0, ge=0, le=MAX_BATCH_WAIT_MS, allow_inf_nan=False)
     batches_ahead: int = Field(0, ge=0, le=MAX_CAPACITY)
     max_streams: int = Field(1000, ge=1, le=MAX_CAPACITY)
 

@@ -120,6 +120,9 @@ class Loader:
         is_new = not lookups.is_served_by(self._registry, worker, key) and not (
             planned is not None and lookups.matches(worker, planned.workers)
         )
+        version = self._registry.find(key)
+        if version is None or not version.is_callable:
+            self._loading.has_opened = True
         self._loading.worker_loaded(number, key, is_new=is_new)
         return True
 
@@ -185,7 +188,7 @@ class Loader:
         self._outbox.note(f"a model was not loaded: {'; '.join(loading.failures)}")
         error = _load_failed(loading)
         replicas = self._replicas_to_undo(loading)
-        if loading.key is None or not replicas:
+        if loading.key is None or not (replicas or loading.has_opened):
             loading.answer(error)
         elif len(replicas) == len(lookups.all_replicas(self._registry, loading.key)):
             self._unloader.unload_everywhere(loading.key, lambda _: loading.answer(error))

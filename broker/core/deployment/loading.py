@@ -84,6 +84,7 @@ class Loading:
         loaded: the workers that have loaded the model.
         new: those of them that neither hosted the model before nor should have.
         key: the model version; None until a worker has loaded it.
+        has_opened: whether the model version could not be called before a worker loaded it.
         failures: why workers have not loaded it, each with the worker's id.
     """
 
@@ -103,6 +104,7 @@ class Loading:
         self.loaded: list[LoadTarget] = []
         self.new: list[Worker] = []
         self.key: ModelKey | None = None
+        self.has_opened = False
         self.failures: list[str] = []
 
     def awaits(self, worker: Worker, number: bytes) -> bool:

@@ -47,7 +47,7 @@ def is_served_by(registry: Registry, worker: Worker, key: ModelKey) -> bool:
 def is_hosted_by(registry: Registry, worker: Worker, key: ModelKey) -> bool:
     """Return whether a worker hosts a model version, even if the worker drains."""
     version = registry.find(key)
-    return version is not None and any(replica.pool in version.pools for replica in worker.replicas)
+    return version is not None and any(pool in worker.replicas for pool in version.pools)
 
 
 def is_configured(registry: Registry, plan: TrackedPlan, key: ModelKey) -> bool:

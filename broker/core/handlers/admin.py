@@ -16,6 +16,7 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure
 from broker.core.state.registry import Registry
 from cluster.wire import events
+from cluster.wire.arguments import BadArgumentsError, read_arguments
 from cluster.wire.events import ClientEvent
 
 HEARTBEAT_INTERVAL_S = 3.0
@@ -151,8 +152,8 @@ def _arguments(procedure: Procedure, event: ClientEvent, payload: bytes) -> list
     if len(payload) - event.args_at > MAX_ARGUMENTS_BYTES:
         raise ProcedureError("BadRequest", f"the arguments have more than {MAX_ARGUMENTS_BYTES} bytes")
     try:
-        args = events.read_arguments(payload, event.args_at)
-    except events.BadArgumentsError as error:
+        args = read_arguments(payload, event.args_at)
+    except BadArgumentsError as error:
         raise ProcedureError("BadRequest", str(error)) from error
     if len(args) != len(procedure.args):
         signature = f"{procedure.name}({', '.join(procedure.args)})"

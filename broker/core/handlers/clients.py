@@ -15,6 +15,7 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure, Target
 from broker.core.state.registry import Registry
 from cluster.wire import events, protocol
+from cluster.wire.arguments import BadArgumentsError, argument_count, read_arguments, read_slots
 from cluster.wire.events import ClientEvent
 
 _MAX_OWN_ARGUMENTS_BYTES = 16 * 1024
@@ -108,8 +109,11 @@ class ClientHandler:
         self, identity: bytes, client: Client | None, event: ClientEvent, payload: bytes, now_s: float
     ) -> None:
         procedure = self._registry.procedures.get(event.name) if event.name is not None else None
-        target = None if procedure is None else procedure.target if procedure.split is None else procedure.split.next()
+        split = procedure.split if procedure is not None else None
+        target = None if procedure is None else procedure.target if split is None else split.head
         refusal = self._refusal(client, event, procedure, target, payload, now_s)
+        if split is not None and (refusal is None or self._admission.is_full(split.head.pool)):
+            split.advance()  # a call that is refused for itself takes no turn: others keep their shares
         if refusal is not None:
             body = events.encode_error_body(event.version, refusal.name, refusal.text)
             self._calls.answer(identity, event, target or procedure, refusal.outcome, body)
@@ -141,7 +145,7 @@ class ClientHandler:
             return errors.draining()
         at = event.args_at
         if payload[at : at + 1] != procedure.args_head:
-            count = events.argument_count(payload, at)
+            count = argument_count(payload, at)
             if count != len(procedure.args):
                 return errors.wrong_arguments(procedure.name, procedure.args, count)
         if event.timeout_s == 0:
@@ -152,7 +156,7 @@ class ClientHandler:
         try:
             value = builtins.answer(self._registry, procedure.name, _builtin_arguments(procedure, event, payload))
             outcome, body = counters.OK, events.encode_ok_body(value)
-        except events.BadArgumentsError as error:
+        except BadArgumentsError as error:
             refusal = errors.bad_request(str(error))
             outcome, body = refusal.outcome, events.encode_error_body(event.version, refusal.name, refusal.text)
         except ProcedureError as error:
@@ -175,7 +179,7 @@ class ClientHandler:
                 event.version >= 3
             ):  # before version 3, a heartbeat announced slots as well (zerorpc `HeartBeatOnChannel`)
                 return
-        slots = events.read_slots(payload, event.args_at)
+        slots = read_slots(payload, event.args_at)
         if slots is None:
             self._counters.bad_frames["slots"] += 1
             return
@@ -189,7 +193,7 @@ class ClientHandler:
 def _builtin_arguments(procedure: Procedure, event: ClientEvent, payload: bytes) -> list[object]:
     size = len(payload) - event.args_at
     if size > _MAX_OWN_ARGUMENTS_BYTES:
-        raise events.BadArgumentsError(
+        raise BadArgumentsError(
             f"the arguments have {size} bytes; {procedure.name} takes at most {_MAX_OWN_ARGUMENTS_BYTES}"
         )
-    return events.read_arguments(payload, event.args_at)
+    return read_arguments(payload, event.args_at)

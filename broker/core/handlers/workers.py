@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from broker.core import errors
 from broker.core.deployment.deployment import Deployment
+from broker.core.handlers.registration import Registrations
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
 from broker.core.state.call_table import CallTable
@@ -14,9 +15,9 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Worker
 from broker.core.state.registry import Registry
 from cluster.wire import events, protocol
-from cluster.wire.descriptions import read_description, read_model_description
+from cluster.wire.descriptions import read_model_description
 from cluster.wire.pairs import read_pairs
-from cluster.wire.protocol import ModelDescription
+from cluster.wire.texts import to_text
 
 _ANSWERS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
 """The events that a worker may send in a call."""
@@ -36,9 +37,6 @@ STOP_GRACE_S = 1.0
 """How long the broker keeps such a worker while it is not draining itself, in seconds. If everything is stopped at
 once, in any order, the broker's own stop signal arrives within this time; otherwise the calls wait for the worker's
 successor."""
-
-_MAX_REASON_LENGTH = 500
-"""Longest reason in a BYE, in characters; it quotes the worker's own values."""
 
 
 class WorkerHandler:
@@ -60,6 +58,7 @@ class WorkerHandler:
         self._counters = counts
         self._outbox = outbox
         self._pinged_s = float("-inf")
+        self._registrations = Registrations(registry, scheduler, deployment, outbox, self._drop)
 
     def message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """Handle a message: its kind, then the kind's frames."""
@@ -68,7 +67,7 @@ class WorkerHandler:
         if worker is not None:
             worker.last_received_s = now_s
         if kind == protocol.READY:
-            self._ready(identity, worker, parts, now_s)
+            self._registrations.ready(identity, parts, now_s)
         elif kind not in _KINDS:
             self._counters.bad_frames["worker_protocol"] += 1
         elif worker is None:
@@ -108,9 +107,14 @@ class WorkerHandler:
             self._drop(worker, counters.HEARTBEAT if was_silent else counters.EXIT, now_s)
 
     def _drop(self, worker: Worker, reason: str | None, now_s: float) -> None:
+        self._registrations.worker_lost(worker)
         self._scheduler.drop_worker(worker, reason, now_s)
         self._deployment.worker_lost(worker, reason)
         self._deployment.advance(now_s)
+
+    def continue_registrations(self, now_s: float) -> bool:
+        """Host some more models of workers that have many; return whether more are left for the next turn."""
+        return self._registrations.advance(now_s)
 
     def ping_if_due(self, now_s: float) -> None:
         """Send every worker a PING, which shows that the broker is alive."""
@@ -138,48 +142,6 @@ class WorkerHandler:
         for identity in self._registry.workers:
             self._outbox.to_worker(identity, protocol.RESET)
 
-    # -- registration ---------------------------------------------------------------------------------------------
-
-    def _ready(self, identity: bytes, worker: Worker | None, parts: Sequence[bytes], now_s: float) -> None:
-        try:
-            description = read_description(bytes(parts[0]) if parts else b"")
-        except protocol.ProtocolError as error:
-            self._refuse(identity, worker, str(error), now_s)
-            return
-        if worker is not None and worker.description.id == description.id:
-            self._outbox.to_worker(identity, protocol.WELCOME)  # it repeated READY before it had read the WELCOME
-            return
-        objection = self._registry.objection(description.models)
-        if objection is not None:
-            self._refuse(identity, worker, f"{description.id}: {objection}", now_s)
-            return
-        for former in [one for one in self._registry.workers.values() if one.description.id == description.id]:
-            # Its connection broke before it had read the WELCOME.
-            self._drop(former, counters.EVICTED, now_s)
-        if worker is not None:
-            self._drop(worker, counters.EVICTED, now_s)
-        worker = self._registry.add(identity, description, now_s)
-        self._outbox.to_worker(identity, protocol.WELCOME)
-        for model in description.models:
-            if not self._deployment.is_unloaded(model.key):
-                self._host(worker, model, now_s)
-        self._deployment.worker_registered(worker)
-        hosted = [replica.pool.model for replica in worker.replicas if not replica.pool.is_for_streams]
-        names = ", ".join(f"{model.qualified_name} {model.version}" for model in hosted)
-        self._outbox.note(f"worker {description.id} registered; it hosts {names or 'nothing'}")
-
-    def _host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
-        self._registry.host(worker, model, now_s)
-        self._scheduler.reassign_waiting(self._registry.models[model.qualified_name])
-        for replica in worker.replicas:
-            self._scheduler.mark_dirty(replica.pool)
-
-    def _refuse(self, identity: bytes, worker: Worker | None, reason: str, now_s: float) -> None:
-        if worker is not None:
-            self._drop(worker, counters.EVICTED, now_s)
-        self._outbox.to_worker(identity, protocol.BYE, reason[:_MAX_REASON_LENGTH].encode("utf-8", "replace"))
-        self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON_LENGTH]!a}")
-
     # -- models that were loaded or unloaded ----------------------------------------------------------------------
 
     def _deployment_answer(self, worker: Worker, kind: bytes, parts: Sequence[bytes], now_s: float) -> None:
@@ -190,7 +152,7 @@ class WorkerHandler:
         if kind == protocol.UNLOADED:
             self._deployment.worker_unloaded(worker, number)
         elif kind == protocol.FAILED:
-            self._deployment.worker_failed(worker, number, bytes(parts[1]).decode("utf-8", "replace"))
+            self._deployment.worker_failed(worker, number, to_text(bytes(parts[1]).decode("utf-8", "replace")))
         else:
             try:
                 model = read_model_description(bytes(parts[1]))
@@ -198,7 +160,7 @@ class WorkerHandler:
                 self._deployment.worker_failed(worker, number, str(error))
             else:
                 if self._deployment.worker_loaded(worker, number, model):
-                    self._host(worker, model, now_s)
+                    self._registrations.host(worker, model, now_s)
         self._deployment.advance(now_s)
 
     # -- answers --------------------------------------------------------------------------------------------------
@@ -212,6 +174,9 @@ class WorkerHandler:
             self._late(call, event)
             return
         name = events.event_name(event)
+        if len(event) > protocol.MAX_RESULT_BYTES:
+            self._refuse_result(worker, call, name, len(event), now_s)
+            return
         if name is not None and name not in _ANSWERS:
             self._counters.bad_frames["worker_event"] += 1
             return
@@ -230,6 +195,19 @@ class WorkerHandler:
         else:
             self._release(call)
             self._calls.end(call, _outcome(call, kind, name), now_s)
+
+    def _refuse_result(self, worker: Worker, call: Call, name: str | None, size: int, now_s: float) -> None:
+        """End a call with `ResultTooLarge`: its client could not decode the event."""
+        if name != events.STREAM:
+            self._release(call)
+        elif call.client is None:
+            return  # the worker has a CANCEL already
+        else:
+            self._outbox.to_worker(worker.identity, protocol.CANCEL, call.number)  # its last event frees the capacity
+        if call.client is None:
+            self._calls.end(call, counters.ERROR, now_s)
+        else:
+            self._calls.fail(call, *errors.result_too_large(size, protocol.MAX_RESULT_BYTES), now_s)
 
     def _late(self, call: Call, event: bytes) -> None:
         """Drop an answer to a call that already has an error of the broker's."""

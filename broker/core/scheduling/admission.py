@@ -47,6 +47,10 @@ class Admission:
         """Return the refusal of a call whose pool is unserved."""
         return errors.no_workers(pool.model.qualified_name, self._limits.no_worker_grace_s)
 
+    def is_full(self, pool: WorkerPool) -> bool:
+        """Whether as many calls wait for the pool as may, so that a call is refused whoever makes it."""
+        return self._calls.queues[pool].calls >= self._limits.queue_calls
+
     def refusal(self, pool: WorkerPool, client: Client | None, size: int, now_s: float) -> Failure | None:
         """Return why a new call is refused; None if it may wait.
 

@@ -56,7 +56,7 @@ class Deadlines:
     def _expire_running(self, call: Call, now_s: float) -> None:
         assert call.batch is not None
         if call.state is STREAMING and call.client_deadline_s > now_s:
-            failure = errors.stream_stalled(call.target.pool.model.timeout_s)
+            failure = errors.stream_stalled(call.batch.replica.timeout_s)
         else:
             failure = errors.ran_too_long(now_s - call.arrived_s)
         # The batch takes capacity until the worker answers, or is replaced because it is stuck.

@@ -98,10 +98,10 @@ class Scheduler:
             replica = pool.least_loaded(now_s, reserved)
             if replica is None:
                 break
-            if pool.model.batch_wait_ms and queue.calls < replica.max_batch_size:
+            if replica.batch_wait_s and queue.calls < replica.max_batch_size:
                 if pool.gathering_since_s is None:
                     pool.gathering_since_s = now_s
-                due_s = pool.gathering_since_s + pool.model.batch_wait_ms / 1000
+                due_s = pool.gathering_since_s + replica.batch_wait_s
                 if now_s < due_s:
                     self._dispatch_retries(pool, queue, now_s, others_wait=False)
                     self._dirty[pool] = None
@@ -190,7 +190,7 @@ class Scheduler:
         queues = self._calls.queues
         return any(
             queues[replica.pool] and all(other.worker.drain_requested_s is not None for other in replica.pool.replicas)
-            for replica in worker.replicas
+            for replica in worker.replicas.values()
         )
 
     def drop_worker(self, worker: Worker, reason: str | None, now_s: float) -> None:
@@ -217,9 +217,10 @@ class Scheduler:
 
     def _retry_or_fail(self, call: Call, worker: Worker, now_s: float) -> None:
         """Retry a call of a dead worker, unless it may have killed the worker or must not run twice."""
+        assert call.batch is not None
         call.deaths += 1
         pool = call.target.pool
-        if pool.model.retry and call.deaths < _MOST_DEATHS and call.state is RUNNING:
+        if call.batch.replica.may_retry and call.deaths < _MOST_DEATHS and call.state is RUNNING:
             self._counters.retries += 1
             self._calls.retry(call, now_s + self._queue_timeout_s)
             self._dirty[pool] = None
@@ -229,7 +230,7 @@ class Scheduler:
     # -- versions without workers ---------------------------------------------------------------------------------
 
     def _reassign_waiting_from(self, worker: Worker) -> None:
-        for name in {replica.pool.model.qualified_name for replica in worker.replicas}:
+        for name in {pool.model.qualified_name for pool in worker.replicas}:
             self.reassign_waiting(self._registry.models[name])
 
     def reassign_waiting(self, model: ModelVersions) -> None:

@@ -24,6 +24,7 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
 from cluster.wire import events, protocol
+from cluster.wire.arguments import MAX_SLOTS
 from cluster.wire.events import ClientEvent
 
 HEARTBEAT_INTERVAL_S = 3.0
@@ -118,7 +119,7 @@ class CallTable:
         worker, count = replica.worker, len(calls)
         batch = Batch(replica, capacity, count)
         in_flight = self.in_flight[worker]
-        running_until_s = now_s + replica.pool.model.timeout_s
+        running_until_s = now_s + replica.timeout_s
         for call in calls:
             call.become(RUNNING)
             call.target.waiting -= 1
@@ -235,6 +236,7 @@ class CallTable:
         client = call.client
         assert client is not None
         call.client = None
+        call.event = b""  # no other worker gets it, and its own may take long to answer
         if call.target.is_stream:
             self._count_stream(call, client, -1)
         del self._open[call.number]
@@ -286,7 +288,7 @@ class CallTable:
     def add_slots(self, call: Call, slots: int, now_s: float) -> None:
         """Record that the client can take more events; an error that waits for a slot is sent."""
         was_full = call.slots <= 0
-        call.slots = min(call.slots + slots, events.MAX_SLOTS)
+        call.slots = min(call.slots + slots, MAX_SLOTS)
         if was_full and call.slots > 0:
             self._expect_item(call, now_s)
         if call.failure is not None and call.slots > 0:
@@ -296,8 +298,9 @@ class CallTable:
     @staticmethod
     def _expect_item(call: Call, now_s: float) -> None:
         """Restart the deadline of a stream: it counts from item to item, while the client has a free slot."""
+        assert call.batch is not None
         call.full_since_s = _NEVER_S
-        call.deadline_s = min(call.client_deadline_s, now_s + call.target.pool.model.timeout_s)
+        call.deadline_s = min(call.client_deadline_s, now_s + call.batch.replica.timeout_s)
 
     def abandoned(self, now_s: float) -> list[Call]:
         """Return the calls whose client sends no more heartbeats, or has had no free slot for too long."""

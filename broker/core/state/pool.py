@@ -18,7 +18,7 @@ class WorkerPool:
     """The workers that serve the calls, or the streams, of one version of a model.
 
     Attributes:
-        model: description of the model, from the worker that registered it last.
+        model: description of the model, from the worker that registered it last, of those that are here.
         is_for_streams: whether the pool serves streams. A worker has many streams open at once, each for long; calls
             run in batches.
         replicas: the ready workers that host the model version.
@@ -30,6 +30,7 @@ class WorkerPool:
 
     __slots__ = (
         "_by_free",
+        "_highest",
         "free",
         "gathering_since_s",
         "is_for_streams",
@@ -47,22 +48,26 @@ class WorkerPool:
         self.unserved_since_s: float | None = now_s
         self.gathering_since_s: float | None = None
         self.stream_bytes = 0
-        self._by_free: list[dict[Replica, None]] = []  # [n]: replicas with n free batches, the last changed last
+        # By n: the replicas with n free batches, the last changed last. Only for numbers that have occurred.
+        self._by_free: dict[int, dict[Replica, None]] = {}
+        self._highest = 0  # the most free batches of a replica
 
     def offer(self, replica: Replica) -> None:
         """Add a replica."""
         self.replicas[replica] = None
-        while len(self._by_free) <= replica.capacity:
-            self._by_free.append({})
-        self._by_free[replica.free][replica] = None
+        self._put(replica, replica.free)
         self.free += replica.free
 
     def withdraw(self, replica: Replica) -> None:
-        """Remove a replica; it gets no more batches."""
+        """Remove a replica; it gets no more batches. What its worker says about the model goes with it."""
         del self.replicas[replica]
         free = max(replica.free, 0)
         del self._by_free[free][replica]
         self.free -= free
+        self._by_free = {number: some for number, some in self._by_free.items() if some}
+        self._highest = max(self._by_free, default=0)
+        if self.model is replica.model and self.replicas:
+            self.model = next(reversed(self.replicas)).model
 
     def change_free(self, replica: Replica, change: int) -> None:
         """Change how many more batches a replica could start."""
@@ -71,14 +76,21 @@ class WorkerPool:
         if replica in self.replicas:
             before, after = free if free > 0 else 0, replica.free if replica.free > 0 else 0
             del self._by_free[before][replica]
-            self._by_free[after][replica] = None
+            self._put(replica, after)
             self.free += after - before
+
+    def _put(self, replica: Replica, free: int) -> None:
+        equals = self._by_free.get(free)
+        if equals is None:
+            equals = self._by_free[free] = {}
+        equals[replica] = None
+        self._highest = max(self._highest, free)
+        while self._highest and not self._by_free.get(self._highest):
+            self._highest -= 1
 
     def resize(self, replica: Replica, model: ModelDescription) -> None:
         """Take over a new description of the model, perhaps with another capacity; running batches continue."""
         capacity = _capacity(self, model)
-        while len(self._by_free) <= capacity:
-            self._by_free.append({})
         self.change_free(replica, capacity - replica.capacity)
         replica.capacity = capacity
         replica.describe(self, model)
@@ -94,8 +106,8 @@ class WorkerPool:
             now_s: monotonic seconds.
             excluded: a replica that must not be returned.
         """
-        for free in range(len(self._by_free) - 1, 0, -1):
-            equals = self._by_free[free]
+        for free in range(self._highest, 0, -1):
+            equals = self._by_free.get(free)
             if not equals:
                 continue
             recent = [replica for replica in islice(reversed(equals), _COMPARED) if replica is not excluded]
@@ -124,13 +136,30 @@ class Replica:
         pool: the pool that the replica belongs to.
         capacity: batches that it may have at one time; a stream counts as one.
         free: batches that it could start now; below 0 if a reload has lowered the capacity below what is in flight.
+        model: description of the model, as its worker has sent it.
         max_batch_size: calls that a batch may have.
+        batch_wait_s: how long waiting calls may wait for a larger batch, in seconds.
+        timeout_s: how long a call may run, in seconds.
+        may_retry: whether a call may be retried elsewhere when the worker dies.
         entry: configuration entry that the worker loaded the model from; empty if the worker cannot load it again.
         last_used_s: monotonic time of its last batch.
         ran_retry_last: whether its last batch was a retry, which runs alone.
     """
 
-    __slots__ = ("capacity", "entry", "free", "last_used_s", "max_batch_size", "pool", "ran_retry_last", "worker")
+    __slots__ = (
+        "batch_wait_s",
+        "capacity",
+        "entry",
+        "free",
+        "last_used_s",
+        "max_batch_size",
+        "may_retry",
+        "model",
+        "pool",
+        "ran_retry_last",
+        "timeout_s",
+        "worker",
+    )
 
     def __init__(self, worker: Worker, pool: WorkerPool, model: ModelDescription) -> None:
         self.worker = worker
@@ -141,8 +170,12 @@ class Replica:
         self.ran_retry_last = False
 
     def describe(self, pool: WorkerPool, model: ModelDescription) -> None:
-        """Take over what a description says beside the capacity."""
+        """Take over what a description says beside the capacity. It holds for this replica alone."""
+        self.model = model
         self.max_batch_size = 1 if pool.is_for_streams else model.max_batch_size
+        self.batch_wait_s = model.batch_wait_ms / 1000
+        self.timeout_s = model.timeout_s
+        self.may_retry = model.retry
         self.entry = model.entry
 
 
@@ -154,7 +187,7 @@ class Worker:
         description: what the worker sent in READY.
         state: "ready", or "draining" when it gets no more work.
         drain_requested_s: monotonic time of the worker's DRAIN; None before.
-        replicas: the calls and streams of its models.
+        replicas: the calls and streams of its models, by their pools.
         in_flight: calls that the worker has not answered yet.
         registered_s: monotonic time of its registration.
         last_received_s: monotonic time of its last message.
@@ -178,7 +211,7 @@ class Worker:
         self.description = description
         self.state: Literal["ready", "draining"] = "ready"
         self.drain_requested_s: float | None = None
-        self.replicas: list[Replica] = []
+        self.replicas: dict[WorkerPool, Replica] = {}
         self.in_flight = 0
         self.registered_s = now_s
         self.last_received_s = now_s

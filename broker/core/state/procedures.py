@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from broker.core.state.counters import OUTCOMES, SECONDS, from_zero
 from broker.core.state.pool import WorkerPool
 from cluster.histogram import Histogram
-from cluster.wire import events
+from cluster.wire.arguments import encode_array_header
 from cluster.wire.protocol import ProcedureDescription, Version
 
 
@@ -59,21 +59,28 @@ class Target:
 
 
 class WeightedRoundRobin:
-    """Distributes calls over targets by weight, evenly interleaved: smooth weighted round robin, as in nginx."""
+    """Distributes calls over targets by weight, evenly interleaved: smooth weighted round robin, as in nginx.
+
+    Attributes:
+        head: the target of the next call, until `advance` has been called.
+    """
+
+    __slots__ = ("_credits", "_total", "_weights", "head")
 
     def __init__(self, weights: Iterable[tuple[Target, int]]) -> None:
         self._weights = [(target, weight) for target, weight in weights if weight > 0]
         self._total = sum(weight for _, weight in self._weights)
         self._credits = [0] * len(self._weights)
+        self.advance()
 
-    def next(self) -> Target:
-        """Return the target of the next call."""
+    def advance(self) -> None:
+        """Record that the head got its call, and choose the next."""
         credits_ = self._credits
         for place, (_, weight) in enumerate(self._weights):
             credits_[place] += weight
         first = credits_.index(max(credits_))
         credits_[first] -= self._total
-        return self._weights[first][0]
+        self.head = self._weights[first][0]
 
 
 class Procedure:
@@ -132,11 +139,11 @@ class Procedure:
         """Set the docstring and the parameters."""
         self.doc = doc if self.version is None else f"{doc} Version {self.version}."
         self.args = list(args)
-        self.args_head = events.encode_array_header(len(self.args))
+        self.args_head = encode_array_header(len(self.args))
 
     def next_target(self) -> Target | None:
         """Return the target of the next call; None if the broker answers the call itself."""
-        return self.target if self.split is None else self.split.next()
+        return self.target if self.split is None else self.split.head
 
     def set_targets(self, weights: Sequence[tuple[Target, int]]) -> None:
         """Send the calls to these targets from now on, by weight."""

@@ -107,24 +107,27 @@ class Registry:
         for pool in hosted.pools:
             pool.model = description
             self._offer(worker, pool, description)
-        for described in description.procedures:
-            for procedure_name, pinned_to in _names(description, described):
-                self._describe(procedure_name, described, model, pinned_to, hosted)
+        self._describe(model, hosted, description)
         self.reroute(model)
 
     @staticmethod
     def _offer(worker: Worker, pool: WorkerPool, description: ModelDescription) -> None:
-        for replica in worker.replicas:
-            if replica.pool is pool:
-                pool.resize(replica, description)
-                return
-        replica = Replica(worker, pool, description)
-        worker.replicas.append(replica)
+        replica = worker.replicas.get(pool)
+        if replica is not None:
+            pool.resize(replica, description)
+            return
+        replica = worker.replicas[pool] = Replica(worker, pool, description)
         if worker.state == "ready":
             pool.offer(replica)
             pool.unserved_since_s = None
 
-    def _describe(
+    def _describe(self, model: ModelVersions, hosted: ModelVersion, description: ModelDescription) -> None:
+        """Take over the procedures of a version from a description, and add those that are new."""
+        for described in description.procedures:
+            for name, pinned_to in _names(description, described):
+                self._describe_procedure(name, described, model, pinned_to, hosted)
+
+    def _describe_procedure(
         self,
         name: str,
         described: ProcedureDescription,
@@ -152,6 +155,7 @@ class Registry:
         else:
             procedure.set_targets([(target, 1)])
             self.procedures[name] = procedure
+            hosted.pinned_names.add(name)
 
     def route(self, name: str, route: Route) -> None:
         """Set the route of a model's calls that name no version."""
@@ -175,31 +179,50 @@ class Registry:
         model = self.models[name]
         hosted = model.versions[version]
         hosted.is_callable = False
-        for procedure in hosted.description.procedures:
-            self.procedures.pop(hosted.description.pinned(procedure.name), None)
+        self._remove_pinned(hosted)
         self.reroute(model)
+
+    def _remove_pinned(self, hosted: ModelVersion) -> None:
+        for name in hosted.pinned_names:
+            self.procedures.pop(name, None)
+        hosted.pinned_names.clear()
 
     def drain(self, worker: Worker, now_s: float) -> None:
         """Offer the worker no more work; it keeps its calls in flight."""
         if worker.state == "draining":
             return
         worker.state = "draining"
-        for replica in worker.replicas:
+        for replica in worker.replicas.values():
             self._withdraw_from_pool(replica, now_s)
 
     def withdraw(self, replica: Replica, now_s: float) -> None:
         """Remove a replica from its worker and its pool; a second call has no effect."""
-        if replica in replica.worker.replicas:
-            replica.worker.replicas.remove(replica)
+        if replica.worker.replicas.get(replica.pool) is replica:
+            del replica.worker.replicas[replica.pool]
         if replica in replica.pool.replicas:
             self._withdraw_from_pool(replica, now_s)
 
     def _withdraw_from_pool(self, replica: Replica, now_s: float) -> None:
         pool = replica.pool
+        before = pool.model
         pool.withdraw(replica)
         if not pool.replicas:
             pool.unserved_since_s = now_s
             self.reroute(self.models[pool.model.qualified_name])
+        elif pool.model != before or pool.model.procedures != replica.model.procedures:
+            self._redescribe(pool)
+
+    def _redescribe(self, pool: WorkerPool) -> None:
+        """Take over what the remaining workers say about a version, and remove the procedures that none of them has."""
+        model = self.models[pool.model.qualified_name]
+        hosted = model.versions[pool.model.version]
+        for other in hosted.pools:
+            other.model = pool.model
+        if hosted.is_callable:
+            self._remove_pinned(hosted)
+            for replica in pool.replicas:
+                self._describe(model, hosted, replica.model)
+            self.reroute(model)
 
 
 def _names(model: ModelDescription, procedure: ProcedureDescription) -> tuple[tuple[str, Version | None], ...]:

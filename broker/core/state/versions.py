@@ -18,15 +18,17 @@ class ModelVersion:
         calls: the workers that serve its calls.
         streams: the workers that serve its streams.
         is_callable: whether new calls are accepted: False from the start of an unload until the next load.
+        pinned_names: the procedures that can be called with this version in their names.
     """
 
-    __slots__ = ("calls", "is_callable", "streams", "version")
+    __slots__ = ("calls", "is_callable", "pinned_names", "streams", "version")
 
     def __init__(self, description: ModelDescription, now_s: float) -> None:
         self.version = description.version
         self.calls = WorkerPool(description, now_s)
         self.streams = WorkerPool(description, now_s, is_for_streams=True)
         self.is_callable = True
+        self.pinned_names: set[str] = set()
 
     @property
     def pools(self) -> tuple[WorkerPool, WorkerPool]:
@@ -119,6 +121,7 @@ class ModelVersions:
                 (target, one)
                 for one in self.callable_versions
                 if (target := procedure.targets.get(one.pool_of(procedure))) is not None
+                and one.description.pinned(procedure.name) in one.pinned_names
             ]
             if able:
                 chosen = [(target, self.shares[one.version]) for target, one in able if one.version in self.shares]
@@ -130,6 +133,8 @@ class ModelVersions:
         if target.procedure.version is not None or not target.procedure.targets:
             return None
         other = target.procedure.next_target()
+        if target.procedure.split is not None:
+            target.procedure.split.advance()
         return other if other is not None and other.pool is not target.pool and other.pool.replicas else None
 
 

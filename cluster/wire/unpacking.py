@@ -1,0 +1,88 @@
+"""Decodes msgpack of peers that are not trusted, in time and memory that are linear in the bytes.
+
+The C decoder of msgpack allocates an array in its declared length as soon as it has read the header. An event of 3 KB
+can have 1,000 nested headers that declare 3,000 elements each, and takes 14 ms. Skipping a value allocates nothing. So
+the functions here skip the values that nobody needs, and decode arrays only after they have skipped them once: then
+each declared element is there, with at least one byte.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+UNPACK_ERRORS = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
+"""What msgpack raises for bytes that cannot be decoded."""
+
+SMALL_BYTES = 256
+"""Values up to this size are decoded at once. In so few bytes, nested headers cannot declare much."""
+
+
+class NotAScalar:
+    """Stands for an array, a map or an extension that was skipped."""
+
+
+NOT_A_SCALAR = NotAScalar()
+
+
+class BoundedUnpacker:
+    """Reads values of untrusted bytes one after the other.
+
+    Attributes:
+        unpacker: the decoder of msgpack. None of its lengths may go beyond the bytes.
+        data: the bytes.
+    """
+
+    __slots__ = ("data", "unpacker")
+
+    def __init__(self, data: bytes | memoryview, unicode_errors: str = "strict") -> None:
+        size = len(data) or 1
+        self.data = data
+        self.unpacker = msgpack.Unpacker(
+            raw=False,
+            strict_map_key=False,
+            unicode_errors=unicode_errors,
+            max_buffer_size=size,
+            max_str_len=size,
+            max_bin_len=size,
+            max_array_len=size,
+            max_map_len=size,
+            max_ext_len=size,
+        )
+        self.unpacker.feed(data)
+
+    def scalar(self) -> Any:
+        """Read a nil, boolean, number, string or binary; `NOT_A_SCALAR` for any other value, which is skipped.
+
+        Raises:
+            UNPACK_ERRORS: if there is no complete value.
+        """
+        at = self.unpacker.tell()
+        if at < len(self.data) and not _is_scalar(self.data[at]):
+            self.unpacker.skip()
+            return NOT_A_SCALAR
+        return self.unpacker.unpack()
+
+
+def _is_scalar(first: int) -> bool:
+    """Whether a value that begins with this byte is a scalar (msgpack specification, section "Formats")."""
+    if first < 0xC0:
+        return first < 0x80 or first >= 0xA0  # not fixmap, not fixarray
+    return not (0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8 or 0xDC <= first <= 0xDF)  # ext, fixext, array, map
+
+
+def unpack(data: bytes | memoryview, *, strict_map_key: bool = False) -> Any:
+    """Decode one value that takes all of the bytes.
+
+    Raises:
+        UNPACK_ERRORS: if the bytes are anything else.
+    """
+    if len(data) > SMALL_BYTES:
+        unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+        unpacker.feed(data)
+        try:
+            unpacker.skip()
+        except msgpack.OutOfData:
+            raise ValueError("Unpack failed: incomplete input") from None
+    return msgpack.unpackb(data, raw=False, strict_map_key=strict_map_key)
