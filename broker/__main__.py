@@ -5,9 +5,11 @@ import signal
 from types import FrameType
 
 from broker.core.core import Core
+from broker.core.state.counters import BROKEN
 from broker.http.pages import pages
 from broker.io import process
 from broker.io.loop import Loop
+from broker.io.plan_writer import PlanWriter
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
 from cluster.runtime import logs
@@ -28,7 +30,8 @@ def main() -> None:
         settings = load_settings(BrokerSettings)
         state = StateFile(settings.state)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
-        loop = Loop(core, settings, state.write)
+        core.counters.state_file[BROKEN] += state.was_broken
+        loop = Loop(core, settings, PlanWriter(state.write, settings.state))
         http = HttpServer("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
     except ConfigError as error:
         exit_config_error(error)

@@ -34,6 +34,14 @@ class Histogram:
         self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
         self.sum += other.sum
 
+    def copy(self) -> "Histogram":
+        """Return a histogram with the same counts."""
+        made = Histogram.__new__(Histogram)
+        made._bounds = self._bounds
+        made._counts = self._counts[:]
+        made.sum = self.sum
+        return made
+
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, count of all values up to it) for each bucket; the last bound is "+Inf"."""
         bounds = [str(float(bound)) for bound in self._bounds] + ["+Inf"]

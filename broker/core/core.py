@@ -20,7 +20,7 @@ from broker.core.scheduling.admission import Admission, QueueLimits
 from broker.core.scheduling.deadlines import Deadlines
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state.call_table import CallTable
-from broker.core.state.counters import Counters
+from broker.core.state.counters import WRITE, Counters
 from broker.core.state.outbox import Outbox
 from broker.core.state.plan import DeploymentPlan
 from broker.core.state.registry import Registry
@@ -84,6 +84,17 @@ class Core:
     def drain(self) -> None:
         """Refuse new calls from now on; open calls continue."""
         self._scheduler.draining = True
+
+    def plan_saved(self, changes: int, *, is_on_disk: bool) -> None:
+        """Take note that the deployment plan was saved: administrators who wait for that get their answers.
+
+        Args:
+            changes: how many changes the plan had (`TrackedPlan.changes`).
+            is_on_disk: whether it is in the state file; if not, it ends with this broker.
+        """
+        self.counters.state_file[WRITE] += not is_on_disk
+        self.deployment.plan.mark_saved(changes)
+        self.admin.plan_saved(changes)
 
     def tick(self, now_s: float) -> None:
         """Do what is due: heartbeats, PINGs, and the end of calls that have waited or run for too long."""

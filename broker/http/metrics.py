@@ -1,24 +1,34 @@
-"""The broker's Prometheus metrics, made from the counts of the routing core at each scrape."""
+"""The broker's Prometheus metrics, made from a copy of the core's counts at each scrape, outside the message loop."""
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from broker.core.core import Core
 from broker.core.state.counters import ERROR, OK, SECONDS, UNKNOWN_METHOD, from_zero
 from broker.core.state.pool import WorkerPool
-from broker.core.state.procedures import Target
+from broker.http.slices import Ask, ask_directly
+from broker.http.snapshot import BrokerCounts, Snapshot, TargetCounts
 from cluster import __version__
 from cluster.histogram import Histogram
 
-Answer = TypeVar("Answer")
+SAMPLES_AT_ONCE = 50
+"""Samples after which a scrape pauses. Python runs one thread at a time, and without pauses the message loop would wait
+up to 5 ms (`sys.getswitchinterval`) after each of its system calls."""
+
+PAUSE_S = 0.0001
+"""Length of that pause, in seconds: just enough to let the message loop run."""
+
+Rows = Iterator[tuple[tuple[str, ...], float]]
+"""Label values, and the value."""
 
 
-def registry(core: Core, ask: Callable[[Callable[[], list[Metric]]], list[Metric]]) -> CollectorRegistry:
+def registry(core: Core, ask: Ask) -> CollectorRegistry:
     """Return the Prometheus registry of a broker process.
 
     Args:
@@ -33,8 +43,24 @@ def registry(core: Core, ask: Callable[[Callable[[], list[Metric]]], list[Metric
     return made
 
 
+def page(of: CollectorRegistry) -> bytes:
+    """Return all metrics as text.
+
+    Each family is joined by itself, because Python runs nothing else while it joins strings.
+    """
+    return b"".join([generate_latest(_One(family)) for family in of.collect()])
+
+
+class _One(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._family]
+
+
 class _CoreCollector(Collector):
-    def __init__(self, core: Core, ask: Callable[[Callable[[], list[Metric]]], list[Metric]]) -> None:
+    def __init__(self, core: Core, ask: Ask) -> None:
         self._core = core
         self._ask = ask
 
@@ -42,149 +68,246 @@ class _CoreCollector(Collector):
         return families(self._core)  # called at registration, before the loop runs
 
     def collect(self) -> Iterable[Metric]:
-        return self._ask(lambda: families(self._core))
+        return families(self._core, self._ask)
 
 
-def families(core: Core) -> list[Metric]:
+def families(core: Core, ask: Ask = ask_directly) -> list[Metric]:
     """Return every metric of the broker with its current values."""
-    return [*_by_method(core), *_by_version(core), *_by_worker(core), *_broker_wide(core)]
+    counts = Snapshot(core, ask)
+    return [*_by_method(counts), *_by_version(counts), *_by_worker(counts), *_broker_wide(counts.broker, counts)]
 
 
-def _by_method(core: Core) -> list[Metric]:
-    requests = CounterMetricFamily("zerorpc_broker_requests", "Requests, by outcome.", labels=["method", "outcome"])
-    duration = HistogramMetricFamily(
-        "zerorpc_broker_request_duration_seconds", "Time from a call's arrival to its last event.", labels=["method"]
-    )
-    queue_wait = HistogramMetricFamily(
-        "zerorpc_broker_queue_wait_seconds",
-        "Time from a call's arrival to its dispatch to a worker.",
-        labels=["method"],
-    )
-    queue_depth = GaugeMetricFamily("zerorpc_broker_queue_depth", "Calls that wait in the queue.", labels=["method"])
-    waiting = Counter(call.target.procedure for queue in core.calls.queues.values() for call in queue)
-    for procedure in core.registry.counted():
-        for outcome, count in procedure.all_outcomes().items():
-            requests.add_metric([procedure.name, outcome], count)
-        if procedure.model is not None:
-            targets = procedure.targets.values()
-            _add(duration, [procedure.name], [target.duration for target in targets])
-            _add(queue_wait, [procedure.name], [target.queue_wait for target in targets])
-            queue_depth.add_metric([procedure.name], waiting[procedure])
-    for outcome, count in core.counters.unknown_method.items():
-        requests.add_metric([UNKNOWN_METHOD, outcome], count)
-    return [requests, duration, queue_wait, queue_depth]
+class _Samples(list[Sample]):
+    """The samples of a family, made one by one when they are written: all of them at once would take much memory."""
+
+    def __init__(self, make: Callable[[], Iterator[Sample]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __iter__(self) -> Iterator[Sample]:
+        for number, sample in enumerate(self._make(), start=1):
+            if number % SAMPLES_AT_ONCE == 0:
+                time.sleep(PAUSE_S)
+            yield sample
 
 
-def _by_version(core: Core) -> list[Metric]:
-    requests = CounterMetricFamily(
-        "zerorpc_broker_version_requests",
-        "Requests that went to a version of a model, by outcome.",
-        labels=["model", "version", "outcome"],
+def _family(kind: str, name: str, text: str, samples: Callable[[str], Iterator[Sample]]) -> Metric:
+    family = Metric(name, text, kind)
+    family.samples = _Samples(lambda: samples(f"{name}_total" if kind == "counter" else name))
+    return family
+
+
+def _values(kind: str, name: str, text: str, labels: tuple[str, ...], rows: Callable[[], Rows]) -> Metric:
+    """Return a counter or a gauge."""
+    return _family(
+        kind,
+        name,
+        text,
+        lambda sample: (Sample(sample, dict(zip(labels, values, strict=True)), value) for values, value in rows()),
     )
-    duration = HistogramMetricFamily(
-        "zerorpc_broker_version_request_duration_seconds",
-        "Time from a call's arrival to its last event, by version of the model.",
-        labels=["model", "version"],
-    )
-    workers = GaugeMetricFamily(
-        "zerorpc_broker_version_workers", "Ready workers that host a version of a model.", labels=["model", "version"]
-    )
-    targets: defaultdict[WorkerPool, list[Target]] = defaultdict(list)
-    for procedure in core.registry.counted():
-        for pool, target in procedure.targets.items():
-            targets[pool].append(target)
-    for name, model_versions in core.registry.models.items():
-        for one in model_versions.versions.values():
-            labels = [name, str(one.version)]
-            theirs = [target for pool in one.pools for target in targets[pool]]
+
+
+def _histograms(
+    name: str, text: str, labels: tuple[str, ...], rows: Callable[[], Iterator[tuple[tuple[str, ...], Histogram]]]
+) -> Metric:
+    def samples(_: str) -> Iterator[Sample]:
+        for values, histogram in rows():
+            named = dict(zip(labels, values, strict=True))
+            buckets = histogram.cumulative()
+            for bound, count in buckets:
+                yield Sample(f"{name}_bucket", {**named, "le": bound}, count)
+            yield Sample(f"{name}_count", named, buckets[-1][1])
+            yield Sample(f"{name}_sum", named, histogram.sum)
+
+    return _family("histogram", name, text, samples)
+
+
+def _total(histograms: Iterable[Histogram]) -> Histogram:
+    total = Histogram(SECONDS)
+    for histogram in histograms:
+        total.add(histogram)
+    return total
+
+
+def _by_method(counts: Snapshot) -> list[Metric]:
+    def requests() -> Rows:
+        for procedure in counts.procedures:
+            outcomes = Counter(procedure.outcomes)
+            for target in procedure.targets:
+                outcomes.update(target.outcomes)
+            for outcome, count in outcomes.items():
+                yield (procedure.name, outcome), count
+        for outcome, count in counts.broker.unknown_method.items():
+            yield (UNKNOWN_METHOD, outcome), count
+
+    def histograms(which: int) -> Iterator[tuple[tuple[str, ...], Histogram]]:
+        for procedure in counts.procedures:
+            if procedure.model is not None:
+                former = [procedure.former[which]] if procedure.former is not None else []
+                now = [(target.duration, target.queue_wait)[which] for target in procedure.targets]
+                yield (procedure.name,), _total([*former, *now])
+
+    def depths() -> Rows:
+        for procedure in counts.procedures:
+            if procedure.model is not None:
+                yield (procedure.name,), sum(target.waiting for target in procedure.targets)
+
+    by_method = ("method",)
+    return [
+        _values("counter", "zerorpc_broker_requests", "Requests, by outcome.", ("method", "outcome"), requests),
+        _histograms(
+            "zerorpc_broker_request_duration_seconds",
+            "Time from a call's arrival to its last event.",
+            by_method,
+            lambda: histograms(0),
+        ),
+        _histograms(
+            "zerorpc_broker_queue_wait_seconds",
+            "Time from a call's arrival to its dispatch to a worker.",
+            by_method,
+            lambda: histograms(1),
+        ),
+        _values("gauge", "zerorpc_broker_queue_depth", "Calls that wait in the queue.", by_method, depths),
+    ]
+
+
+def _by_version(counts: Snapshot) -> list[Metric]:
+    targets: defaultdict[WorkerPool, list[TargetCounts]] = defaultdict(list)
+    for procedure in counts.procedures:
+        for target in procedure.targets:
+            targets[target.pool].append(target)
+
+    def versions() -> Iterator[tuple[tuple[str, str], list[TargetCounts], int]]:
+        for model in counts.models:
+            for one in model.versions:
+                theirs = [target for pool in one.pools for target in targets.get(pool, ())]
+                yield (model.name, str(one.version)), theirs, one.workers
+
+    def requests() -> Rows:
+        for labels, theirs, _ in versions():
             outcomes = from_zero(OK, ERROR)
             for target in theirs:
                 outcomes.update(target.outcomes)
             for outcome, count in outcomes.items():
-                requests.add_metric([*labels, outcome], count)
-            _add(duration, labels, [target.duration for target in theirs])
-            workers.add_metric(labels, len(one.calls.replicas))
-    return [requests, duration, workers]
+                yield (*labels, outcome), count
+
+    by_version = ("model", "version")
+    return [
+        _values(
+            "counter",
+            "zerorpc_broker_version_requests",
+            "Requests that went to a version of a model, by outcome.",
+            (*by_version, "outcome"),
+            requests,
+        ),
+        _histograms(
+            "zerorpc_broker_version_request_duration_seconds",
+            "Time from a call's arrival to its last event, by version of the model.",
+            by_version,
+            lambda: ((labels, _total(target.duration for target in theirs)) for labels, theirs, _ in versions()),
+        ),
+        _values(
+            "gauge",
+            "zerorpc_broker_version_workers",
+            "Ready workers that host a version of a model.",
+            by_version,
+            lambda: ((labels, workers) for labels, _, workers in versions()),
+        ),
+    ]
 
 
-def _add(family: HistogramMetricFamily, labels: list[str], histograms: Iterable[Histogram]) -> None:
-    total = Histogram(SECONDS)
-    for histogram in histograms:
-        total.add(histogram)
-    family.add_metric(labels, total.cumulative(), total.sum)
-
-
-def _by_worker(core: Core) -> list[Metric]:
-    dispatched = CounterMetricFamily("zerorpc_broker_dispatched", "Calls dispatched to a worker.", labels=["worker"])
-    inflight = GaugeMetricFamily(
-        "zerorpc_broker_inflight", "Calls that a worker has not answered yet.", labels=["worker"]
-    )
-    workers = GaugeMetricFamily("zerorpc_broker_workers", "Registered workers, by state.", labels=["state"])
+def _by_worker(counts: Snapshot) -> list[Metric]:
     calls: Counter[str] = Counter()
     unanswered: Counter[str] = Counter()
-    for worker in core.registry.workers.values():  # a process may be registered twice for a moment
-        calls[worker.description.process] += worker.dispatched
-        unanswered[worker.description.process] += worker.in_flight
-    for process in calls:
-        dispatched.add_metric([process], calls[process])
-        inflight.add_metric([process], unanswered[process])
-    states = Counter(worker.state for worker in core.registry.workers.values())
-    workers.add_metric(["ready"], states["ready"])
-    workers.add_metric(["draining"], states["draining"])
-    return [dispatched, inflight, workers]
-
-
-def _by_model(core: Core) -> Metric:
-    ready = GaugeMetricFamily("zerorpc_broker_model_workers", "Ready workers that host a model.", labels=["model"])
-    for name, model_versions in core.registry.models.items():
-        if model_versions.callable_versions:
-            hosts = {replica.worker for one in model_versions.callable_versions for replica in one.calls.replicas}
-            ready.add_metric([name], len(hosts))
-    return ready
-
-
-def _broker_wide(core: Core) -> list[Metric]:
-    counts = core.counters
-    lost = CounterMetricFamily("zerorpc_broker_worker_lost", "Workers that were lost or evicted.", labels=["reason"])
-    bad_frames = CounterMetricFamily(
-        "zerorpc_broker_bad_frames", "Malformed or unexpected messages that were dropped.", labels=["reason"]
-    )
-    dropped = CounterMetricFamily(
-        "zerorpc_broker_clients_dropped", "Clients that were dropped with open calls.", labels=["reason"]
-    )
-    for family, values in (
-        (lost, counts.worker_lost),
-        (bad_frames, counts.bad_frames),
-        (dropped, counts.clients_dropped),
-    ):
-        for reason, count in values.items():
-            family.add_metric([reason], count)
-    draining = GaugeMetricFamily(
-        "zerorpc_broker_draining", "1 while the broker drains and refuses new calls, else 0.", int(core.draining)
-    )
-    build_info = GaugeMetricFamily(
-        "zerorpc_broker_build_info", "Always 1; the label has the version.", labels=["version"]
-    )
-    build_info.add_metric([__version__], 1)
+    for worker in counts.workers:  # a process may be registered twice for a moment
+        calls[worker.process] += worker.dispatched
+        unanswered[worker.process] += worker.in_flight
+    states = {"ready": 0, "draining": 0} | Counter(worker.state for worker in counts.workers)
     return [
-        lost,
-        bad_frames,
-        dropped,
-        CounterMetricFamily(
+        _by_label("counter", "zerorpc_broker_dispatched", "Calls dispatched to a worker.", "worker", calls),
+        _by_label(
+            "gauge", "zerorpc_broker_inflight", "Calls that a worker has not answered yet.", "worker", unanswered
+        ),
+        _by_label("gauge", "zerorpc_broker_workers", "Registered workers, by state.", "state", states),
+    ]
+
+
+def _by_label(kind: str, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _values(kind, name, text, (label,), lambda: (((one,), value) for one, value in values.items()))
+
+
+def _single(kind: str, name: str, text: str, value: float) -> Metric:
+    return _values(kind, name, text, (), lambda: iter([((), value)]))
+
+
+def _broker_wide(counts: BrokerCounts, all_counts: Snapshot) -> list[Metric]:
+    able = [model for model in all_counts.models if any(one.is_callable for one in model.versions)]
+    return [
+        _by_label(
+            "counter",
+            "zerorpc_broker_worker_lost",
+            "Workers that were lost or evicted.",
+            "reason",
+            counts.worker_lost,
+        ),
+        _by_label(
+            "counter",
+            "zerorpc_broker_bad_frames",
+            "Malformed or unexpected messages that were dropped.",
+            "reason",
+            counts.bad_frames,
+        ),
+        _by_label(
+            "counter",
+            "zerorpc_broker_clients_dropped",
+            "Clients that were dropped with open calls.",
+            "reason",
+            counts.clients_dropped,
+        ),
+        _by_label(
+            "counter",
+            "zerorpc_broker_state_file_failures",
+            "Broken state files that were set aside at the start, and plans that could not be written.",
+            "reason",
+            counts.state_file,
+        ),
+        _single(
+            "counter",
             "zerorpc_broker_retries",
             "Calls that were sent to a second worker after the first one died.",
             counts.retries,
         ),
-        CounterMetricFamily(
-            "zerorpc_broker_late_replies", "Answers of workers to calls that had ended.", counts.late_replies
+        _single(
+            "counter",
+            "zerorpc_broker_late_replies",
+            "Answers of workers to calls that had ended.",
+            counts.late_replies,
         ),
-        GaugeMetricFamily("zerorpc_broker_open_channels", "Open calls.", len(core.calls)),
-        GaugeMetricFamily(
+        _single("gauge", "zerorpc_broker_open_channels", "Open calls.", counts.open_calls),
+        _single(
+            "gauge",
             "zerorpc_broker_loop_lag_seconds",
             "Longest turn of the message loop in the last 15 to 30 seconds.",
-            counts.turn_s.highest(),
+            counts.longest_turn_s,
         ),
-        draining,
-        _by_model(core),
-        build_info,
+        _single(
+            "gauge",
+            "zerorpc_broker_draining",
+            "1 while the broker drains and refuses new calls, else 0.",
+            int(counts.draining),
+        ),
+        _by_label(
+            "gauge",
+            "zerorpc_broker_model_workers",
+            "Ready workers that host a model.",
+            "model",
+            {model.name: model.workers for model in able},
+        ),
+        _by_label(
+            "gauge",
+            "zerorpc_broker_build_info",
+            "Always 1; the label has the version.",
+            "version",
+            {__version__: 1},
+        ),
     ]

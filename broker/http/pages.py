@@ -1,10 +1,10 @@
-"""The broker's HTTP pages. The message loop computes each answer, so a page shows the state of one moment."""
+"""The broker's HTTP pages. The message loop copies what a page needs, in slices; the HTTP threads make the page."""
 
 import json
 import time
 from http import HTTPStatus
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from broker.core.core import Core
 from broker.http import metrics, status
@@ -17,33 +17,27 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
     registry = metrics.registry(core, loop.ask)
 
     def show_metrics() -> Response:
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.page(registry), content_type=CONTENT_TYPE_LATEST)
 
     def healthz() -> Response:
         loop.ask(lambda: None)
         return text_response("ok")
 
     def readyz() -> Response:
-        draining, seen, missing = loop.ask(
-            lambda: (
-                core.draining,
-                bool(core.registry.models or core.registry.workers),
-                status.missing(core.registry, expected_models, core.deployment.expected_models()),
-            )
-        )
+        draining, is_empty, missing = status.readiness(core, loop.ask, expected_models)
         if draining:
             return text_response("the broker is draining", HTTPStatus.SERVICE_UNAVAILABLE)
         if missing:
             return text_response(f"no ready worker hosts {', '.join(missing)}", HTTPStatus.SERVICE_UNAVAILABLE)
-        if not seen:
+        if is_empty:
             return text_response("no worker has registered yet", HTTPStatus.SERVICE_UNAVAILABLE)
         return text_response("ready")
 
     def workers() -> Response:
-        return _json(loop.ask(lambda: status.workers(core.registry, core.deployment.pending_loads, time.monotonic())))
+        return _json(status.workers(core, loop.ask, time.monotonic()))
 
     def prometheus_targets() -> Response:
-        return _json(loop.ask(lambda: status.prometheus_targets(core.registry)))
+        return _json(status.prometheus_targets(core, loop.ask))
 
     handlers: dict[str, Handler] = {
         "/metrics": show_metrics,

@@ -1,50 +1,90 @@
-"""The content of `/readyz`, `/workers` and `/prometheus/targets`, made from the registry."""
+"""The content of `/readyz`, `/workers` and `/prometheus/targets`, read from the core in slices."""
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
-from broker.core.state.pool import Worker
-from broker.core.state.registry import Registry
+from broker.core.core import Core
+from broker.http.slices import Ask, read_in_slices
 
 
-def missing(registry: Registry, expected_models: Collection[str], loaded_models: Collection[str]) -> list[str]:
-    """Return the models that should have a ready worker and have none.
+class Readiness(NamedTuple):
+    """What `/readyz` depends on.
 
-    A model should have one if it is expected, or was loaded by an administrator. If no models are expected, every
-    callable model should.
+    Attributes:
+        draining: whether the broker drains.
+        is_empty: whether there is neither a model nor a worker.
+        missing: the models that should have a ready worker and have none.
     """
-    callable_now = {name: model_versions.callable_versions for name, model_versions in registry.models.items()}
-    ready = {name for name, versions in callable_now.items() if any(one.calls.replicas for one in versions)}
-    expected = set(expected_models or (name for name, versions in callable_now.items() if versions))
-    return sorted(expected.union(loaded_models) - ready)
+
+    draining: bool
+    is_empty: bool
+    missing: list[str]
 
 
-def workers(registry: Registry, awaited: Callable[[Worker], list[str]], now_s: float) -> list[dict[str, Any]]:
-    """Return one object per worker, for `/workers`; `uptime_s` counts from its registration.
+def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readiness:
+    """Return whether the broker is ready.
 
-    Args:
-        registry: the workers.
-        awaited: returns the models that a worker has yet to load.
-        now_s: monotonic seconds.
+    A model should have a ready worker if it is expected, or was loaded by an administrator. If no models are expected,
+    every callable model should.
     """
-    return [
-        {
-            "id": worker.description.id,
-            "host": worker.description.host,
-            "pid": worker.description.pid,
-            "state": worker.state,
-            "models": sorted({pool.model.qualified_name for pool in worker.replicas}),
-            "loading": awaited(worker),
-            "in_flight": worker.in_flight,
-            "uptime_s": round(now_s - worker.registered_s, 3),
-            "metrics_address": worker.description.metrics_address,
-        }
-        for worker in registry.workers.values()
-    ]
+    able: set[str] = set()
+    ready: set[str] = set()
+
+    def read() -> Iterator[None]:
+        for model in list(core.registry.models.values()):
+            for one in model.versions.values():
+                if one.is_callable:
+                    able.add(model.qualified_name)
+                    if one.calls.replicas:
+                        ready.add(model.qualified_name)
+            yield
+
+    read_in_slices(ask, read())
+    draining, is_empty, loaded = ask(
+        lambda: (
+            core.draining,
+            not core.registry.models and not core.registry.workers,
+            core.deployment.expected_models(),
+        )
+    )
+    expected = set(expected_models) or able
+    return Readiness(draining, is_empty, sorted(expected.union(loaded) - ready))
 
 
-def prometheus_targets(registry: Registry) -> list[dict[str, Any]]:
+def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:
+    """Return one object per worker, for `/workers`; `uptime_s` counts from its registration."""
+    rows: list[dict[str, Any]] = []
+
+    def read() -> Iterator[None]:
+        for worker in list(core.registry.workers.values()):
+            rows.append(
+                {
+                    "id": worker.description.id,
+                    "host": worker.description.host,
+                    "pid": worker.description.pid,
+                    "state": worker.state,
+                    "models": sorted({pool.model.qualified_name for pool in worker.replicas}),
+                    "loading": core.deployment.pending_loads(worker),
+                    "in_flight": worker.in_flight,
+                    "uptime_s": round(now_s - worker.registered_s, 3),
+                    "metrics_address": worker.description.metrics_address,
+                }
+            )
+            yield
+
+    read_in_slices(ask, read())
+    return rows
+
+
+def prometheus_targets(core: Core, ask: Ask) -> list[dict[str, Any]]:
     """Return every worker's metrics address, in the form of Prometheus' HTTP service discovery."""
-    # By address, because a process may be registered twice for a moment.
-    addresses = {one.description.metrics_address: one.description.process for one in registry.workers.values()}
+    addresses: dict[str, str] = {}
+
+    def read() -> Iterator[None]:
+        for worker in list(core.registry.workers.values()):
+            # By address, because a process may be registered twice for a moment.
+            addresses[worker.description.metrics_address] = worker.description.process
+            yield
+
+    read_in_slices(ask, read())
     return [{"targets": [address], "labels": {"worker": process}} for address, process in addresses.items()]

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from typing import Any, TypeVar
 
@@ -12,9 +13,9 @@ import zmtp
 from broker.core.core import Core
 from broker.core.state import counters
 from broker.core.state.outbox import ToClient, ToWorker
-from broker.core.state.plan import DeploymentPlan
 from broker.io.core_log import CoreLog
 from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS
+from broker.io.plan_writer import PlanWriter
 from broker.io.sockets import OpenRouter, open_router
 from broker.settings import BrokerSettings
 from cluster.runtime.waker import Waker
@@ -36,6 +37,9 @@ TICK_S = 0.1
 FLUSH_S = 1.0
 """How long the last messages may take to leave when the broker stops, in seconds."""
 
+SAVE_S = 3.0
+"""How long the last plan may take to be written when the broker stops, in seconds."""
+
 _NEVER_S = float("inf")
 
 Answer = TypeVar("Answer")
@@ -48,7 +52,7 @@ class Loop:
         self,
         core: Core,
         settings: BrokerSettings,
-        save_plan: Callable[[DeploymentPlan], None],
+        plans: PlanWriter,
         *,
         clock: Callable[[], float] = time.monotonic,
         open_router: OpenRouter = open_router,
@@ -58,7 +62,7 @@ class Loop:
         Args:
             core: makes the decisions.
             settings: addresses and times.
-            save_plan: stores what the next broker has to know.
+            plans: saves what the next broker has to know.
             clock: returns monotonic seconds.
             open_router: opens a socket; tests pass one that needs none.
 
@@ -66,7 +70,7 @@ class Loop:
             ConfigError: if an address cannot be bound.
         """
         self._core = core
-        self._save_plan = save_plan
+        self._plans = plans
         self._settings = settings
         self._clock = clock
         self._selector = DefaultSelector()
@@ -107,9 +111,13 @@ class Loop:
             except Exception as error:
                 future.set_exception(error)
 
+        self._tell(call)
+        return future.result(timeout_s)
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Have the loop call a function between two messages, and do not wait for it."""
         self._questions.append(call)
         self._waker.wake()
-        return future.result(timeout_s)
 
     @property
     def signal_fd(self) -> int:
@@ -131,6 +139,9 @@ class Loop:
         self._core_log.log_notes()
         self._core.workers.reset_workers()
         self._send(self._clock())
+        if self._plans.wait(SAVE_S):
+            self._answer_questions(EVENT_READ, self._clock())
+            self._send(self._clock())  # the answers to the administrators who waited for it
 
     def turn(self) -> None:
         """Wait for messages, handle them, and send what the core has to send."""
@@ -239,11 +250,18 @@ class Loop:
             to_clients, to_workers = self._dispatch(now_s)
         plan = self._core.deployment.take_plan()
         if plan is not None:
-            self._save_plan(plan)  # before an administrator is told that the change is done
+            changes = self._core.deployment.plan.changes
+            self._plans.save(plan, lambda is_on_disk: self._tell(partial(self._on_plan_saved, changes, is_on_disk)))
         for identity, event in self._core.outbox.take_admins():
             self._send_to_admin(identity, event)
         for router, _ in self._handlers:
             router.flush()
+
+    def _on_plan_saved(self, changes: int, is_on_disk: bool) -> None:
+        try:
+            self._core.plan_saved(changes, is_on_disk=is_on_disk)
+        except Exception:
+            self._on_unforeseen("a saved plan")
 
     def _dispatch(self, now_s: float) -> tuple[list[ToClient], list[ToWorker]]:
         """Have the core dispatch waiting calls; return all messages that are to be sent."""

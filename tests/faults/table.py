@@ -104,7 +104,15 @@ ROWS = {
     54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
     57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
     58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),
+    59: (
+        "the state file is readable by others, or has what no command accepts",
+        "mode 0600; the broker checks it as it checks a command, and sets a wrong one aside",
+    ),
     61: ("good and bad calls take turns at a split", "only accepted calls count for the split"),
+    63: (
+        "the state file is truncated; the disk is slow or full",
+        "the broker sets the file aside and starts; no call waits for the disk; a failure is logged and counted",
+    ),
 }
 """By number: the fault, and what the cluster must do."""
 

@@ -57,7 +57,7 @@ def end_of(module: str, settings: dict[str, str], folder: Path) -> tuple[str, fl
         ("broker", {"BROKER_ADMIN": f"ipc:///tmp/{'x' * 120}"}, ["BROKER_ADMIN", "a shorter path"]),
         ("broker", {"BROKER_ADMIN": "ipc:///proc/nowhere/admin"}, ["BROKER_ADMIN", "cannot be bound"]),
         ("broker", {"BROKER_STATE": "/no/such/folder/state.json"}, ["BROKER_STATE", "a folder that exists"]),
-        ("broker", {"BROKER_STATE": "/etc/hostname"}, ["BROKER_STATE='/etc/hostname' cannot be read", "remove it"]),
+        ("broker", {"BROKER_STATE": "/etc"}, ["BROKER_STATE='/etc' cannot be read", "not a regular file"]),
         ("worker", {"WORKER_HTTP": "8421"}, ["WORKER_HTTP", "'8421'", "host:port"]),
         ("worker", {"WORKER_BROKER": "127.0.0.1:4243"}, ["WORKER_BROKER", "tcp://host:port"]),
         ("worker", {"APP_SETTINGS": "Nonsense"}, ["APP_SETTINGS", "'Nonsense'", "ProdConfig"]),

@@ -1,5 +1,7 @@
 """What must hold of a routing core between any two messages, seen from the core alone."""
 
+from collections import Counter
+
 from broker.core.core import Core
 from broker.core.scheduling.admission import QueueLimits
 from broker.core.scheduling.deadlines import CHECK_INTERVAL_S
@@ -30,6 +32,11 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
         for call in calls:
             assert call.number not in waiting, "a call waits twice"
             waiting.add(call.number)
+
+    depths = Counter(call.target for pool in core.registry.all_pools() for call in core.calls.queues[pool])
+    for procedure in core.registry.counted():
+        for target in procedure.targets.values():
+            assert target.waiting == depths[target], "the depth of a queue is not what waits in it"
 
     with_workers: set[bytes] = set()
     for identity, worker in core.registry.workers.items():

@@ -219,7 +219,7 @@ def test_a_broker_that_comes_after_knows_what_was_loaded_and_routed() -> None:
 def test_the_default_version_is_kept_when_a_second_one_is_loaded(world: World) -> None:
     load_everywhere(world, new_model(Version(3, 0), "m"))
     plan = plan_of(world)
-    assert plan.routes == {"m": SavedRoute("1.2", {})}
+    assert plan.routes == {"m": SavedRoute("1.2", {}, is_automatic=True)}
     after = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, plan=plan))
     after.join_with(W1, new_model(Version(3, 0), "m"))
     after.join(W2)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from selectors import BaseSelector
 from typing import Any, cast
@@ -13,6 +14,7 @@ from broker.core.core import Core
 from broker.core.state.plan import DeploymentPlan
 from broker.io import core_log
 from broker.io.loop import Loop
+from broker.io.plan_writer import PlanWriter
 from broker.settings import BrokerSettings
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
@@ -76,7 +78,10 @@ class Bench:
         self.routers: dict[str, FakeRouter] = {}
         self.core = Core(max_message_bytes=1 << 20, limits=LIMITS)
         settings = BrokerSettings.model_validate({"admin": "ipc:///nowhere", "drain_timeout_s": 20.0})
-        self.loop = Loop(self.core, settings, self._save, clock=lambda: self.now_s, open_router=self._open)
+        self.disk = threading.Event()  # set while the disk is not stuck
+        self.disk.set()
+        self.plans = PlanWriter(self._write, "state.json")
+        self.loop = Loop(self.core, settings, self.plans, clock=lambda: self.now_s, open_router=self._open)
         self.frontend = self.routers["BROKER_FRONTEND"]
         self.backend = self.routers["BROKER_BACKEND"]
         self.admin = self.routers["BROKER_ADMIN"]
@@ -85,8 +90,23 @@ class Bench:
         self.routers[setting] = FakeRouter(setting, self.journal)
         return cast(Router, self.routers[setting])
 
-    def _save(self, _plan: DeploymentPlan) -> None:
+    def _write(self, _plan: DeploymentPlan) -> None:
+        assert self.disk.wait(60)
         self.journal.append("the plan is saved")
+
+    def route(self, weight: int) -> None:
+        event = msgpack.packb([{"message_id": b"%d" % weight, "v": 3}, "route_model", ["m", {"1.2": weight}]])
+        self.admin.inbox.append((b"admin", [b"", event]))
+
+    def told(self) -> list[str]:
+        """What the administrator was told: the names of the events."""
+        return [msgpack.unpackb(event[event.index(b"\x93") :])[1] for _, event in self.admin.sent]
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline_s
+            self.loop.turn()
 
     def turn(self) -> None:
         self.loop._waker.wake()  # no turn waits for a message
@@ -250,14 +270,90 @@ def test_the_calls_of_a_disconnected_worker_go_to_another_in_the_same_turn(bench
     assert bench.core.counters.retries == 1
 
 
-def test_a_plan_is_saved_before_the_administrator_is_answered(bench: Bench) -> None:
+def test_an_administrator_is_answered_when_the_plan_is_saved_and_no_turn_waits_for_the_disk(bench: Bench) -> None:
     bench.join(W1)
     bench.turn()
-    bench.journal.clear()
-    event = msgpack.packb([{"message_id": b"1", "v": 3}, "route_model", ["m", {"1.2": 1}]])
-    bench.admin.inbox.append((b"admin", [b"", event]))
+    bench.disk.clear()
+    bench.route(1)
     bench.turn()
-    assert bench.journal.index("the plan is saved") < bench.journal.index("BROKER_ADMIN sends")
+    bench.call(A, b"id")
+    bench.turn()
+    bench.answer(W1)
+    bench.turn()
+    assert bench.answered(A) == 1
+    bench.now_s += 4
+    bench.turn()
+    assert bench.told() == ["_zpc_hb"], "the administrator waits, and hears that the broker lives"
+    bench.disk.set()
+    bench.turn_until(lambda: bench.told() == ["_zpc_hb", "OK"])
+
+
+def test_plans_that_come_while_the_disk_is_busy_are_written_once(bench: Bench) -> None:
+    bench.join(W1)
+    bench.turn()
+    bench.disk.clear()
+    for weight in range(1, 6):
+        bench.route(weight)
+        bench.turn()
+    assert bench.told() == []
+    bench.disk.set()
+    bench.turn_until(lambda: bench.told() == ["OK"] * 5)
+    assert bench.journal.count("the plan is saved") in (1, 2), "the first one, if the thread had begun it, and the last"
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), RuntimeError("planted")])
+def test_a_plan_that_cannot_be_written_is_logged_and_counted_and_the_next_one_is_tried(
+    bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_plan: DeploymentPlan) -> None:
+        raise error
+
+    bench.join(W1)
+    bench.turn()
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(bench.plans, "_write", fail)
+        bench.route(1)
+        bench.turn_until(lambda: bench.told() == ["OK"])
+    assert "ends with this broker" in caplog.text
+    assert str(error) in caplog.text
+    assert bench.core.counters.state_file["write"] == 1
+    bench.route(2)
+    bench.turn_until(lambda: bench.told() == ["OK", "OK"])
+    assert bench.journal.count("the plan is saved") == 1
+    assert bench.core.counters.state_file["write"] == 1
+
+
+def test_a_stopping_loop_waits_for_the_plan_and_answers_the_administrator(bench: Bench) -> None:
+    bench.join(W1)
+    bench.turn()
+    bench.disk.clear()
+    bench.route(1)
+    bench.turn()
+    bench.loop.stop()
+    ending = threading.Thread(target=bench.loop.run)
+    ending.start()
+    assert bench.told() == []
+    bench.disk.set()
+    ending.join(10)
+    assert not ending.is_alive()
+    assert bench.told() == ["OK"]
+
+
+def test_a_stopping_loop_does_not_wait_for_ever_for_a_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("broker.io.loop.SAVE_S", 0.05)
+    bench.join(W1)
+    bench.turn()
+    bench.disk.clear()
+    bench.route(1)
+    bench.turn()
+    bench.loop.stop()
+    with caplog.at_level(logging.ERROR):
+        bench.loop.run()
+    assert "state.json is not written after 0.05 s" in caplog.text
+    assert bench.told() == []
+    bench.disk.set()
 
 
 def test_a_stopping_loop_ends_when_its_open_calls_have_ended(bench: Bench) -> None:

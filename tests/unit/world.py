@@ -180,6 +180,7 @@ class World:
 
     def flush(self) -> list[Reply]:
         self.next_dispatch_s = self.core.dispatch(self.now_s)
+        self.core.plan_saved(self.core.deployment.plan.changes, is_on_disk=True)
         to_clients, to_workers = self.core.outbox.take()
         self.to_workers += to_workers
         replies = []

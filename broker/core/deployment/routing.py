@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker.core.deployment import lookups
+from broker.core.deployment.checks import checked_split
 from broker.core.errors import ProcedureError
 from broker.core.state.versions import Route
 from cluster.wire.protocol import ModelKey, Version
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from broker.core.state.outbox import Outbox
     from broker.core.state.plan import DeploymentPlan
     from broker.core.state.registry import Registry
-
-MAX_WEIGHT = 1_000_000
-"""Largest weight of a version in a split."""
 
 
 class Routing:
@@ -32,7 +30,7 @@ class Routing:
         """Set the routes that an earlier broker saved."""
         for name, saved in plan.routes.items():
             split = {Version.read(version): weight for version, weight in saved.split.items()}
-            self._registry.routes[name] = Route(Version.read(saved.default), split)
+            self._registry.routes[name] = Route(Version.read(saved.default), split, saved.is_automatic)
 
     def set_weights(self, name: str, weights: Mapping[Version, int]) -> None:
         """Split a model's calls that name no version by weight.
@@ -52,16 +50,14 @@ class Routing:
             if version not in known:
                 text = f"{name} has no version {version}; it has {', '.join(map(str, known))}"
                 raise ProcedureError("ValueError", text)
-        split = {version: weight for version, weight in weights.items() if weight}
-        if weights and not split:
-            raise ProcedureError("ValueError", "at least one version should have a weight above 0")
+        split = checked_split(weights)
         default = next(iter(split)) if len(split) == 1 else self._registry.models[name].route.default
         self._set(name, default, split)
         shares = ", ".join(f"{version}={weight}" for version, weight in split.items()) or str(default)
         self._outbox.note(f"calls of {name} go to {shares}")
 
     def remove_version(self, key: ModelKey) -> None:
-        """Give the calls of a version that is being unloaded to the other versions."""
+        """Give the calls of a version that is being unloaded, or was forgotten, to the other versions."""
         name, version = key
         others = [one for one in lookups.callable_versions(self._registry, name) if one != version]
         if not others:
@@ -71,7 +67,7 @@ class Routing:
         route = self._registry.models[name].route
         split = {one: weight for one, weight in route.split.items() if one != version}
         default = self._successor(name, others, split) if route.default == version else route.default
-        self._set(name, default, split)
+        self._set(name, default, split, is_automatic=route.is_automatic)
 
     def _successor(self, name: str, others: list[Version], split: Mapping[Version, int]) -> Version:
         """Return the new default: the version with the largest weight, or without a split, with the most workers."""
@@ -86,8 +82,14 @@ class Routing:
         """
         if len(lookups.callable_versions(self._registry, name)) > 1 and name not in self._registry.routes:
             route = self._registry.models[name].route
-            self._set(name, route.default, route.split)
+            self._set(name, route.default, route.split, is_automatic=True)
 
-    def _set(self, name: str, default: Version, split: Mapping[Version, int]) -> None:
-        self._registry.route(name, Route(default, split if len(split) > 1 else {}))
+    def is_routed(self, key: ModelKey) -> bool:
+        """Return whether an administrator's route names a model version."""
+        name, version = key
+        route = self._registry.routes.get(name)
+        return route is not None and not route.is_automatic and (version == route.default or version in route.split)
+
+    def _set(self, name: str, default: Version, split: Mapping[Version, int], *, is_automatic: bool = False) -> None:
+        self._registry.route(name, Route(default, split if len(split) > 1 else {}, is_automatic))
         self._plan.mark_routes_changed()

@@ -13,11 +13,26 @@ if TYPE_CHECKING:
 
 
 class TrackedPlan:
-    """A deployment plan that knows whether it has changed since it was last saved."""
+    """A deployment plan that knows whether it has changed since it was last taken, and since it was last saved.
+
+    Attributes:
+        changes: how often the plan has changed.
+    """
 
     def __init__(self, plan: DeploymentPlan) -> None:
         self._plan = plan
         self._has_changed = False
+        self._saved = 0  # changes
+        self.changes = 0
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether the plan has changes that are not saved yet."""
+        return self._saved < self.changes
+
+    def mark_saved(self, changes: int) -> None:
+        """Note that the plan with so many changes was saved."""
+        self._saved = max(self._saved, changes)
 
     @property
     def loaded(self) -> list[LoadedModel]:
@@ -41,7 +56,7 @@ class TrackedPlan:
         """Add a loaded model version, in place of an earlier one with the same key."""
         self._plan.loaded = [other for other in self._plan.loaded if other.key != model.key] + [model]
         self._plan.unloaded = [key for key in self._plan.unloaded if key != _as_text(model.key)]
-        self._has_changed = True
+        self._mark_changed()
 
     def remove(self, key: ModelKey, *, is_configured: bool) -> None:
         """Remove a model version.
@@ -53,14 +68,14 @@ class TrackedPlan:
         if is_configured and not self.is_unloaded(key):
             self._plan.unloaded.append(_as_text(key))
         self._plan.loaded = [model for model in self._plan.loaded if model.key != key]
-        self._has_changed = True
+        self._mark_changed()
 
     def mark_routes_changed(self) -> None:
         """Note that the routes have changed; `take` gets them."""
-        self._has_changed = True
+        self._mark_changed()
 
     def take(self, routes: Mapping[str, Route]) -> DeploymentPlan | None:
-        """Return the plan if it has changed since the last call; None otherwise.
+        """Return a copy of the plan if it has changed since the last call; None otherwise.
 
         Args:
             routes: the routes now, by qualified name.
@@ -69,7 +84,11 @@ class TrackedPlan:
             return None
         self._has_changed = False
         self._plan.routes = {name: _saved(route) for name, route in routes.items()}
-        return self._plan
+        return DeploymentPlan(list(self._plan.loaded), list(self._plan.unloaded), dict(self._plan.routes))
+
+    def _mark_changed(self) -> None:
+        self._has_changed = True
+        self.changes += 1
 
 
 def _as_text(key: ModelKey) -> tuple[str, str]:
@@ -78,4 +97,5 @@ def _as_text(key: ModelKey) -> tuple[str, str]:
 
 
 def _saved(route: Route) -> SavedRoute:
-    return SavedRoute(str(route.default), {str(version): weight for version, weight in route.split.items()})
+    split = {str(version): weight for version, weight in route.split.items()}
+    return SavedRoute(str(route.default), split, route.is_automatic)

@@ -1,14 +1,14 @@
 """The administrators' messages: procedures that change which models are hosted, at a socket of their own.
 
-The socket speaks ZeroRPC. A change takes as long as the models take to load, so its answer comes later; until then the
-administrator gets heartbeats.
+The socket speaks ZeroRPC. A change takes as long as the models take to load and the plan to be saved, so its answer
+comes later; until then the administrator gets heartbeats.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from broker.core.deployment.checks import checked_entry, checked_patterns, checked_weights
 from broker.core.deployment.deployment import Deployment
-from broker.core.deployment.routing import MAX_WEIGHT
 from broker.core.deployment.unloading import Answer
 from broker.core.errors import ProcedureError
 from broker.core.introspection import builtins
@@ -18,13 +18,15 @@ from broker.core.state.registry import Registry
 from cluster.wire import events
 from cluster.wire.arguments import BadArgumentsError, read_arguments
 from cluster.wire.events import ClientEvent
-from cluster.wire.protocol import Version
 
 HEARTBEAT_INTERVAL_S = 3.0
 """Seconds between two heartbeats to an administrator who waits for an answer."""
 
 MAX_ARGUMENTS_BYTES = 64 * 1024
 """Limit on the arguments of a procedure, in bytes."""
+
+_CHANGES = frozenset(("load_model", "unload_model", "reload_model", "route_model"))
+"""The procedures that change the deployment plan. Each is answered when the plan is saved; the others never wait."""
 
 _NO_ID = bytes(8)
 
@@ -36,6 +38,8 @@ class AdminHandler:
         self._deployment = deployment
         self._outbox = outbox
         self._open: dict[tuple[bytes, bytes], ClientEvent] = {}  # by identity and message id
+        # Answers that wait until the plan is saved: the number of its changes, the key in `_open`, the event.
+        self._held: list[tuple[int, tuple[bytes, bytes], bytes]] = []
         self._heartbeats_sent_s = float("-inf")
         self._procedures: dict[str, Callable[..., None]] = {
             "list_models": self._list_models,
@@ -63,6 +67,13 @@ class AdminHandler:
             self._open[identity, event.message_id] = event
             self._first_event(identity, event, frames[-1], now_s)
 
+    def plan_saved(self, changes: int) -> None:
+        """Send the answers that have waited until the plan with so many changes was saved."""
+        due = [(key, reply) for number, key, reply in self._held if number <= changes]
+        self._held = [held for held in self._held if held[0] > changes]
+        for key, reply in due:
+            self._answer(key, reply)
+
     def client_lost(self, identity: bytes) -> None:
         """Forget the calls of an administrator who cannot be reached; the changes continue."""
         for key in [key for key in self._open if key[0] == identity]:
@@ -81,13 +92,15 @@ class AdminHandler:
 
     def _first_event(self, identity: bytes, event: ClientEvent, payload: bytes, now_s: float) -> None:
         def answer(value: object) -> None:
-            if self._open.pop((identity, event.message_id), None) is None:
-                return
             if isinstance(value, ProcedureError):
                 body = events.encode_error_body(event.version, value.name, value.text)
             else:
                 body = events.encode_ok_body(value)
-            self._outbox.to_admin(identity, events.encode_reply(event.message_id, _NO_ID, body))
+            reply = events.encode_reply(event.message_id, _NO_ID, body)
+            if event.name in _CHANGES and self._deployment.plan.is_unsaved:
+                self._held.append((self._deployment.plan.changes, (identity, event.message_id), reply))
+            else:
+                self._answer((identity, event.message_id), reply)
 
         try:
             procedure = self._registry.procedures.get(event.name) if event.name is not None else None
@@ -104,13 +117,18 @@ class AdminHandler:
         except ProcedureError as error:
             answer(error)
 
+    def _answer(self, key: tuple[bytes, bytes], reply: bytes) -> None:
+        if self._open.pop(key, None) is not None:
+            identity, _ = key
+            self._outbox.to_admin(identity, reply)
+
     # -- the procedures -------------------------------------------------------------------------------------------
 
     def _list_models(self, answer: Answer) -> None:
         answer(self._deployment.list_models())
 
     def _load_model(self, answer: Answer, entry: object, workers: object) -> None:
-        self._deployment.load(_checked_entry(entry), _checked_patterns(workers), answer)
+        self._deployment.load(checked_entry(entry), checked_patterns(workers), answer)
 
     def _unload_model(self, answer: Answer, name: object, version: object) -> None:
         self._deployment.unload(self._deployment.find(*_strings(name=name, version=version)), answer)
@@ -123,7 +141,7 @@ class AdminHandler:
 
     def _route_model(self, answer: Answer, name: object, weights: object) -> None:
         (name,) = _strings(name=name)
-        self._deployment.route(name, _checked_weights(weights))
+        self._deployment.route(name, checked_weights(weights))
         answer([row for row in self._deployment.list_models() if row["model"] == name])
 
 
@@ -149,41 +167,6 @@ def _strings(**values: object) -> list[str]:
         if not isinstance(value, str):
             raise ProcedureError("ValueError", f"{name} should be a string, not {type(value).__name__}")
     return [str(value) for value in values.values()]
-
-
-def _checked_entry(entry: object) -> dict[str, Any]:
-    if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
-        text = "the entry should be a map with module_name and class_name, as in a configuration"
-        raise ProcedureError("ValueError", text)
-    for key, value in entry.items():
-        if not isinstance(value, str | bool | int | float | None):
-            raise ProcedureError("ValueError", f"the entry's {key!r} should be a string, number or boolean")
-    for key in ("module_name", "class_name"):
-        if not isinstance(entry.get(key), str):
-            raise ProcedureError("ValueError", f"the entry lacks {key!r}, which should be a string")
-    return entry
-
-
-def _checked_patterns(patterns: object) -> list[str]:
-    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        text = "workers should be a list of strings: ids, hosts or addresses; * matches any text"
-        raise ProcedureError("ValueError", text)
-    return patterns
-
-
-def _checked_weights(value: object) -> Mapping[Version, int]:
-    if not isinstance(value, dict):
-        raise ProcedureError("ValueError", "weights should be a map from versions to whole numbers")
-    weights: dict[Version, int] = {}
-    for text, weight in value.items():
-        if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:
-            reason = f"{text}={weight!a}: a weight should be a whole number up to {MAX_WEIGHT}"
-            raise ProcedureError("ValueError", reason)
-        try:
-            weights[Version.read(str(text))] = weight
-        except ValueError as error:
-            raise ProcedureError("ValueError", str(error)) from error
-    return weights
 
 
 _DESCRIPTIONS: dict[str, tuple[str, list[str]]] = {

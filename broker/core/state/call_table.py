@@ -104,6 +104,7 @@ class CallTable:
         if target.is_stream:
             self._count_stream(call, client, 1)
         self.queues[target.pool].append(call)
+        target.waiting += 1
         return call
 
     def start(self, calls: list[Call], replica: Replica, capacity: int, now_s: float) -> None:
@@ -121,6 +122,7 @@ class CallTable:
         running_until_s = now_s + replica.timeout_s
         for call in calls:
             call.become(RUNNING)
+            call.target.waiting -= 1
             call.batch = batch
             in_flight[call.number] = call
             client_deadline_s = call.client_deadline_s
@@ -152,6 +154,7 @@ class CallTable:
         call.batch = None
         call.deadline_s = min(call.client_deadline_s, deadline_s)
         self.queues[call.target.pool].push_retry(call)
+        call.target.waiting += 1
 
     def fail(self, call: Call, name: str, text: str, outcome: str, now_s: float) -> None:
         """End a call with an error of the broker's own, or let it be FAILING until the client has a free slot.
@@ -184,8 +187,10 @@ class CallTable:
 
     def end(self, call: Call, outcome: str, now_s: float) -> None:
         """Count the call, and forget its client."""
-        call.become(ENDED)
         target = call.target
+        if call.state is QUEUED:
+            target.waiting -= 1
+        call.become(ENDED)
         target.outcomes[outcome] += 1
         target.duration.observe(now_s - call.arrived_s)
         if call.client is not None:
@@ -217,6 +222,8 @@ class CallTable:
         assert client is not None
         if target.is_stream:
             self._count_stream(call, client, -1)
+        call.target.waiting -= 1
+        target.waiting += 1
         call.target = target
         if target.is_stream:
             self._count_stream(call, client, 1)

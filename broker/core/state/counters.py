@@ -38,6 +38,10 @@ EVICTED = "evicted"
 UNREACHABLE = "unreachable"
 STALLED = "stalled"
 
+# What went wrong with the state file: the values of the `reason` label.
+BROKEN = "broken"
+WRITE = "write"
+
 # What was wrong with a bad frame: the values of the `reason` label.
 # `cluster.wire.events` raises the first six.
 BAD_FRAMES = (
@@ -122,6 +126,7 @@ class Counters:
         self.worker_lost = from_zero(EXIT, HEARTBEAT, EVICTED)  # by reason
         self.bad_frames = from_zero(*BAD_FRAMES)  # by reason
         self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
+        self.state_file = from_zero(BROKEN, WRITE)  # by reason
         self.turn_s = Peak()  # seconds that one turn of the message loop took
         self.late_replies = 0
         self.retries = 0

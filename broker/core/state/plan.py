@@ -34,6 +34,7 @@ class SavedRoute:
 
     default: str
     split: dict[str, int] = field(default_factory=dict)
+    is_automatic: bool = False
 
 
 @dataclass(slots=True)

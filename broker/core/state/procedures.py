@@ -25,6 +25,7 @@ class Target:
         outcomes: calls that went to this target, by outcome.
         duration: seconds from a call's arrival to its end.
         queue_wait: seconds from a call's arrival to its dispatch.
+        waiting: calls that wait in the queue of the pool.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Target:
         "pool",
         "procedure",
         "queue_wait",
+        "waiting",
         "work_name",
     )
 
@@ -46,6 +48,7 @@ class Target:
         self.outcomes = Counter[str]()
         self.duration = Histogram(SECONDS)
         self.queue_wait = Histogram(SECONDS)
+        self.waiting = 0
         self.describe(described)
 
     def describe(self, described: ProcedureDescription) -> None:
@@ -92,13 +95,15 @@ class Procedure:
         targets: every target that its calls may go to, or could before.
         target: the target of all its calls; None if the broker answers, or if `split` decides.
         split: distributes the calls over several targets; None if there is only one.
-        outcomes: calls that went to no target, by outcome.
+        outcomes: calls that went to no target, or to a target that is forgotten, by outcome.
+        former: the durations and queue waits of forgotten targets; None if there are none.
     """
 
     __slots__ = (
         "args",
         "args_head",
         "doc",
+        "former",
         "is_stream",
         "model",
         "name",
@@ -127,6 +132,7 @@ class Procedure:
         self.target: Target | None = None
         self.split: WeightedRoundRobin | None = None
         self.outcomes = from_zero(*OUTCOMES) if model is not None else Counter[str]()
+        self.former: tuple[Histogram, Histogram] | None = None
         self.describe(doc, args)
 
     def describe(self, doc: str, args: Iterable[str]) -> None:
@@ -144,6 +150,18 @@ class Procedure:
         first, _ = weights[0]
         self.target, self.split = (first, None) if len(weights) == 1 else (None, WeightedRoundRobin(weights))
         self.describe(first.described.doc, first.described.args)
+
+    def forget_target(self, pool: WorkerPool) -> None:
+        """Remove a target. Its counts stay with the procedure; call `set_targets` before the next call."""
+        target = self.targets.pop(pool, None)
+        if target is None:
+            return
+        self.outcomes.update(target.outcomes)
+        if self.former is None:
+            self.former = Histogram(SECONDS), Histogram(SECONDS)
+        self.former[0].add(target.duration)
+        self.former[1].add(target.queue_wait)
+        self.target = self.split = None
 
     def all_outcomes(self) -> Counter[str]:
         """Return all its calls by outcome, wherever they went."""

@@ -52,10 +52,13 @@ class Route:
     Attributes:
         default: the version that answers them all, unless there is a split.
         split: weights by version; empty if there is no split.
+        is_automatic: whether the broker has set the route because the model has several versions; False if an
+            administrator has set it.
     """
 
     default: Version
     split: Mapping[Version, int]
+    is_automatic: bool = False
 
 
 class ModelVersions:
