@@ -12,6 +12,7 @@ Administrators change models through `handlers.admin`; `deployment` has workers 
 """
 
 from broker.core.deployment.deployment import Deployment
+from broker.core.deployment.forgetting import Forgetter
 from broker.core.handlers.admin import AdminHandler
 from broker.core.handlers.clients import ClientHandler
 from broker.core.handlers.workers import WorkerHandler
@@ -75,6 +76,9 @@ class Core:
             self.registry, self.calls, self._scheduler, self.deployment, self.counters, self.outbox
         )
         self.admin = AdminHandler(self.deployment, self.outbox)
+        self._forgetter = Forgetter(
+            self.registry, self.calls, self.deployment.plan, self.deployment.routing, self.outbox
+        )
 
     @property
     def draining(self) -> bool:
@@ -105,6 +109,7 @@ class Core:
         self._deadlines.refuse_unserved(now_s)
         self._deadlines.check_if_due(now_s)
         self.deployment.advance(now_s)
+        self._forgetter.advance_if_due(now_s)
         self.admin.send_heartbeats_if_due(now_s)
 
     def dispatch(self, now_s: float) -> float:

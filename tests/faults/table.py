@@ -101,6 +101,10 @@ ROWS = {
         "a worker describes extreme limits, and leaves",
         "absurd ones are refused with a reason; the others hold for its own calls, and go with it",
     ),
+    51: (
+        "1,000 models are registered, and scraped; workers leave for good",
+        "a scrape stops the loop for a millisecond at a time; models without workers are forgotten after an hour",
+    ),
     54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
     57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
     58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),

@@ -69,10 +69,10 @@ class Deployment:
         self._orders = orders
         self.plan = TrackedPlan(plan)
         self.restorer = Restorer(self.plan, orders, outbox)
-        self._routing = Routing(registry, self.plan, outbox)
+        self.routing = Routing(registry, self.plan, outbox)
         self._unloader = Unloader(registry, self.plan, orders, outbox, has_waiting)
-        self._loader = Loader(registry, self.plan, orders, outbox, self._routing, self.restorer, self._unloader)
-        self._routing.restore(plan)
+        self._loader = Loader(registry, self.plan, orders, outbox, self.routing, self.restorer, self._unloader)
+        self.routing.restore(plan)
 
     @property
     def is_idle(self) -> bool:
@@ -129,12 +129,12 @@ class Deployment:
         self.plan.remove(key, is_configured=lookups.is_configured(self._registry, self.plan, key))
         self.restorer.cancel(key)
         if self._registry.find(key) is not None:
-            self._routing.remove_version(key)
+            self.routing.remove_version(key)
         self._unloader.unload_everywhere(key, answer)
 
     def route(self, name: str, weights: Mapping[Version, int]) -> None:
         """Split a model's calls that name no version; see `Routing.set_weights`."""
-        self._routing.set_weights(name, weights)
+        self.routing.set_weights(name, weights)
 
     def find(self, name: str, version: str) -> ModelKey:
         """Return the key of a model version; see `lookups.find_key`."""
@@ -170,7 +170,7 @@ class Deployment:
         described = {model.key: model for model in worker.description.models}
         self._unloader.worker_registered(worker, described)
         for name in dict.fromkeys(name for name, _ in described):
-            self._routing.pin_default(name)
+            self.routing.pin_default(name)
         if worker.description.loads:
             for key in described:
                 if self.is_unloaded(key):

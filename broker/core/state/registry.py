@@ -1,8 +1,8 @@
 """The registry: all workers, the models that they host, and the procedures of the whole cluster.
 
 The registry merges the workers' own descriptions. A model stays registered when its last worker leaves, so that a call
-during a restart waits for a worker instead of getting `NameError`. Only an unload removes a model's procedures; their
-counts stay.
+during a restart waits for a worker instead of getting `NameError`. An unload removes a model's procedures, and keeps
+their counts. Both go when the model is forgotten (`deployment.forgetting`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Registry:
     Attributes:
         procedures: every procedure that can be called, by name.
         routes: routes that an administrator has set, by the model's qualified name.
-        models: every model that was registered since the broker started, by qualified name.
+        models: every model that was registered and is not forgotten, by qualified name.
         workers: the registered workers, by identity.
         document: the packed OpenRPC document of the service; None after a change, until the next request for it.
     """
@@ -156,6 +156,7 @@ class Registry:
             procedure.set_targets([(target, 1)])
             self.procedures[name] = procedure
             hosted.pinned_names.add(name)
+            hosted.counted_names.add(name)
 
     def route(self, name: str, route: Route) -> None:
         """Set the route of a model's calls that name no version."""
@@ -186,6 +187,28 @@ class Registry:
         for name in hosted.pinned_names:
             self.procedures.pop(name, None)
         hosted.pinned_names.clear()
+
+    def forget(self, key: ModelKey) -> ModelVersion:
+        """Remove a model version that has no workers, with its procedures and counts; return it.
+
+        The counts of calls that named no version stay as long as the model has another version.
+        """
+        name, version = key
+        model = self.models[name]
+        hosted = model.versions.pop(version)
+        for pinned in hosted.counted_names:
+            self.procedures.pop(pinned, None)
+            del self._counted[pinned]
+        for procedure in list(model.procedures.values()):
+            procedure.forget_target(hosted.pool_of(procedure))
+            if not procedure.targets:
+                del model.procedures[procedure.name]
+                del self._counted[procedure.name]
+                self.procedures.pop(procedure.name, None)
+        if not model.versions:
+            del self.models[name]
+        self.reroute(model)
+        return hosted
 
     def drain(self, worker: Worker, now_s: float) -> None:
         """Offer the worker no more work; it keeps its calls in flight."""

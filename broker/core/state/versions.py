@@ -19,9 +19,10 @@ class ModelVersion:
         streams: the workers that serve its streams.
         is_callable: whether new calls are accepted: False from the start of an unload until the next load.
         pinned_names: the procedures that can be called with this version in their names.
+        counted_names: those, and all that could be called before.
     """
 
-    __slots__ = ("calls", "is_callable", "pinned_names", "streams", "version")
+    __slots__ = ("calls", "counted_names", "is_callable", "pinned_names", "streams", "version")
 
     def __init__(self, description: ModelDescription, now_s: float) -> None:
         self.version = description.version
@@ -29,6 +30,7 @@ class ModelVersion:
         self.streams = WorkerPool(description, now_s, is_for_streams=True)
         self.is_callable = True
         self.pinned_names: set[str] = set()
+        self.counted_names: set[str] = set()
 
     @property
     def pools(self) -> tuple[WorkerPool, WorkerPool]:
@@ -70,7 +72,7 @@ class ModelVersions:
 
     Attributes:
         qualified_name: the model's qualified name.
-        versions: every version that was ever hosted.
+        versions: every version that was hosted and is not forgotten.
         route: the route of calls that name no version.
         shares: the weights by which these calls are distributed now; empty if no version is callable.
         procedures: the procedures that name no version, by name.
