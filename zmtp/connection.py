@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from zmtp.session import READ_BYTES, Session
+from zmtp.session import PIECE_BYTES, READ_BYTES, Session
 
 LARGE_BYTES = 16 * 1024
 """From this size on, a chunk is sent on its own. Smaller ones are copied together, to save system calls."""
@@ -23,6 +23,8 @@ class Connection:
         connected_s: when the connection was made, in monotonic seconds.
         last_received_s: when the peer last showed that it is alive, in monotonic seconds.
         ping_sent_s: when the last PING was sent, in monotonic seconds.
+        unread_bytes: how much of the peer's input waits, as the owner has last counted it: an incomplete message, and data
+            that may contain more.
         unsent_bytes: how much waits because the system did not accept it; 0 if the system accepted everything.
     """
 
@@ -36,6 +38,7 @@ class Connection:
         "messages",
         "ping_sent_s",
         "session",
+        "unread_bytes",
         "unsent_bytes",
     )
 
@@ -45,6 +48,7 @@ class Connection:
         self.messages: list[list[bytes]] = []
         self.connected_s = self.last_received_s = now_s
         self.ping_sent_s = float("-inf")
+        self.unread_bytes = 0
         self.unsent_bytes = 0
         self._socket = connected
         self._queued: list[bytes] = []  # chunks that no `flush` has reached yet
@@ -62,8 +66,12 @@ class Connection:
         """Whether there are messages that the owner has not taken, or data that may contain some."""
         return bool(self.messages) or self.session.has_buffered
 
-    def receive(self, now_s: float) -> bool:
+    def receive(self, now_s: float, most: int = PIECE_BYTES) -> bool:
         """Add to `messages`, from buffered data if there is any, else from one read of the socket.
+
+        Args:
+            now_s: monotonic seconds.
+            most: most bytes to read.
 
         Returns:
             Whether the connection still exists.
@@ -76,7 +84,7 @@ class Connection:
             self.messages += session.read_buffered()
             return True
         try:
-            data = self._socket.recv(session.read_bytes)
+            data = self._socket.recv(min(session.read_bytes, most))
         except BlockingIOError:
             return True
         except OSError:

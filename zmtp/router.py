@@ -21,7 +21,7 @@ from zmtp.errors import PeerError, StalledError, UnreachableError
 from zmtp.limits import PeerLimits
 from zmtp.listen import bound_endpoint, listen
 from zmtp.mechanism import Mechanism, Null
-from zmtp.session import Session
+from zmtp.session import PIECE_BYTES, READ_BYTES, Session
 
 HANDSHAKE_TIMEOUT_S = 5.0
 """How long the handshake of a connection may take, in seconds. Then the router drops the connection."""
@@ -31,6 +31,16 @@ MAX_CHECK_INTERVAL_S = 1.0
 
 ACCEPT_RETRY_S = 1.0
 """How long the router accepts no connections after the system had no descriptor left, in seconds."""
+
+INCOMPLETE_TIMEOUT_S = 10.0
+"""How long a message may stay incomplete without a further byte, in seconds. Then the router drops the connection."""
+
+TURN_BYTES = 8 * PIECE_BYTES
+"""Most bytes that the router reads of large messages at once, of all connections together. If many send large messages,
+it reads smaller pieces, but at least `READ_BYTES` of each."""
+
+STALL_S = 1.0
+"""A peer that has sent nothing for this long, in seconds, is the first to be dropped when too much input is kept."""
 
 MESSAGES_PER_TURN = 16
 """Most messages and commands that the router reads from one connection before it reads from the others."""
@@ -92,6 +102,8 @@ class Router:
         self._to_flush: dict[Connection, None] = {}
         self._stalled: dict[Connection, None] = {}
         self._unsent_bytes = 0  # of all connections
+        self._unread: dict[Connection, None] = {}  # the connections of which input waits
+        self._unread_bytes = 0  # of all connections
         self._check_interval_s = min(limits.heartbeat_interval_s / 4 or MAX_CHECK_INTERVAL_S, MAX_CHECK_INTERVAL_S)
         self._checked_s = float("-inf")
         self._accept_retry_at_s: float | None = None  # if the system had no descriptor left
@@ -167,6 +179,8 @@ class Router:
         self._to_flush.pop(connection, None)
         self._stalled.pop(connection, None)
         self._unsent_bytes -= connection.unsent_bytes
+        self._unread_bytes -= connection.unread_bytes
+        self._unread.pop(connection, None)
         self.disconnected.append(connection.identity)
 
     def close(self) -> None:
@@ -201,7 +215,7 @@ class Router:
             for frames in messages:
                 taken.append((identity, frames))
             left -= len(messages) or 1
-            if connection.session.has_buffered:
+            if connection.session.has_buffered and identity in self._connections:
                 self._receive(connection, connection.last_received_s)
         return taken
 
@@ -219,7 +233,7 @@ class Router:
         session = connection.session
         was_ready = session.is_ready
         try:
-            is_open = connection.receive(now_s)
+            is_open = connection.receive(now_s, max(READ_BYTES, TURN_BYTES // (len(self._unread) + 1)))
             if not was_ready and session.is_ready:
                 self._claim_routing_id(connection)
         except PeerError as error:
@@ -232,6 +246,24 @@ class Router:
             self._send_replies(connection)
         if connection.has_pending:
             self._with_messages.append(connection)
+        unread_bytes = session.unread_bytes
+        if unread_bytes != connection.unread_bytes:
+            self._count_unread(connection, unread_bytes, now_s)
+
+    def _count_unread(self, connection: Connection, unread_bytes: int, now_s: float) -> None:
+        """Note how much input of a connection waits; drop connections while that is too much in all."""
+        self._unread_bytes += unread_bytes - connection.unread_bytes
+        connection.unread_bytes = unread_bytes
+        if unread_bytes:
+            self._unread[connection] = None
+        else:
+            del self._unread[connection]
+        limit = self._limits.max_total_unread_bytes
+        while limit and self._unread_bytes > limit:
+            stalled = [one for one in self._unread if now_s - one.last_received_s >= STALL_S]
+            largest = max(stalled or self._unread, key=lambda one: one.unread_bytes)
+            self.peer_errors.append(f"{self._unread_bytes} bytes of input wait; the limit is {limit}")
+            self._drop(largest)
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -328,6 +360,16 @@ class Router:
                     self._drop(connection)
             elif now_s - connection.last_received_s >= self._limits.heartbeat_interval_s > 0:
                 self._check_heartbeat(connection, now_s)
+        for connection in list(self._unread):
+            if now_s - connection.last_received_s >= INCOMPLETE_TIMEOUT_S and not connection.has_pending:
+                self._drop_incomplete(connection, now_s)
+
+    def _drop_incomplete(self, connection: Connection, now_s: float) -> None:
+        """Drop a peer that does not complete its message, unless the rest has arrived while this process was paused."""
+        self._receive(connection, now_s)
+        if connection.last_received_s < now_s and connection.identity in self._connections:
+            self.peer_errors.append(f"a message stayed incomplete for {INCOMPLETE_TIMEOUT_S:g} s")
+            self._drop(connection)
 
     def _check_heartbeat(self, connection: Connection, now_s: float) -> None:
         """Send a PING to a silent peer, or drop the peer if it has not reacted to the last one."""

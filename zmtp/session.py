@@ -42,6 +42,7 @@ class Session:
         "_data",
         "_expects_greeting",
         "_frames",
+        "_large_bytes",
         "_large_flags",
         "_max_message_bytes",
         "_mechanism",
@@ -93,7 +94,8 @@ class Session:
         self._frames: list[bytes] = []  # of an incomplete message
         self._pieces: list[bytes] = []  # of an incomplete large frame
         self._missing_bytes = 0  # of that frame; 0 if there is no such frame
-        self._large_flags = 0  # of that frame
+        self._large_bytes = 0  # how many bytes that frame has
+        self._large_flags = 0
         self.has_buffered = False
         self.is_ready = False
         self.routing_id = b""
@@ -107,6 +109,16 @@ class Session:
     def read_bytes(self) -> int:
         """How much to read next at most, in bytes: never more than the rest of a large frame."""
         return min(self._missing_bytes, PIECE_BYTES) or READ_BYTES
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes the session keeps: of an incomplete message, and received data that may contain more."""
+        size = len(self._data)
+        if self._missing_bytes:
+            size += self._large_bytes - self._missing_bytes
+        for frame in self._frames:
+            size += len(frame)
+        return size
 
     def receive_data(self, data: bytes) -> list[list[bytes]]:
         """Take data of the peer and return the messages that are complete now.
@@ -226,6 +238,7 @@ class Session:
         # The session allocates memory for what has arrived. An announced size alone allocates nothing.
         self._pieces.append(begun)
         self._missing_bytes = size - len(begun)
+        self._large_bytes = size
         self._large_flags = flags
 
     def _continue_large(self, piece: bytes) -> list[list[bytes]]:

@@ -11,6 +11,7 @@ CLIENTS = PeerLimits(
     heartbeat_timeout_s=40.0,
     unacknowledged_s=7.0,
     max_message_bytes=64 * _MIB,
+    max_total_unread_bytes=512 * _MIB,
     max_unsent_messages=4000,
     max_unsent_bytes=256 * _MIB,
     max_total_unsent_bytes=512 * _MIB,
@@ -37,6 +38,7 @@ WORKERS = PeerLimits(
 
 ADMINS = PeerLimits(
     max_message_bytes=_MIB,
+    max_total_unread_bytes=16 * _MIB,
     max_unsent_messages=1000,
     max_unsent_bytes=16 * _MIB,
     max_total_unsent_bytes=16 * _MIB,

@@ -59,12 +59,12 @@ def read_rows(payload: bytes, args_at: int) -> Iterator[Any]:
     arguments = memoryview(payload)[args_at:]
     try:
         rows, count = _rows(arguments)
-        for _ in range(count):
-            rows.unpacker.skip()
-        if rows.unpacker.tell() != len(arguments):
+        whole = BoundedUnpacker(arguments).unpacker
+        whole.skip()  # all rows at once, because a large list has a million
+        if whole.tell() != len(arguments):
             raise BadArgumentsError("there are bytes after the arguments")
-        unpacker = _rows(arguments)[0].unpacker
-        del payload, arguments, rows  # free the memory: the unpacker has a copy, and the consumer may be slow
+        unpacker = rows.unpacker
+        del payload, arguments, rows, whole  # free the memory: the unpacker has a copy, and the consumer may be slow
         for _ in range(count):
             yield unpacker.unpack()
     except UNPACK_ERRORS as error:

@@ -96,6 +96,10 @@ ROWS = {
     42: ("the wall clock jumps by an hour, forward and back", "no effect"),
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
+    46: (
+        "30 connections send 63 of 64 MiB, and then nothing",
+        "the broker keeps at most 512 MiB of incomplete messages, and drops a peer that sends nothing for 10 s",
+    ),
     47: ("events that declare nested arrays, or many keys", "they cost no more than their bytes"),
     49: (
         "a worker describes extreme limits, and leaves",
@@ -106,6 +110,7 @@ ROWS = {
         "a scrape stops the loop for a millisecond at a time; models without workers are forgotten after an hour",
     ),
     54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
+    56: ("calls of 13 MiB from several connections", "the calls of another client take less than 0.3 s"),
     57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
     58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),
     59: (

@@ -533,6 +533,48 @@ def test_messages_that_leave_in_the_same_turn_do_not_count_as_unsent(serve: Serv
     assert not served.router.is_stalled
 
 
+def test_a_message_that_stays_incomplete_ends_its_connection(serve: Serve, peer: Any) -> None:
+    served = serve(TRUSTING)
+    slow = peer(served)
+    slow.complete_handshake(served)
+    identity = served.identity_of(slow)
+    slow.socket.sendall(b"\x02" + (2 * MIB).to_bytes(8, "big") + bytes(MIB))
+    served.turn_until(lambda: served.router._unread_bytes == MIB)
+    served.advance(9.9)
+    assert served.router.disconnected == []
+    slow.socket.sendall(bytes(1000))
+    served.turn_until(lambda: served.router._unread_bytes == MIB + 1000)
+    served.advance(9.9)
+    assert served.router.disconnected == []
+    served.advance(1.1)
+    assert served.router.disconnected == [identity]
+    assert served.router.peer_errors == ["a message stayed incomplete for 10 s"]
+    assert served.router._unread_bytes == 0
+
+
+def test_too_much_input_in_all_ends_the_largest_connection_that_stalls(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, max_total_unread_bytes=2 * MIB, heartbeat_interval_s=0))
+    sizes = {"large": 900_000, "small": 300_000, "active": 700_000}
+    peers = {name: peer(served) for name in sizes}
+    identities = {}
+    for name, one in peers.items():
+        one.complete_handshake(served)
+        identities[name] = served.identity_of(one)
+        one.socket.sendall(b"\x02" + MIB.to_bytes(8, "big") + bytes(sizes[name] - 100_000))
+    served.turn_until(lambda: served.router._unread_bytes == 1_600_000)
+    served.now_s += 1.5
+    peers["active"].socket.sendall(bytes(100_000))
+    served.turn_until(lambda: served.router._unread_bytes == 1_700_000)
+    another = peer(served)
+    another.complete_handshake(served)
+    another.socket.sendall(b"\x02" + MIB.to_bytes(8, "big") + bytes(500_000))
+    served.turn_until(lambda: served.router.disconnected)
+    assert served.router.disconnected == [identities["large"]]
+    served.turn_until(lambda: served.router._unread_bytes == 1_400_000)
+    peers["active"].socket.sendall(bytes(MIB - 700_000))
+    served.turn_until(lambda: served.messages[-1][1] == [bytes(MIB)])
+
+
 def test_without_free_descriptors_accepting_pauses_until_there_are_some(serve: Serve, connect: Any) -> None:
     served = serve()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
