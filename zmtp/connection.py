@@ -23,8 +23,8 @@ class Connection:
         connected_s: when the connection was made, in monotonic seconds.
         last_received_s: when the peer last showed that it is alive, in monotonic seconds.
         ping_sent_s: when the last PING was sent, in monotonic seconds.
-        unread_bytes: how much of the peer's input waits, as the owner has last counted it: an incomplete message, and data
-            that may contain more.
+        unread_bytes: how much of the peer's input waits, as the owner has last counted it.
+        address: the peer's IP address; empty for a Unix socket.
         unsent_bytes: how much waits because the system did not accept it; 0 if the system accepted everything.
     """
 
@@ -32,6 +32,7 @@ class Connection:
         "_queued",
         "_socket",
         "_unsent",
+        "address",
         "connected_s",
         "identity",
         "last_received_s",
@@ -42,8 +43,11 @@ class Connection:
         "unsent_bytes",
     )
 
-    def __init__(self, connected: socket.socket, session: Session, now_s: float, identity: bytes = b"") -> None:
+    def __init__(
+        self, connected: socket.socket, session: Session, now_s: float, identity: bytes = b"", address: str = ""
+    ) -> None:
         self.identity = identity
+        self.address = address
         self.session = session
         self.messages: list[list[bytes]] = []
         self.connected_s = self.last_received_s = now_s

@@ -17,9 +17,9 @@ class PeerLimits:
         unacknowledged_s: how long the system of a peer may leave sent bytes unacknowledged, in seconds; then the
             connection ends (TCP_USER_TIMEOUT, Linux only). 0 for the default of this system.
         max_message_bytes: most bytes in a message of a peer; None if peers are trusted.
-        max_total_unread_bytes: most bytes that the ROUTER keeps of incomplete messages, and of data that it has not read
-            yet, of all peers together; 0 for no limit. Beyond it, the ROUTER drops the peer with the most bytes among
-            those that have sent nothing for a second, or among all if there are none.
+        max_total_unread_bytes: most bytes that the ROUTER keeps of incomplete messages, and of data that it has not
+            read yet, of all peers together; 0 for no limit. Beyond it, the ROUTER drops the peer with the most bytes
+            among those that have sent nothing for a second, or among all if there are none.
         max_unsent_messages: most messages that may wait for one peer that does not read; None for no limit on what
             waits, for trusted peers.
         max_unsent_bytes: most bytes that may wait for one peer.

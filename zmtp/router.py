@@ -116,7 +116,7 @@ class Router:
     def _accept(self, _events: int, now_s: float) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                connected, _ = self._listener.accept()
+                connected, address = self._listener.accept()
             except BlockingIOError:
                 return
             except ConnectionError:  # the peer has closed it already
@@ -124,13 +124,13 @@ class Router:
             except OSError:  # the system has no descriptor left
                 self._pause_accepting(now_s)
                 return
-            self._add(connected, now_s)
+            self._add(connected, address[0] if isinstance(address, tuple) else "", now_s)
 
     def _pause_accepting(self, now_s: float) -> None:
         self._selector.unregister(self._listener)
         self._accept_retry_at_s = now_s + ACCEPT_RETRY_S
 
-    def _add(self, connected: socket.socket, now_s: float) -> None:
+    def _add(self, connected: socket.socket, address: str, now_s: float) -> None:
         connected.setblocking(False)
         with suppress(OSError):  # the peer may have closed it already; the first read finds that
             if connected.family != socket.AF_UNIX:
@@ -146,7 +146,7 @@ class Router:
             read_limit=MESSAGES_PER_TURN,
             mechanism=self._mechanism(),
         )
-        connection = Connection(connected, session, now_s, identity)
+        connection = Connection(connected, session, now_s, identity, address)
         self._connections[identity] = connection
         self._selector.register(connection, EVENT_READ, partial(self._on_io_event, connection))
         self._send_replies(connection)
@@ -192,6 +192,11 @@ class Router:
         self._listener.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+    def address_of(self, identity: bytes) -> str:
+        """Return the IP address of a peer; empty if it uses a Unix socket, or is not connected any more."""
+        connection = self._connections.get(identity)
+        return connection.address if connection is not None else ""
 
     # -- receiving ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import zmtp
 from broker.core.core import Core
 from broker.core.state import counters
 from broker.core.state.outbox import ToClient, ToWorker
+from broker.io.addresses import network_of
 from broker.io.core_log import CoreLog
 from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS
 from broker.io.plan_writer import PlanWriter
@@ -77,6 +78,7 @@ class Loop:
         self._frontend = open_router("BROKER_FRONTEND", settings.frontend, self._selector, CLIENTS)
         self._backend = open_router("BROKER_BACKEND", settings.backend, self._selector, WORKERS)
         self._admin: Router | None = None
+        core.clients.address_of = lambda identity: network_of(self._frontend.address_of(identity))
         # The backend before the frontend: answers free capacity for the calls that the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
             (self._backend, core.workers.message),

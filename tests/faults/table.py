@@ -110,7 +110,11 @@ ROWS = {
         "a scrape stops the loop for a millisecond at a time; models without workers are forgotten after an hour",
     ),
     54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
-    56: ("calls of 13 MiB from several connections", "the calls of another client take less than 0.3 s"),
+    55: (
+        "12 connections of one host flood the broker",
+        "addresses take turns and have equal parts of a full queue, then their connections",
+    ),
+    56: ("calls of 13 MiB from several connections", "the calls of another client take less than half a second"),
     57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
     58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),
     59: (

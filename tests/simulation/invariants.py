@@ -21,7 +21,7 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
     for pool in core.registry.all_pools():
         queue = core.calls.queues[pool]
         calls = list(queue)
-        assert len(calls) == queue.calls <= limits.queue_calls + len(queue.retries) + 1
+        assert len(calls) == queue.calls <= 3 * limits.queue_calls + len(queue.retries) + 1
         assert sum(len(call.event) for call in calls) == queue.bytes
         assert not has_needless_wait(core, pool), "calls wait beside free capacity"
         if pool.gathering_since_s is not None:

@@ -266,8 +266,10 @@ MUTANTS = (
         "self._scheduler.leave_queue(call)",
         "",
     ),
-    Mutant("the queue does not count down", FAIR_QUEUE, "FairQueue.pop", "self.calls -= 1\nself.bytes -= size", ""),
-    Mutant("the queue keeps the empty lane of a client", FAIR_QUEUE, "FairQueue.pop", "del lanes[client]", ""),
+    Mutant(
+        "the queue does not count down", FAIR_QUEUE, "FairQueue._removed", "self.calls -= 1\nself.bytes -= size", ""
+    ),
+    Mutant("the queue keeps empty lanes", FAIR_QUEUE, "FairQueue._removed", "self._groups.clear()", "pass"),
     Mutant(
         "the call table keeps a call that has ended", CALL_TABLE, "CallTable._forget", "del self._open[call.number]", ""
     ),

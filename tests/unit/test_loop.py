@@ -59,6 +59,9 @@ class FakeRouter:
         self.journal.append(f"{self.name} sends")
         self.sent.append((identity, b"".join(chunks)))
 
+    def address_of(self, identity: bytes) -> str:
+        return "192.0.2.1"
+
     def flush(self) -> None:
         self.journal.append(f"{self.name} flushes")
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from broker.core.core import Core
-from broker.core.state import counters
+from broker.core.state import counters, fair_queue
 from broker.settings import BrokerSettings
 from cluster.wire import protocol
 from tests.unit.world import LIMITS, World
@@ -61,14 +61,73 @@ def test_by_default_a_client_alone_may_have_a_thousand_calls_and_a_crowd_ten_tho
     assert [reply for i in range(9_000) for reply in world.call(b"client-%d" % (i % 1_999), i)] == []
 
 
-def test_a_full_queue_refuses_everyone(world: World) -> None:
+def test_a_full_queue_refuses_those_who_have_their_part(world: World) -> None:
     world.call(C, b"runs")
     for i in range(LIMITS.queue_calls):
         assert world.call(b"client-%d" % (i % 4), i) == []
+    (refusal,) = world.call(b"client-1", b"one more")
+    assert refusal.args[0] == "ServerBusy"
+    part = LIMITS.queue_calls // 5
+    for i in range(part):
+        assert world.call(B, i) == [], "a client with nothing in the queue gets an equal part of it"
     (refusal,) = world.call(B, b"one more")
     assert refusal.args[0] == "ServerBusy"
-    assert len(run_all(world)) == LIMITS.queue_calls + 1
+    assert len(run_all(world)) == LIMITS.queue_calls + part + 1
     assert world.call(B, b"one more") == []
+
+
+def at(address: str, number: int) -> bytes:
+    """A connection of an address; `with_addresses` has the core know it."""
+    return f"{number}@{address}".encode()
+
+
+def with_addresses(world: World) -> World:
+    world.core.clients.address_of = lambda identity: identity.decode().partition("@")[2]
+    return world
+
+
+@pytest.mark.fault(55)
+def test_addresses_take_turns_and_then_their_connections(world: World) -> None:
+    with_addresses(world)
+    for number in range(4):
+        for i in range(2):
+            world.call(at("many", number), i)
+    for i in range(3):
+        world.call(at("one", 0), i)
+    ran = [client.decode().partition("@")[2] for client, _ in run_all(world)]
+    assert ran[1:7] == ["many", "one", "many", "one", "many", "one"]
+    world.assert_at_rest()
+
+
+@pytest.mark.fault(55)
+def test_many_connections_of_one_address_leave_room_for_another(world: World) -> None:
+    with_addresses(world)
+    replies = [reply for number in range(12) for i in range(10) for reply in world.call(at("many", number), i)]
+    assert {reply.args[0] for reply in replies} == {"ServerBusy"}
+    assert [reply for i in range(LIMITS.queue_calls // 2) for reply in world.call(at("one", 0), i)] == []
+    assert len(list(world.core.calls.queues[world.pool()])) <= 2.5 * LIMITS.queue_calls
+
+
+@pytest.mark.fault(56)
+def test_a_large_call_takes_several_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_queue, "TURN_BYTES", 100)
+    world.call(C, b"runs")
+    for i in range(3):
+        world.call(A, i, args=["x" * 200])
+        world.call(B, i)
+    world.call(B, 3)
+    assert run_all(world)[1:] == [(A, 0), (B, 0), (B, 1), (B, 2), (A, 1), (B, 3), (A, 2)]
+    world.assert_at_rest()
+
+
+def test_large_calls_of_all_take_turns_without_delay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_queue, "TURN_BYTES", 10)
+    world.call(C, b"runs")
+    for i in range(3):
+        world.call(A, i, args=["x" * 200])
+        world.call(B, i, args=["x" * 200])
+    assert run_all(world)[1:] == [(A, 0), (B, 0), (A, 1), (B, 1), (A, 2), (B, 2)]
+    world.assert_at_rest()
 
 
 @pytest.mark.parametrize(

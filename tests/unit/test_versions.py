@@ -93,9 +93,10 @@ def test_a_version_whose_queue_is_full_leaves_the_turn_to_the_other() -> None:
     for client in (b"b", b"c"):
         for i in range(LIMITS.client_calls):
             world.call(client, b"%d" % i, "m_v0_1_predict")
-    world.call(b"d", b"runs and waits", "m_v0_1_predict")
+    while not world.call(A, b"%d" % world.asked, "m_v0_1_predict"):
+        world.asked += 1  # until its own part is full, too
     route(world, {"0.1": 1, "0.2": 1})
-    names = [reply.args[0] for i in range(6) for reply in world.call(A, b"%d" % i) if reply.name == "ERR"]
+    names = [reply.args[0] for i in range(6) for reply in world.call(A, b"split %d" % i) if reply.name == "ERR"]
     assert names == ["ServerBusy"] * 3, "every other call waits for the other version"
 
 

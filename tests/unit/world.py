@@ -202,7 +202,7 @@ class World:
         for pool in core.registry.all_pools():
             queue = core.calls.queues[pool]
             assert (queue.calls, queue.bytes) == (0, 0)
-            assert not queue._lanes
+            assert not queue._groups
             assert not queue.retries
             assert pool.stream_bytes == 0
             ready = [worker for worker in core.registry.workers.values() if worker.state == "ready"]

@@ -572,7 +572,7 @@ def test_too_much_input_in_all_ends_the_largest_connection_that_stalls(serve: Se
     assert served.router.disconnected == [identities["large"]]
     served.turn_until(lambda: served.router._unread_bytes == 1_400_000)
     peers["active"].socket.sendall(bytes(MIB - 700_000))
-    served.turn_until(lambda: served.messages[-1][1] == [bytes(MIB)])
+    served.turn_until(lambda: served.messages and served.messages[-1][1] == [bytes(MIB)])
 
 
 def test_without_free_descriptors_accepting_pauses_until_there_are_some(serve: Serve, connect: Any) -> None:

@@ -1,6 +1,6 @@
 """The clients' messages: new calls, heartbeats and slots; and what becomes of the calls of clients that are gone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from broker.core import errors
 from broker.core.errors import Failure, ProcedureError
@@ -29,7 +29,11 @@ _NO_ID = b""
 
 
 class ClientHandler:
-    """Handles the messages from the frontend."""
+    """Handles the messages from the frontend.
+
+    Attributes:
+        address_of: returns where the client of an identity connects from.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class ClientHandler:
         *,
         max_message_bytes: int,
     ) -> None:
+        self.address_of: Callable[[bytes], str] = lambda _: ""
         self._checked_s = float("-inf")
         self._registry = registry
         self._calls = calls
@@ -65,10 +70,12 @@ class ClientHandler:
         client = self._calls.clients.get(identity)
         if event.response_to is not None:
             self._later_event(client, event, payload, now_s)
-        elif client is not None and event.message_id in client.open:
+        elif client is None:
+            self._first_event(Client(identity, self.address_of(identity)), event, payload, now_s)
+        elif event.message_id in client.open:
             self._counters.bad_frames["duplicate_message_id"] += 1
         else:
-            self._first_event(identity, client, event, payload, now_s)
+            self._first_event(client, event, payload, now_s)
 
     # -- clients that are gone ------------------------------------------------------------------------------------
 
@@ -105,9 +112,7 @@ class ClientHandler:
 
     # -- the first event of a call --------------------------------------------------------------------------------
 
-    def _first_event(
-        self, identity: bytes, client: Client | None, event: ClientEvent, payload: bytes, now_s: float
-    ) -> None:
+    def _first_event(self, client: Client, event: ClientEvent, payload: bytes, now_s: float) -> None:
         procedure = self._registry.procedures.get(event.name) if event.name is not None else None
         split = procedure.split if procedure is not None else None
         target = None if procedure is None else procedure.target if split is None else split.head
@@ -116,18 +121,18 @@ class ClientHandler:
             split.advance()  # a call that is refused for itself takes no turn: others keep their shares
         if refusal is not None:
             body = events.encode_error_body(event.version, refusal.name, refusal.text)
-            self._calls.answer(identity, event, target or procedure, refusal.outcome, body)
+            self._calls.answer(client.identity, event, target or procedure, refusal.outcome, body)
             return
         assert procedure is not None
         if target is None:
-            self._answer_builtin(identity, event, procedure, payload)
+            self._answer_builtin(client.identity, event, procedure, payload)
         else:
-            call = self._calls.open(identity, client, event, target, payload, now_s)
+            call = self._calls.open(client, event, target, payload, now_s)
             self._scheduler.on_new_call(call, now_s)
 
     def _refusal(
         self,
-        client: Client | None,
+        client: Client,
         event: ClientEvent,
         procedure: Procedure | None,
         target: Target | None,

@@ -16,7 +16,9 @@ class QueueLimits:
     Attributes:
         no_worker_grace_s: how long a call waits for a first worker, in seconds, before it gets `NoWorkers`.
         queue_timeout_s: how long a call may wait in its queue, in seconds.
-        queue_calls, queue_bytes: calls, and bytes of their events, that may wait for one model.
+        queue_calls, queue_bytes: calls, and bytes of their events, that may wait for one model. A client that has less
+            than an equal part of them may add calls beyond these limits, up to twice as many, or more if
+            its address has less than an equal part, too.
         client_calls, client_bytes: the part of these that one client may have.
         unread_timeout_s: how long the reader of a stream may have no free slot, in seconds; a reader that sends
             heartbeats gets a multiple of it (`call_table.HEARTBEAT_PATIENCE_FACTOR`).
@@ -51,12 +53,12 @@ class Admission:
         """Whether as many calls wait for the pool as may, so that a call is refused whoever makes it."""
         return self._calls.queues[pool].calls >= self._limits.queue_calls
 
-    def refusal(self, pool: WorkerPool, client: Client | None, size: int, now_s: float) -> Failure | None:
+    def refusal(self, pool: WorkerPool, client: Client, size: int, now_s: float) -> Failure | None:
         """Return why a new call is refused; None if it may wait.
 
         Args:
             pool: the pool that would serve it.
-            client: its client; None if the client has no open calls.
+            client: its client.
             size: bytes of its event.
             now_s: monotonic seconds.
         """
@@ -70,26 +72,31 @@ class Admission:
         if pool.free > 0 and not queue.calls:
             return None  # it will not wait
         name = pool.model.qualified_name
-        if queue.calls >= limits.queue_calls:
-            return errors.server_busy(f"{queue.calls} calls of {name} wait already; call again later")
-        if queue.bytes + size > limits.queue_bytes:
-            text = f"the calls of {name} that wait have {queue.bytes} bytes already; call again later"
-            return errors.server_busy(text)
         calls, size_of_client = queue.share(client)
         if calls >= limits.client_calls:
             return errors.server_busy(f"{calls} calls of {name} by this client wait already; wait for their answers")
         if size_of_client + size > limits.client_bytes:
             text = f"this client's calls of {name} that wait have {size_of_client} bytes already; wait for answers"
             return errors.server_busy(text)
+        # Beyond the limits of the model, a client still gets an equal part of them: others may have taken all.
+        is_full = queue.calls >= limits.queue_calls
+        is_overfull = queue.calls >= 2 * limits.queue_calls and not queue.is_below_part(limits.queue_calls, client)
+        if is_overfull or (is_full and calls >= queue.fair_part(limits.queue_calls, client)):
+            return errors.server_busy(f"{queue.calls} calls of {name} wait already; call again later")
+        if queue.bytes + size > limits.queue_bytes and size_of_client + size > queue.fair_part(
+            limits.queue_bytes, client
+        ):
+            text = f"the calls of {name} that wait have {queue.bytes} bytes already; call again later"
+            return errors.server_busy(text)
         return None
 
-    def _too_many_stream_bytes(self, pool: WorkerPool, client: Client | None, size: int) -> Failure | None:
+    def _too_many_stream_bytes(self, pool: WorkerPool, client: Client, size: int) -> Failure | None:
         """Bound open streams in bytes, as waiting calls are: a worker keeps the arguments of an open stream."""
         name, limits = pool.model.qualified_name, self._limits
         if pool.stream_bytes + size > limits.queue_bytes:
             text = f"the open streams of {name} have {pool.stream_bytes} bytes already; call again later"
             return errors.server_busy(text)
-        if client is not None and client.stream_bytes + size > limits.client_bytes:
+        if client.stream_bytes + size > limits.client_bytes:
             text = f"this client's open streams have {client.stream_bytes} bytes already; read them to their end"
             return errors.server_busy(text)
         return None

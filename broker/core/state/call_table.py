@@ -77,8 +77,7 @@ class CallTable:
 
     def open(
         self,
-        identity: bytes,
-        client: Client | None,
+        client: Client,
         first: ClientEvent,
         target: Target,
         event: bytes,
@@ -87,15 +86,14 @@ class CallTable:
         """Add a call, and append it to the queue of its pool.
 
         Args:
-            identity: of the connection that it came from.
-            client: the client of that identity; None if it has no open calls.
+            client: the client; if it has no open calls yet, it becomes one of `clients`.
             first: the head of its first event.
             target: the procedure and version.
             event: the bytes of its first event.
             now_s: monotonic seconds.
         """
-        if client is None:
-            client = self.clients[identity] = Client(identity)
+        if not client.open:
+            self.clients[client.identity] = client
         self._last_number += 1
         number = self._last_number.to_bytes(protocol.NUMBER_BYTES, "big")
         call = Call(number, client, first, target, event, now_s)

@@ -69,14 +69,16 @@ class Client:
 
     Attributes:
         identity: ZeroMQ's name for the connection.
+        address: where it connects from; clients of one address share turns.
         open: its open calls, by message id (as msgpack bytes, so that b"1", "1" and 1 differ).
         stream_bytes: bytes of the first events of its open streams.
     """
 
-    __slots__ = ("identity", "open", "stream_bytes")
+    __slots__ = ("address", "identity", "open", "stream_bytes")
 
-    def __init__(self, identity: bytes) -> None:
+    def __init__(self, identity: bytes, address: str) -> None:
         self.identity = identity
+        self.address = address
         self.stream_bytes = 0
         self.open: dict[bytes, Call] = {}
 
@@ -105,7 +107,8 @@ class Call:
         state: see `CallState`.
         number: the broker's name for the call toward the worker. It is unique; the clients' ids are not, because
             processes that were forked from one client send equal ids.
-        client: the client; None once it has dropped the call or the call has ended.
+        owner: the client that made it.
+        client: the same; None once it has dropped the call or the call has ended.
         message_id: the client's id of the call, as msgpack bytes.
         version: the client's ZeroRPC protocol version.
         target: the procedure, and the version of its model.
@@ -139,6 +142,7 @@ class Call:
         "last_heartbeat_s",
         "message_id",
         "number",
+        "owner",
         "size",
         "slots",
         "state",
@@ -149,6 +153,7 @@ class Call:
     def __init__(self, number: bytes, client: Client, first: ClientEvent, target: Target, event: bytes, now_s: float):
         self.state = QUEUED
         self.number = number
+        self.owner = client
         self.client: Client | None = client
         self.message_id = first.message_id
         self.version = first.version

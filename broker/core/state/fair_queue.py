@@ -1,4 +1,8 @@
-"""A pool's waiting calls: fair among clients, the oldest first within one client. Knows no limits and no clock."""
+"""A pool's waiting calls: fair among addresses, then among an address's clients, the oldest first within a client.
+
+Addresses take turns, and within an address its clients do. A turn is one call. A large call takes further turns, one
+for each `TURN_BYTES`, because it keeps a worker busy for long. Knows no limits and no clock.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,27 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from typing import Generic, Protocol, TypeVar
 
+TURN_BYTES = 64 * 1024
+"""A call takes a turn more for each of these bytes."""
+
+
+class Owner(Protocol):
+    """What the queue reads of a client."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Name of the client's connection."""
+
+    @property
+    def address(self) -> Hashable:
+        """Where the client connects from; the clients of one address share its turns."""
+
 
 class Queued(Protocol):
     """What the queue reads of a call."""
 
     @property
-    def client(self) -> Hashable | None:
+    def owner(self) -> Owner:
         """The client that made the call."""
 
     @property
@@ -27,17 +46,45 @@ CallT = TypeVar("CallT", bound=Queued)
 
 
 class _Lane(Generic[CallT]):
-    """The waiting calls of one client."""
+    """The waiting calls of one client.
 
-    __slots__ = ("bytes", "calls")
+    Attributes:
+        waiting: how many there are.
+        debt: turns that its last calls have taken in advance.
+    """
+
+    __slots__ = ("bytes", "calls", "debt", "waiting")
 
     def __init__(self) -> None:
         self.calls: deque[CallT] = deque()
+        self.waiting = 0
         self.bytes = 0
+        self.debt = 0
+
+
+class _Group(Generic[CallT]):
+    """The waiting calls of one address, in a lane for each client; the attributes are those of a lane."""
+
+    __slots__ = ("debt", "lanes", "waiting")
+
+    def __init__(self) -> None:
+        self.lanes: OrderedDict[Hashable, _Lane[CallT]] = OrderedDict()
+        self.waiting = 0
+        self.debt = 0
+
+
+class _Member(Protocol):
+    """What takes turns: a lane or a group."""
+
+    waiting: int
+    debt: int
+
+
+MemberT = TypeVar("MemberT", bound=_Member)
 
 
 class FairQueue(Generic[CallT]):
-    """Waiting calls, one lane for each client, and the retries apart from them.
+    """Waiting calls, and the retries apart from them.
 
     Attributes:
         calls: number of waiting calls, retries included.
@@ -45,13 +92,13 @@ class FairQueue(Generic[CallT]):
         retries: the calls whose worker died, the oldest first. They leave by `pop_retry`, all others by `pop`.
     """
 
-    __slots__ = ("_lanes", "bytes", "calls", "retries")
+    __slots__ = ("_groups", "bytes", "calls", "retries")
 
     def __init__(self) -> None:
         self.calls = 0
         self.bytes = 0
         self.retries: deque[CallT] = deque()
-        self._lanes: OrderedDict[Hashable, _Lane[CallT]] = OrderedDict()  # the first lane has the next turn
+        self._groups: OrderedDict[Hashable, _Group[CallT]] = OrderedDict()  # the first one has the next turn
 
     def __len__(self) -> int:
         return self.calls
@@ -59,24 +106,47 @@ class FairQueue(Generic[CallT]):
     def __iter__(self) -> Iterator[CallT]:
         """Iterate over all waiting calls, in no particular order."""
         yield from self.retries
-        for lane in self._lanes.values():
-            yield from lane.calls
+        for group in self._groups.values():
+            for lane in group.lanes.values():
+                yield from lane.calls
 
-    def share(self, client: Hashable | None) -> tuple[int, int]:
+    # -- shares ---------------------------------------------------------------------------------------------------
+
+    def share(self, client: Owner) -> tuple[int, int]:
         """Return the calls and the bytes that wait for one client."""
-        lane = self._lanes.get(client) if client is not None else None
-        return (len(lane.calls), lane.bytes) if lane is not None else (0, 0)
+        group = self._groups.get(client.address)
+        lane = group.lanes.get(client.identity) if group is not None else None
+        return (lane.waiting, lane.bytes) if lane is not None else (0, 0)
+
+    def fair_part(self, whole: int, client: Owner) -> int:
+        """Return a client's part of a limit if each address that waits had an equal part, and each client of it."""
+        group = self._groups.get(client.address)
+        addresses = len(self._groups) + (group is None)
+        clients = len(group.lanes) + (client.identity not in group.lanes) if group is not None else 1
+        return whole // addresses // clients
+
+    def is_below_part(self, whole: int, client: Owner) -> bool:
+        """Whether fewer calls of the client's address wait than an equal part of a limit for each address."""
+        group = self._groups.get(client.address)
+        addresses = len(self._groups) + (group is None)
+        return group is None or group.waiting < whole // addresses
+
+    # -- changes --------------------------------------------------------------------------------------------------
 
     def append(self, call: CallT) -> None:
         """Add a call behind the other calls of its client."""
-        client = call.client
-        assert client is not None
-        lane = self._lanes.get(client)
+        owner = call.owner
+        group = self._groups.get(owner.address)
+        if group is None:
+            group = self._groups[owner.address] = _Group()
+        lane = group.lanes.get(owner.identity)
         if lane is None:
-            lane = self._lanes[client] = _Lane()
+            lane = group.lanes[owner.identity] = _Lane()
         size = call.size
         lane.calls.append(call)
+        lane.waiting += 1
         lane.bytes += size
+        group.waiting += 1
         self.calls += 1
         self.bytes += size
 
@@ -101,39 +171,72 @@ class FairQueue(Generic[CallT]):
     @property
     def first(self) -> CallT:
         """The call that `pop` would return."""
-        return next(iter(self._lanes.values())).calls[0]
+        group = _next(self._groups)
+        return _next(group.lanes).calls[0]
 
     def pop(self) -> CallT:
-        """Remove and return the oldest call of the client that has the turn; that client then moves to the end."""
-        lanes = self._lanes
-        client = next(iter(lanes))
-        lane = lanes[client]
-        call = lane.calls.popleft()
-        size = call.size
-        lane.bytes -= size
-        if not lane.calls:
-            del lanes[client]
-        elif len(lanes) > 1:
-            lanes.move_to_end(client)
-        self.calls -= 1
-        self.bytes -= size
+        """Remove and return the oldest call of the client whose turn it is; it then moves to the end."""
+        group = _next(self._groups)
+        lane = _next(group.lanes)
+        call = lane.calls[0]
+        turns = call.size // TURN_BYTES
+        if turns:
+            lane.debt += turns
+            group.debt += turns
+        if len(group.lanes) > 1:
+            group.lanes.move_to_end(call.owner.identity)
+        if len(self._groups) > 1:
+            self._groups.move_to_end(call.owner.address)
+        lane.calls.popleft()
+        self._removed(call, group, lane)
         return call
 
     def remove(self, call: CallT) -> None:
-        """Remove one call, wherever it stands. Its client must still be known.
+        """Remove one call, wherever it stands.
 
         Calls that are removed together are mostly a client's oldest, which the lane finds first.
         """
-        size = call.size
-        self.calls -= 1
-        self.bytes -= size
         if call.deaths:
             self.retries.remove(call)
+            self.calls -= 1
+            self.bytes -= call.size
             return
-        client = call.client
-        assert client is not None
-        lane = self._lanes[client]
+        group = self._groups[call.owner.address]
+        lane = group.lanes[call.owner.identity]
         lane.calls.remove(call)
+        self._removed(call, group, lane)
+
+    def _removed(self, call: CallT, group: _Group[CallT], lane: _Lane[CallT]) -> None:
+        size = call.size
+        lane.waiting -= 1
         lane.bytes -= size
-        if not lane.calls:
-            del self._lanes[client]
+        group.waiting -= 1
+        self.calls -= 1
+        self.bytes -= size
+        if self.calls == len(self.retries):
+            self._groups.clear()  # nobody waits, so nobody has to wait for another's debt
+            return
+        if not lane.waiting and not lane.debt:
+            del group.lanes[call.owner.identity]
+            if not group.waiting and not group.debt:
+                del self._groups[call.owner.address]
+
+
+def _next(members: OrderedDict[Hashable, MemberT]) -> MemberT:
+    """Return the member that has the next turn, and move it to the front. At least one has calls.
+
+    A member in debt gives up its turn. If all are in debt, as many turns pass at once as the least of them owes.
+    """
+    for _ in range(len(members)):
+        key = next(iter(members))
+        member = members[key]
+        if member.waiting and not member.debt:
+            return member
+        member.debt -= member.debt > 0
+        members.move_to_end(key)
+        if not member.waiting and not member.debt:
+            del members[key]
+    least = min(member.debt for member in members.values() if member.waiting)
+    for member in members.values():
+        member.debt = max(0, member.debt - least)
+    return _next(members)
