@@ -12,7 +12,7 @@ from broker.io.loop import Loop
 from broker.io.plan_writer import PlanWriter
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
-from cluster.runtime import logs
+from cluster.runtime import logs, threads
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
@@ -26,6 +26,7 @@ def main() -> None:
     process.tune_malloc()
     try:
         logs.configure()
+        threads.end_with_any_thread()
         process.raise_descriptor_limit()
         settings = load_settings(BrokerSettings)
         state = StateFile(settings.state)

@@ -5,7 +5,7 @@ import os
 import signal
 from types import FrameType
 
-from cluster.runtime import logs
+from cluster.runtime import logs, threads
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
@@ -27,6 +27,7 @@ def main() -> None:
     counters = WorkerCounters()
     try:
         logs.configure()
+        threads.end_with_any_thread()
         settings = load_settings(WorkerSettings)
         manager = ModelManager(configured_entries(), settings.hosted_models())
         server = Server(settings, counters)

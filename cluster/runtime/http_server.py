@@ -10,6 +10,18 @@ import waitress
 
 from cluster.runtime.settings import bind_error, split_host_port
 
+MAX_BODY_BYTES = 1024 * 1024
+"""The server refuses a request whose body has this size, in bytes, and does not read the body. No path takes one."""
+
+MAX_CONNECTIONS = 300
+"""Most connections; further ones wait until one ends."""
+
+IDLE_TIMEOUT_S = 10
+"""How long a connection may bring nothing, in seconds."""
+
+CLEANUP_INTERVAL_S = 2
+"""Seconds between two checks for idle connections."""
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -45,14 +57,31 @@ class HttpServer:
         self._handlers = handlers
         host, port = split_host_port(address)
         try:
-            self._server = waitress.create_server(self._application, host=host, port=port, threads=4, ident="cluster")
+            self._server = waitress.create_server(
+                self._application,
+                host=host,
+                port=port,
+                threads=4,
+                ident="cluster",
+                asyncore_use_poll=True,  # select() fails at descriptor 1,024, and a broker has one for each client
+                max_request_body_size=MAX_BODY_BYTES,
+                inbuf_overflow=2 * MAX_BODY_BYTES,  # no body is written to the disk
+                connection_limit=MAX_CONNECTIONS,
+                channel_timeout=IDLE_TIMEOUT_S,
+                cleanup_interval=CLEANUP_INTERVAL_S,
+                log_socket_errors=False,  # a peer that goes away, or a lack of descriptors, must not fill the log
+            )
         except (OSError, ValueError) as error:  # waitress raises ValueError for a name that does not resolve
             raise bind_error(setting, address, error) from error
-        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
         """Start the threads that serve requests until the process ends."""
         self._thread.start()
+
+    def _run(self) -> None:
+        self._server.run()
+        raise RuntimeError("the HTTP server has ended by itself")
 
     def _application(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         handler = self._handlers.get(environ["PATH_INFO"])

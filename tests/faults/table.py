@@ -96,6 +96,7 @@ ROWS = {
     42: ("the wall clock jumps by an hour, forward and back", "no effect"),
     43: ("the log is not read", "serving goes on, and stopping works"),
     44: ("scrapers ask very often, or hang", "calls are as fast as before"),
+    45: ("5,000 clients are connected, and the pages are asked for", "all HTTP pages answer"),
     46: (
         "30 connections send 63 of 64 MiB, and then nothing",
         "the broker keeps at most 512 MiB of incomplete messages, and drops a peer that sends nothing for 10 s",
@@ -108,6 +109,10 @@ ROWS = {
     51: (
         "1,000 models are registered, and scraped; workers leave for good",
         "a scrape stops the loop for a millisecond at a time; models without workers are forgotten after an hour",
+    ),
+    53: (
+        "150 idle HTTP connections, and bodies of 450 MiB",
+        "`/healthz` answers; a body over 1 MiB is refused unread; idle connections are closed after 10 s",
     ),
     54: ("names with newlines and escapes", "the worker is refused with a reason; logs have no control characters"),
     55: (
