@@ -19,6 +19,7 @@ from broker.core.handlers.workers import WorkerHandler
 from broker.core.introspection import builtins
 from broker.core.scheduling.admission import Admission, QueueLimits
 from broker.core.scheduling.deadlines import Deadlines
+from broker.core.scheduling.repairing import Repairer
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state.call_table import CallTable
 from broker.core.state.counters import WRITE, Counters
@@ -56,6 +57,7 @@ class Core:
         )
         admission = Admission(self.calls, limits)
         self._deadlines = Deadlines(self.registry, self.calls, self._scheduler, admission, self.outbox)
+        self._repairer = Repairer(self.registry, self.calls, self._scheduler, self.outbox)
         self.deployment = Deployment(
             self.registry,
             self._scheduler,
@@ -111,6 +113,10 @@ class Core:
         self.deployment.advance(now_s)
         self._forgetter.advance_if_due(now_s)
         self.admin.send_heartbeats_if_due(now_s)
+
+    def repair(self, now_s: float) -> int:
+        """Make the tables whole again after an exception that nobody foresaw; return how many calls it has ended."""
+        return self._repairer.repair(now_s)
 
     def dispatch(self, now_s: float) -> float:
         """Dispatch waiting calls to workers.

@@ -150,6 +150,12 @@ def result_too_large(size: int, limit: int) -> Failure:
     return Failure("ResultTooLarge", text, counters.ERROR)
 
 
+def broker_failed() -> Failure:
+    """An exception that nobody foresaw has ended a step of the broker, and the call with it."""
+    text = "the broker failed while it handled the call, which may have been executed; its log has the reason"
+    return Failure(WORKER_ERROR, text, counters.ERROR)
+
+
 class ProcedureError(Exception):
     """An error that one of the broker's own procedures raises for its caller.
 

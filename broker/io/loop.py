@@ -35,6 +35,9 @@ MAX_WAIT_S = 0.1
 TICK_S = 0.1
 """Least time between two ticks of the core, in seconds: under load, a tick each turn is not needed."""
 
+MAX_FAILED_TURNS = 100
+"""A broker of which so many turns in a row raise an exception ends, and supervisor starts it again."""
+
 FLUSH_S = 1.0
 """How long the last messages may take to leave when the broker stops, in seconds."""
 
@@ -96,6 +99,7 @@ class Loop:
         self._next_dispatch_s = _NEVER_S
         self._ticked_s = float("-inf")
         self._is_closed = False
+        self._is_damaged = False  # whether a step has raised, so that the core's tables may be wrong
 
     # -- for other threads and signal handlers --------------------------------------------------------------------
 
@@ -133,9 +137,21 @@ class Loop:
     # -- the loop -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until `stop`."""
+        """Serve until `stop`.
+
+        Raises:
+            Exception: if `MAX_FAILED_TURNS` turns in a row have raised one.
+        """
+        failed_turns = 0
         while self._stop_signals < 2:
-            self.turn()
+            try:
+                self.turn()
+                failed_turns = 0
+            except Exception:
+                failed_turns += 1
+                if failed_turns == MAX_FAILED_TURNS:
+                    raise
+                self._on_unforeseen("a turn")
             if self._stop_signals and self._has_drained(self._clock()):
                 break
         self._core_log.log_notes()
@@ -159,7 +175,9 @@ class Loop:
             self._ticked_s = now_s
             self._tick(now_s)
         for identity in _take_all(self._backend.disconnected):
-            self._core.workers.lost(identity, now_s)
+            self._guarded(partial(self._core.workers.lost, identity, now_s), "the loss of a worker", repr(identity))
+        if self._is_damaged:
+            self._repair(now_s)
         self._send(now_s)
         self._core.counters.turn_s.observe(self._clock() - turn_s, now_s)
 
@@ -216,6 +234,9 @@ class Loop:
                     handle(identity, frames, now_s)
                 except Exception:
                     self._on_unforeseen("a message", repr(identity))
+                    if router is self._frontend:
+                        failed = partial(self._core.clients.failed, identity, frames)
+                        self._guarded(failed, "the answer to a message", repr(identity))
         return count
 
     def _tick(self, now_s: float) -> None:
@@ -235,7 +256,25 @@ class Loop:
     def _on_unforeseen(self, step: str, of: str = "the core") -> None:
         """Log an exception that the core should not raise; all other calls continue. For an exception handler."""
         self._core.counters.bad_frames["internal"] += 1
+        self._is_damaged = True
         log.exception("%s of %s raised an exception and was dropped", step, of)
+
+    def _guarded(self, act: Callable[[], None], step: str, of: str) -> None:
+        """Call a function of the core; if it raises, the tables are repaired in this turn or the next."""
+        try:
+            act()
+        except Exception:
+            self._on_unforeseen(step, of)
+
+    def _repair(self, now_s: float) -> None:
+        """Make the core whole again after an exception that ended a step half done."""
+        self._is_damaged = False
+        try:
+            ended = self._core.repair(now_s)
+        except Exception:
+            self._on_unforeseen("a repair")
+        else:
+            log.warning("the tables of the broker were rebuilt; %d calls had to be ended", ended)
 
     def _answer_questions(self, _io_events: int, _now_s: float) -> None:
         self._waker.clear()
@@ -278,16 +317,24 @@ class Loop:
             try:
                 self._backend.send(identity, zmtp.encode_message(frames))
             except UnreachableError:
-                self._core.workers.lost(identity, now_s)
+                self._guarded(partial(self._core.workers.lost, identity, now_s), "the loss of a worker", repr(identity))
+            except Exception:
+                self._on_unforeseen("a message to a worker", repr(identity))
 
     def _send_to_clients(self, to_clients: list[ToClient], now_s: float) -> None:
         for identity, event in to_clients:
             try:
                 self._frontend.send(identity, zmtp.encode_event(event))
             except UnreachableError:
-                self._core.clients.lost(identity, counters.UNREACHABLE, now_s)
+                self._lose_client(identity, counters.UNREACHABLE, now_s)
             except StalledError:
-                self._core.clients.lost(identity, counters.STALLED, now_s)
+                self._lose_client(identity, counters.STALLED, now_s)
+            except Exception:
+                self._on_unforeseen("a message to a client", repr(identity))
+
+    def _lose_client(self, identity: bytes, reason: str, now_s: float) -> None:
+        lost = partial(self._core.clients.lost, identity, reason, now_s)
+        self._guarded(lost, "the loss of a client", repr(identity))
 
     def _send_to_admin(self, identity: bytes, event: bytes) -> None:
         assert self._admin is not None

@@ -127,6 +127,10 @@ ROWS = {
         "mode 0600; the broker checks it as it checks a command, and sets a wrong one aside",
     ),
     61: ("good and bad calls take turns at a split", "only accepted calls count for the split"),
+    62: (
+        "an unforeseen exception anywhere in the broker's core, at a message, a tick, a dispatch or a send",
+        "`WorkerError` for the call that it concerns; all tables are made whole again, and the broker serves on",
+    ),
     63: (
         "the state file is truncated; the disk is slow or full",
         "the broker sets the file aside and starts; no call waits for the disk; a failure is logged and counted",

@@ -77,6 +77,16 @@ class ClientHandler:
         else:
             self._first_event(client, event, payload, now_s)
 
+    def failed(self, identity: bytes, frames: Sequence[bytes]) -> None:
+        """Answer the message that an unforeseen exception has kept from being handled, if it began a call."""
+        event = events.read_event(frames[-1])
+        client = self._calls.clients.get(identity)
+        is_open = client is not None and event.message_id in client.open
+        if event.response_to is None and not is_open and not self._outbox.has_for_client(identity, event.message_id):
+            failure = errors.broker_failed()
+            body = events.encode_error_body(event.version, failure.name, failure.text)
+            self._calls.answer(identity, event, None, failure.outcome, body)
+
     # -- clients that are gone ------------------------------------------------------------------------------------
 
     def lost(self, identity: bytes, reason: str, now_s: float) -> None:

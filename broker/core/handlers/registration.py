@@ -106,6 +106,14 @@ class Registrations:
 
     def host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
         """Offer the calls of a model, which the worker has just registered or loaded, to the worker."""
+        try:
+            self._host(worker, model, now_s)
+        except Exception:
+            # Its other models may be left out, too. Its next message is answered with RESET, and it registers anew.
+            self._drop(worker, counters.EVICTED, now_s)
+            raise
+
+    def _host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
         self._registry.host(worker, model, now_s)
         self._scheduler.reassign_waiting(self._registry.models[model.qualified_name])
         version = self._registry.find(model.key)

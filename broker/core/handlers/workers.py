@@ -1,6 +1,6 @@
 """The workers' messages: registration, answers, leaving, and models that were loaded or unloaded (docs/protocol.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from broker.core import errors
@@ -78,8 +78,7 @@ class WorkerHandler:
             except protocol.ProtocolError:
                 self._counters.bad_frames["worker_protocol"] += 1
                 return
-            for number, event in pairs:
-                self._reply(worker, kind, number, event, now_s)
+            self._replies(worker, kind, pairs, now_s)
         elif kind == protocol.DRAIN:
             if worker.drain_requested_s is None:
                 worker.drain_requested_s = now_s
@@ -165,6 +164,18 @@ class WorkerHandler:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
+    def _replies(self, worker: Worker, kind: bytes, pairs: Iterable[tuple[bytes, bytes]], now_s: float) -> None:
+        raised: Exception | None = None
+        for number, event in pairs:
+            try:
+                self._reply(worker, kind, number, event, now_s)
+            except Exception as error:  # the worker's other answers count
+                raised = error
+                if number in self._calls.in_flight[worker]:
+                    self._calls.doubtful.append(self._calls.in_flight[worker][number])
+        if raised is not None:
+            raise raised
+
     def _reply(self, worker: Worker, kind: bytes, number: bytes, event: bytes, now_s: float) -> None:
         call = self._calls.in_flight[worker].get(number)
         if call is None:
@@ -188,13 +199,13 @@ class WorkerHandler:
             # The worker sends this answer only once, and without one the caller would wait until its deadline.
             self._counters.bad_frames["worker_event"] += 1
             name, to_client = events.ERR, _unreadable(call)
-        call.slots -= 1
-        self._calls.send_event(call, to_client)
         if name == events.STREAM:
+            call.slots -= 1
+            self._calls.send_event(call, to_client)
             self._calls.on_item(call, now_s)
         else:
             self._release(call)
-            self._calls.end(call, _outcome(call, kind, name), now_s)
+            self._calls.end(call, _outcome(call, kind, name), now_s, to_client)
 
     def _refuse_result(self, worker: Worker, call: Call, name: str | None, size: int, now_s: float) -> None:
         """End a call with `ResultTooLarge`: its client could not decode the event."""

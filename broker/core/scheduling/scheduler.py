@@ -160,6 +160,13 @@ class Scheduler:
         return None
 
     def _send_batch(self, batch: list[Call], replica: Replica, capacity: int, now_s: float) -> None:
+        try:
+            self._start_batch(batch, replica, capacity, now_s)
+        except Exception:
+            self._calls.doubtful += batch
+            raise
+
+    def _start_batch(self, batch: list[Call], replica: Replica, capacity: int, now_s: float) -> None:
         self._calls.start(batch, replica, capacity, now_s)
         identity = replica.worker.identity
         pairs = []

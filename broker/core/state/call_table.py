@@ -50,6 +50,7 @@ class CallTable:
         queues: the waiting calls of each pool.
         in_flight: the calls that each worker has not answered, by number. Calls whose client is gone, or already has an
             error, are among them until the worker answers.
+        doubtful: the calls that a step was about which raised an exception that nobody foresaw.
     """
 
     def __init__(self, outbox: Outbox, counters: Counters, *, unread_timeout_s: float) -> None:
@@ -66,6 +67,7 @@ class CallTable:
         self.clients: dict[bytes, Client] = {}
         self.queues: defaultdict[WorkerPool, FairQueue[Call]] = defaultdict(FairQueue)
         self.in_flight: defaultdict[Worker, dict[bytes, Call]] = defaultdict(dict)
+        self.doubtful: list[Call] = []
         self._open: dict[bytes, Call] = {}  # by number, and so the oldest first
         self._last_number = 0
 
@@ -183,12 +185,14 @@ class CallTable:
         assert call.batch is not None
         return call.batch.replica.worker
 
-    def end(self, call: Call, outcome: str, now_s: float) -> None:
-        """Count the call, and forget its client."""
+    def end(self, call: Call, outcome: str, now_s: float, event: bytes | None = None) -> None:
+        """Count the call, send its client the last event, and forget the client."""
         target = call.target
         if call.state is QUEUED:
             target.waiting -= 1
         call.become(ENDED)
+        if event is not None:
+            self.send_event(call, event)  # directly after the state: a call that is not ENDED has got no last event
         target.outcomes[outcome] += 1
         target.duration.observe(now_s - call.arrived_s)
         if call.client is not None:
@@ -209,6 +213,38 @@ class CallTable:
         pool.change_free(replica, batch.capacity)
         return pool
 
+    def all_open(self) -> list[Call]:
+        """Return all open calls, the oldest first."""
+        return list(self._open.values())
+
+    def abort(self, call: Call, name: str, text: str, outcome: str, now_s: float) -> None:
+        """End an open call whatever its state is. For tables that may be wrong; `recount` follows."""
+        state, call.state, call.client, call.event = call.state, ENDED, None, b""
+        del self._open[call.number]
+        if state is not ENDED:
+            call.target.outcomes[outcome] += 1
+            call.target.duration.observe(now_s - call.arrived_s)
+        if state not in (CANCELLED, ENDED):
+            body = events.encode_error_body(call.version, name, text)
+            self._outbox.to_client(call.owner.identity, events.encode_reply(call.message_id, call.number, body))
+
+    def recount(self) -> None:
+        """Rebuild the table of clients, and add up what is counted of open calls.
+
+        For tables that may be wrong; targets and pools have counts of 0 before.
+        """
+        calls = self._open.values()
+        self.clients = {}
+        for call in calls:
+            client = call.client = call.owner
+            client.open, client.stream_bytes = {}, 0
+            self.clients[client.identity] = client
+        for call in calls:
+            call.owner.open[call.message_id] = call
+            call.target.waiting += call.state is QUEUED
+            if call.target.is_stream:
+                self._count_stream(call, call.owner, 1)
+
     def release_all(self, worker: Worker) -> list[Call]:
         """Take the calls of a lost worker, the oldest first."""
         worker.in_flight = 0
@@ -227,8 +263,7 @@ class CallTable:
             self._count_stream(call, client, 1)
 
     def _end_with(self, call: Call, body: bytes, outcome: str, now_s: float) -> None:
-        self.send_event(call, events.encode_reply(call.message_id, call.number, body))
-        self.end(call, outcome, now_s)
+        self.end(call, outcome, now_s, events.encode_reply(call.message_id, call.number, body))
 
     def _forget(self, call: Call) -> None:
         client = call.client

@@ -7,6 +7,10 @@ ToWorker = tuple[bytes, list[bytes]]
 """(identity, frames); the first frame is the kind."""
 
 
+MAX_HEAD_BYTES = 512
+"""The id of a call stands within these bytes of an event for a client."""
+
+
 class Outbox:
     """Collects messages and log lines; each is handed out once."""
 
@@ -23,6 +27,10 @@ class Outbox:
     def to_client(self, identity: bytes, event: bytes) -> None:
         """Add an event for a client."""
         self._to_clients.append((identity, event))
+
+    def has_for_client(self, identity: bytes, message_id: bytes) -> bool:
+        """Whether an event for this call of a client waits to be sent. Slow; for what is rare."""
+        return any(to == identity and message_id in event[:MAX_HEAD_BYTES] for to, event in self._to_clients)
 
     def to_worker(self, identity: bytes, *frames: bytes) -> None:
         """Add a message for a worker; the first frame is its kind."""

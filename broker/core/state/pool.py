@@ -79,6 +79,20 @@ class WorkerPool:
             self._put(replica, after)
             self.free += after - before
 
+    def reset_free(self, replica: Replica, free: int) -> None:
+        """Set how many more batches a replica could start; `recount` follows. For tables that may be wrong."""
+        replica.free = free
+
+    def recount(self) -> None:
+        """Rebuild what the pool counts from its replicas. For tables that may be wrong."""
+        self._by_free = {}
+        self._highest = 0
+        self.free = 0
+        for replica in self.replicas:
+            free = max(replica.free, 0)
+            self._put(replica, free)
+            self.free += free
+
     def _put(self, replica: Replica, free: int) -> None:
         equals = self._by_free.get(free)
         if equals is None:

@@ -235,6 +235,19 @@ class Registry:
         elif pool.model != before or pool.model.procedures != replica.model.procedures:
             self._redescribe(pool)
 
+    def repair(self, now_s: float) -> None:
+        """Withdraw the replicas of workers that are gone or draining. For tables that may be wrong."""
+        for pool in self.all_pools():
+            pool.recount()
+            for replica in list(pool.replicas):
+                worker = replica.worker
+                if worker.state != "ready" or self.workers.get(worker.identity) is not worker:
+                    self._withdraw_from_pool(replica, now_s)
+            if not pool.replicas and pool.unserved_since_s is None:
+                pool.unserved_since_s = now_s
+        for model in self.models.values():
+            self.reroute(model)
+
     def _redescribe(self, pool: WorkerPool) -> None:
         """Take over what the remaining workers say about a version, and remove the procedures that none of them has."""
         model = self.models[pool.model.qualified_name]
