@@ -119,7 +119,10 @@ ROWS = {
         "12 connections of one host flood the broker",
         "addresses take turns and have equal parts of a full queue, then their connections",
     ),
-    56: ("calls of 13 MiB from several connections", "the calls of another client take less than half a second"),
+    56: (
+        "calls of 13 MiB from several connections",
+        "the calls of another client take less than 0.3 s; large calls leave one of several workers to small ones",
+    ),
     57: ("a worker answers with 130 MiB", "`ResultTooLarge`; the client and the worker stay"),
     58: ("a worker registers 1,000 or 5,000 models", "1,000 in slices; 5,000 are refused with a reason"),
     59: (

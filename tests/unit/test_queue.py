@@ -130,6 +130,17 @@ def test_large_calls_of_all_take_turns_without_delay(world: World, monkeypatch: 
     world.assert_at_rest()
 
 
+def test_a_small_call_may_be_preferred(world: World) -> None:
+    world.call(C, b"runs")
+    queue = world.core.calls.queues[world.pool()]
+    world.call(A, 0, args=["x" * 200])
+    assert not queue.prefer_small(100)
+    world.call(B, 1)
+    assert queue.prefer_small(100)
+    assert run_all(world)[1:] == [(B, 1), (A, 0)]
+    world.assert_at_rest()
+
+
 @pytest.mark.parametrize(
     ("clients", "says"), [((A, A, A), "this client's calls"), ((A, B, C), "the calls of m that wait have")]
 )

@@ -90,12 +90,15 @@ class Repairer:
     def _repair_capacity(self) -> None:
         """Set the free capacity of each replica from the batches that its worker has."""
         taken: Counter[Replica] = Counter()
+        large: Counter[Replica] = Counter()
         for calls in self._calls.in_flight.values():
             for batch in {call.batch for call in calls.values() if call.batch is not None}:
                 taken[batch.replica] += batch.capacity
+                large[batch.replica] += batch.is_large
         for worker in self._registry.workers.values():
             for replica in worker.replicas.values():
-                replica.pool.reset_free(replica, replica.capacity - taken[replica])
+                replica.free = replica.capacity - taken[replica]
+                replica.large_batches = large[replica]
         for pool in self._registry.all_pools():
             pool.recount()
 

@@ -2,7 +2,7 @@
 
 from broker.core import errors
 from broker.core.state import counters
-from broker.core.state.call_table import CallTable
+from broker.core.state.call_table import LARGE_BYTES, CallTable
 from broker.core.state.calls import CANCELLED, RUNNING, Call
 from broker.core.state.counters import Counters
 from broker.core.state.fair_queue import FairQueue
@@ -19,6 +19,9 @@ _MOST_DEATHS = 2
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Bytes of events from which on a batch takes no further call: a batch is sent and read as one message."""
+
+SMALL_CALLS_S = 1.0
+"""A worker is left to small calls for this long after the last one, in seconds."""
 
 _NEVER_S = float("inf")
 
@@ -92,6 +95,7 @@ class Scheduler:
 
     def _dispatch_pool(self, pool: WorkerPool, now_s: float) -> float:
         queue = self._calls.queues[pool]
+        next_s = _NEVER_S
         others_wait = queue.calls > len(queue.retries)
         reserved = self._dispatch_retries(pool, queue, now_s, others_wait=others_wait) if queue.retries else None
         while pool.free and queue.calls > len(queue.retries):
@@ -107,14 +111,20 @@ class Scheduler:
                     self._dirty[pool] = None
                     return due_s
             pool.gathering_since_s = None
+            if _must_leave_worker(pool, queue.first, now_s) and not queue.prefer_small(LARGE_BYTES):
+                self._dirty[pool] = None
+                next_s = pool.last_small_s + SMALL_CALLS_S
+                break
             batch = self._next_batch(queue, replica.max_batch_size, now_s)
             if batch:
+                if batch[0].size <= LARGE_BYTES:
+                    pool.last_small_s = now_s
                 self._send_batch(batch, replica, 1, now_s)
                 replica.ran_retry_last = False
         pool.gathering_since_s = None
         if queue.retries and queue.calls == len(queue.retries):
             self._dispatch_retries(pool, queue, now_s, others_wait=False)
-        return _NEVER_S
+        return next_s
 
     def _next_batch(self, queue: FairQueue[Call], most: int, now_s: float) -> list[Call]:
         """Remove as many waiting calls from the queue as fit in one batch; retries stay."""
@@ -122,15 +132,18 @@ class Scheduler:
         size = 0
         while len(batch) < most and size < MAX_BATCH_BYTES and queue.calls > len(queue.retries):
             if batch:
-                target = queue.first.target
-                if target.is_list or target.work_name != batch[0].target.work_name:
-                    break  # a list is a batch of its own, and WORK names one procedure
+                following = queue.first
+                target = following.target
+                if target.is_list or target.work_name != batch[0].target.work_name or following.size > LARGE_BYTES:
+                    break  # a list is a batch of its own, as is a large call, and WORK names one procedure
             call = queue.pop()
             if call.deadline_s <= now_s:
                 self.expire_waiting(call, now_s)
             else:
                 batch.append(call)
                 size += call.size
+                if size > LARGE_BYTES and len(batch) == 1:
+                    break
         return batch
 
     def _dispatch_retries(
@@ -259,3 +272,15 @@ class Scheduler:
         if other is not None:
             self._calls.retarget(call, other)
         return call.target
+
+
+def _must_leave_worker(pool: WorkerPool, call: Call, now_s: float) -> bool:
+    """Whether a call is large and would take the last worker of several that runs no large call.
+
+    Small calls would then wait for large ones. If there have been none lately, large calls may have all workers.
+    """
+    if call.size <= LARGE_BYTES or pool.is_for_streams or len(pool.replicas) == 1:
+        return False
+    if now_s - pool.last_small_s > SMALL_CALLS_S:
+        return False
+    return sum(not replica.large_batches for replica in pool.replicas) <= 1

@@ -27,6 +27,9 @@ from cluster.wire import events, protocol
 from cluster.wire.arguments import MAX_SLOTS
 from cluster.wire.events import ClientEvent
 
+LARGE_BYTES = 1 << 20
+"""A call above this size is large: it keeps its worker busy for long, so it is a batch of its own."""
+
 HEARTBEAT_INTERVAL_S = 3.0
 """Seconds between two heartbeats to the client of a call. Less than a stock client's 5 s, so that a passive client,
 which sends heartbeats only in answer, soon shows that it is alive."""
@@ -117,7 +120,10 @@ class CallTable:
             now_s: monotonic seconds.
         """
         worker, count = replica.worker, len(calls)
-        batch = Batch(replica, capacity, count)
+        is_large = calls[0].size > LARGE_BYTES
+        batch = Batch(replica, capacity, count, is_large=is_large)
+        if is_large:
+            replica.large_batches += 1
         in_flight = self.in_flight[worker]
         running_until_s = now_s + replica.timeout_s
         for call in calls:
@@ -209,6 +215,8 @@ class CallTable:
         batch.unanswered -= 1
         if batch.unanswered:
             return None
+        if batch.is_large:
+            replica.large_batches -= 1
         pool = replica.pool
         pool.change_free(replica, batch.capacity)
         return pool

@@ -90,14 +90,16 @@ class Batch:
         replica: the replica that got them.
         capacity: the share of the replica's capacity that they take, in batches.
         unanswered: calls that the worker has not answered yet.
+        is_large: whether it is one large call.
     """
 
-    __slots__ = ("capacity", "replica", "unanswered")
+    __slots__ = ("capacity", "is_large", "replica", "unanswered")
 
-    def __init__(self, replica: Replica, capacity: int, unanswered: int) -> None:
+    def __init__(self, replica: Replica, capacity: int, unanswered: int, *, is_large: bool) -> None:
         self.replica = replica
         self.capacity = capacity
         self.unanswered = unanswered
+        self.is_large = is_large
 
 
 class Call:

@@ -174,6 +174,22 @@ class FairQueue(Generic[CallT]):
         group = _next(self._groups)
         return _next(group.lanes).calls[0]
 
+    def prefer_small(self, limit: int) -> bool:
+        """Have a client take the next turn whose next call has at most `limit` bytes; return whether there is one.
+
+        A client in debt takes it only if all others are in debt, too. The cost grows with the clients whose next call
+        is larger.
+        """
+        for may_owe in (False, True):
+            for address, group in self._groups.items():
+                for identity, lane in group.lanes.items():
+                    if lane.waiting and lane.calls[0].size <= limit and (may_owe or not (lane.debt or group.debt)):
+                        lane.debt = group.debt = 0
+                        group.lanes.move_to_end(identity, last=False)
+                        self._groups.move_to_end(address, last=False)
+                        return True
+        return False
+
     def pop(self) -> CallT:
         """Remove and return the oldest call of the client whose turn it is; it then moves to the end."""
         group = _next(self._groups)

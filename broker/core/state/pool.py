@@ -25,6 +25,7 @@ class WorkerPool:
         free: batches that could start now, over all replicas.
         unserved_since_s: monotonic time since which no worker has been ready; None while one is.
         gathering_since_s: monotonic time since which waiting calls wait for a larger batch; None if none do.
+        last_small_s: monotonic time of the last batch of calls that are not large.
         stream_bytes: bytes of the first events of its open streams.
     """
 
@@ -34,6 +35,7 @@ class WorkerPool:
         "free",
         "gathering_since_s",
         "is_for_streams",
+        "last_small_s",
         "model",
         "replicas",
         "stream_bytes",
@@ -47,6 +49,7 @@ class WorkerPool:
         self.free = 0
         self.unserved_since_s: float | None = now_s
         self.gathering_since_s: float | None = None
+        self.last_small_s = float("-inf")
         self.stream_bytes = 0
         # By n: the replicas with n free batches, the last changed last. Only for numbers that have occurred.
         self._by_free: dict[int, dict[Replica, None]] = {}
@@ -78,10 +81,6 @@ class WorkerPool:
             del self._by_free[before][replica]
             self._put(replica, after)
             self.free += after - before
-
-    def reset_free(self, replica: Replica, free: int) -> None:
-        """Set how many more batches a replica could start; `recount` follows. For tables that may be wrong."""
-        replica.free = free
 
     def recount(self) -> None:
         """Rebuild what the pool counts from its replicas. For tables that may be wrong."""
@@ -150,6 +149,7 @@ class Replica:
         pool: the pool that the replica belongs to.
         capacity: batches that it may have at one time; a stream counts as one.
         free: batches that it could start now; below 0 if a reload has lowered the capacity below what is in flight.
+        large_batches: how many of its batches are a large call.
         model: description of the model, as its worker has sent it.
         max_batch_size: calls that a batch may have.
         batch_wait_s: how long waiting calls may wait for a larger batch, in seconds.
@@ -165,6 +165,7 @@ class Replica:
         "capacity",
         "entry",
         "free",
+        "large_batches",
         "last_used_s",
         "max_batch_size",
         "may_retry",
@@ -179,6 +180,7 @@ class Replica:
         self.worker = worker
         self.pool = pool
         self.capacity = self.free = _capacity(pool, model)
+        self.large_batches = 0
         self.describe(pool, model)
         self.last_used_s = float("-inf")
         self.ran_retry_last = False

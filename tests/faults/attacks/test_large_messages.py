@@ -54,7 +54,7 @@ def test_messages_that_stay_incomplete(tmp_path: Path, figure: Figure, version: 
 def test_large_calls_delay_no_other(tmp_path: Path, figure: Figure, connections: int, procedure: str) -> None:
     """Connections that send calls of 13 MiB as fast as the broker reads them."""
     name = f"calls of 13 MiB to {procedure} from {connections} connections"
-    with attack(tmp_path, figure, name, longest_call_s=0.5) as made, ExitStack() as stack:
+    with attack(tmp_path, figure, name, longest_call_s=0.3) as made, ExitStack() as stack:
         event = msgpack.packb([{"message_id": b"0" * 32, "v": 3}, procedure, [[1.5] * (13 * MIB // 9)]])
         dealers = [stack.enter_context(peer(made.cluster.frontend, sndhwm=2)) for _ in range(connections)]
         started_s = time.monotonic()
