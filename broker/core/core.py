@@ -21,6 +21,7 @@ from broker.core.scheduling.admission import Admission, QueueLimits
 from broker.core.scheduling.deadlines import Deadlines
 from broker.core.scheduling.repairing import Repairer
 from broker.core.scheduling.scheduler import Scheduler
+from broker.core.scheduling.unread import UnreadStreams
 from broker.core.state.call_table import CallTable
 from broker.core.state.counters import WRITE, Counters
 from broker.core.state.outbox import Outbox
@@ -57,6 +58,7 @@ class Core:
         )
         admission = Admission(self.calls, limits)
         self._deadlines = Deadlines(self.registry, self.calls, self._scheduler, admission, self.outbox)
+        self._unread_streams = UnreadStreams(self.calls, self.outbox)
         self._repairer = Repairer(self.registry, self.calls, self._scheduler, self.outbox)
         self.deployment = Deployment(
             self.registry,
@@ -110,6 +112,7 @@ class Core:
         self.clients.cancel_abandoned_if_due(now_s)
         self._deadlines.refuse_unserved(now_s)
         self._deadlines.check_if_due(now_s)
+        self._unread_streams.make_room_if_due(now_s)
         self.deployment.advance(now_s)
         self._forgetter.advance_if_due(now_s)
         self.admin.send_heartbeats_if_due(now_s)

@@ -144,6 +144,15 @@ def stream_stalled(timeout_s: float) -> Failure:
     return Failure("DeadlineExceeded", f"the stream has produced nothing for {timeout_s:g} s", counters.DEADLINE)
 
 
+def stream_unread(unread_s: float) -> Failure:
+    """The client has left a stream unread, and other clients wait for room."""
+    text = (
+        f"the stream was ended because other clients wait for one and this one was not read for {unread_s:.0f} s; "
+        "read a stream to its end or close it"
+    )
+    return Failure("DeadlineExceeded", text, counters.DEADLINE)
+
+
 def result_too_large(size: int, limit: int) -> Failure:
     """The worker's event has more bytes than a client can take."""
     text = f"the worker's answer has {size} bytes; at most {limit} are sent"

@@ -102,6 +102,10 @@ ROWS = {
         "the broker keeps at most 512 MiB of incomplete messages, and drops a peer that sends nothing for 10 s",
     ),
     47: ("events that declare nested arrays, or many keys", "they cost no more than their bytes"),
+    48: (
+        "a client opens all the streams that there may be, and reads none",
+        "the last tenth is for clients with few; unread streams end with `DeadlineExceeded` when others wait",
+    ),
     49: (
         "a worker describes extreme limits, and leaves",
         "absurd ones are refused with a reason; the others hold for its own calls, and go with it",

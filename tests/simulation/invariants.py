@@ -1,6 +1,7 @@
 """What must hold of a routing core between any two messages, seen from the core alone."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Hashable
 
 from broker.core.core import Core
 from broker.core.scheduling.admission import QueueLimits
@@ -62,12 +63,8 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
             with_workers.add(number)
 
     clients = core.calls.clients
+    _check_streams(core)
     assert sum(len(client.open) for client in clients.values()) == len(core.calls)
-    open_streams = [call for call in core.calls._open.values() if call.target.is_stream]
-    streamed = sum(pool.stream_bytes for pool in core.registry.all_pools())
-    assert (
-        streamed == sum(call.size for call in open_streams) == sum(client.stream_bytes for client in clients.values())
-    )
     late_s = CHECK_INTERVAL_S + 0.5
     for number, call in core.calls._open.items():
         assert call.client is not None
@@ -78,6 +75,23 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
         assert call.state is FAILING or call.deadline_s > ticked_s - late_s, "overdue and not told"
 
 
+def _check_streams(core: Core) -> None:
+    streams: defaultdict[WorkerPool, Counter[Hashable]] = defaultdict(Counter)
+    for calls_of_worker in core.calls.in_flight.values():
+        for call in calls_of_worker.values():
+            assert call.batch is not None
+            if call.batch.replica.pool.is_for_streams:
+                streams[call.batch.replica.pool][call.owner.address, call.owner.identity] += 1
+    for pool in core.registry.all_pools():
+        shares = core.calls.shares[pool]
+        assert shares.total == streams[pool].total()
+        assert shares.by_client() == streams[pool]
+
+    streamed = sum(call.size for call in core.calls._open.values() if call.target.is_stream)
+    assert sum(pool.stream_bytes for pool in core.registry.all_pools()) == streamed
+    assert sum(client.stream_bytes for client in core.calls.clients.values()) == streamed
+
+
 def has_needless_wait(core: Core, pool: WorkerPool) -> bool:
     """Whether a call waits that could be given out.
 
@@ -86,7 +100,8 @@ def has_needless_wait(core: Core, pool: WorkerPool) -> bool:
     """
     queue = core.calls.queues[pool]
     if pool.is_for_streams:
-        return queue.calls > 0 and pool.free > 0
+        shares = core.calls.shares[pool]
+        return pool.free > 0 and any(shares.may_open(call.owner, pool.free) for call in queue)
     if queue.retries and any(replica.free == replica.capacity for replica in pool.replicas):
         return True
     have_room = sum(replica.free > 0 for replica in pool.replicas)

@@ -134,9 +134,9 @@ def test_a_small_call_may_be_preferred(world: World) -> None:
     world.call(C, b"runs")
     queue = world.core.calls.queues[world.pool()]
     world.call(A, 0, args=["x" * 200])
-    assert not queue.prefer_small(100)
+    assert not queue.prefer(lambda call: call.size < 100)
     world.call(B, 1)
-    assert queue.prefer_small(100)
+    assert queue.prefer(lambda call: call.size < 100)
     assert run_all(world)[1:] == [(B, 1), (A, 0)]
     world.assert_at_rest()
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from broker.core.scheduling.unread import UNREAD_S
 from cluster.wire import protocol
 from tests.unit.world import LIMITS, Reply, World
 
 UNREAD_PATIENCE_S = LIMITS.unread_timeout_s
 
-A, B = b"client-a", b"client-b"
+A, B, C = b"client-a", b"client-b", b"client-c"
 W1, W2 = b"w1", b"w2"
 STREAM = "m_predict_stream"
 
@@ -136,7 +137,8 @@ def test_what_open_streams_ask_is_bounded_in_bytes() -> None:
     (reply,) = world.call(A, b"much", STREAM, ["x" * 800])
     assert (reply.args[0], "this client's open streams have" in reply.args[1]) == ("ServerBusy", True)
     assert world.call(B, b"id", STREAM, ["x" * 800]) == []
-    (reply,) = world.call(b"another", b"much", STREAM, ["x" * 800])
+    assert world.call(b"another", b"id", STREAM, ["x" * 800]) == [], "a client with less than its part gets in"
+    (reply,) = world.call(B, b"much", STREAM, ["x" * 800])
     assert (reply.args[0], "the open streams of m have" in reply.args[1]) == ("ServerBusy", True)
     for work in world.work_of(W1):
         world.answer(W1, work.number, "STREAM_DONE", None)
@@ -144,6 +146,74 @@ def test_what_open_streams_ask_is_bounded_in_bytes() -> None:
     (work,) = world.work_of(W1)
     world.answer(W1, work.number, "STREAM_DONE", None)
     world.assert_at_rest()
+
+
+@pytest.mark.fault(48)
+def test_a_client_that_opens_all_streams_leaves_some_to_others() -> None:
+    world = World()
+    world.core.clients.address_of = lambda identity: identity.decode().partition("@")[2]
+    world.join(W1, max_streams=40)
+    for i in range(50):
+        world.call(b"a@one", i, STREAM)
+    assert len(world.work_of(W1)) == 36, "the last tenth is for clients with few"
+    for client in (b"b@one", b"c@one", b"d@two", b"e@two", b"f@three"):
+        for i in range(2):
+            world.call(client, i, STREAM)
+    given = world.work_of(W1)
+    open_by = world.core.calls.shares[world.stream_pool()].by_client()
+    assert len(given) == 4
+    assert open_by == {("one", b"a@one"): 36, ("one", b"b@one"): 2, ("two", b"d@two"): 1, ("three", b"f@three"): 1}
+
+
+@pytest.mark.fault(48)
+def test_clients_with_fewer_open_streams_come_first() -> None:
+    world = World()
+    world.join(W1, max_streams=5)
+    for i in range(5):
+        world.call(A if i < 4 else B, i, STREAM)
+    for i in range(2):
+        for client in (A, B, C):
+            world.call(client, b"waits-%d" % i, STREAM)
+    number = world.work_of(W1)[0].number
+    order = []
+    for _ in range(5):
+        world.answer(W1, number, "STREAM_DONE", None)
+        (work,) = world.work_of(W1)
+        number = work.number
+        order.append(world.core.calls._open[number].owner.identity)
+    assert order == [A, B, C, C, B], "after its first turn, A gives up one for each stream that it has open"
+
+
+@pytest.mark.fault(48)
+def test_an_unread_stream_gives_way_when_a_client_with_fewer_waits() -> None:
+    world = World()
+    world.join(W1, max_streams=5)
+    for i in range(5):
+        number = begin(world, A, b"%d" % i)
+        world.answer(W1, number, "STREAM", "item")
+        if i < 2:
+            more(world, A, b"%d" % i, 10)
+    world.pass_time(UNREAD_S + 1)
+    assert world.orders_of(W1, protocol.CANCEL) == [], "nobody waits"
+    for i in range(2):
+        world.call(B, b"%d" % i, STREAM)
+    world.pass_time(0.3)
+    cancelled = world.orders_of(W1, protocol.CANCEL)
+    assert len(cancelled) == 2, "as many as wait, and only of those that are not read"
+    world.pass_time(2)
+    assert world.orders_of(W1, protocol.CANCEL) == [], "two are on their way"
+    for (number,) in cancelled:
+        world.reply(W1, number, b"\x93\x80\xa3ERR\x93\xa1E\xa1t\xc0", protocol.REFUSE)
+    assert len(world.work_of(W1)) == 2, "the streams that have waited"
+    (error,) = more(world, A, b"2", 1)
+    assert (error.name, error.args[0]) == ("ERR", "DeadlineExceeded")
+    assert "was not read for 1" in error.args[1]
+    world.call(C, b"0", STREAM)
+    world.pass_time(UNREAD_S + 1)
+    assert len(world.orders_of(W1, protocol.CANCEL)) == 1, "A has three, C none"
+    world.call(B, b"again", STREAM)
+    world.pass_time(UNREAD_S + 1)
+    assert world.orders_of(W1, protocol.CANCEL) == [], "A does not have more than one above B's two"
 
 
 def test_a_reader_with_heartbeats_is_given_up_after_an_hour_too(world: World) -> None:

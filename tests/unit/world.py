@@ -222,3 +222,8 @@ class World:
         """The calls of a model that has one version."""
         (hosted,) = self.core.registry.models[name].versions.values()
         return hosted.calls
+
+    def stream_pool(self, name: str = "m") -> WorkerPool:
+        """The streams of a model that has one version."""
+        (hosted,) = self.core.registry.models[name].versions.values()
+        return hosted.streams

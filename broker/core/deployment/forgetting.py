@@ -49,6 +49,7 @@ class Forgetter:
             self._routing.remove_version(key)
             for pool in self._registry.forget(key).pools:
                 self._calls.queues.pop(pool, None)
+                self._calls.shares.pop(pool, None)
             self._outbox.note(f"{key[0]} {key[1]} was forgotten: it had no worker for {FORGET_AFTER_S:g} s")
 
     def _is_wanted(self, key: ModelKey) -> bool:

@@ -93,7 +93,9 @@ class Admission:
     def _too_many_stream_bytes(self, pool: WorkerPool, client: Client, size: int) -> Failure | None:
         """Bound open streams in bytes, as waiting calls are: a worker keeps the arguments of an open stream."""
         name, limits = pool.model.qualified_name, self._limits
-        if pool.stream_bytes + size > limits.queue_bytes:
+        # Beyond the limit of the model, a client still gets an equal part of it: others may have taken all.
+        part = self._calls.shares[pool].fair_part(limits.queue_bytes, client)
+        if pool.stream_bytes + size > limits.queue_bytes and client.stream_bytes + size > part:
             text = f"the open streams of {name} have {pool.stream_bytes} bytes already; call again later"
             return errors.server_busy(text)
         if client.stream_bytes + size > limits.client_bytes:

@@ -85,7 +85,7 @@ class Repairer:
             return call.failure is not None
         if call.state in (CANCELLED, ENDED):
             return False
-        return call.batch is not None and call.number in self._calls.in_flight[call.batch.replica.worker]
+        return self._calls.is_with_its_worker(call)
 
     def _repair_capacity(self) -> None:
         """Set the free capacity of each replica from the batches that its worker has."""
@@ -101,6 +101,11 @@ class Repairer:
                 replica.large_batches = large[replica]
         for pool in self._registry.all_pools():
             pool.recount()
+        self._calls.shares.clear()
+        for calls in self._calls.in_flight.values():
+            for call in calls.values():
+                if call.batch is not None and call.batch.replica.pool.is_for_streams:
+                    self._calls.shares[call.batch.replica.pool].add(call.owner)
 
 
 def _is_with(call: Call, worker: Worker) -> bool:

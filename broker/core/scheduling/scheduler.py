@@ -111,13 +111,19 @@ class Scheduler:
                     self._dirty[pool] = None
                     return due_s
             pool.gathering_since_s = None
-            if _must_leave_worker(pool, queue.first, now_s) and not queue.prefer_small(LARGE_BYTES):
+            further_turns = 0
+            if pool.is_for_streams:
+                if not self._may_open_stream(pool, queue):
+                    break
+                # A client gives up a turn for each stream that it has open, so that those with fewer come first.
+                further_turns = self._calls.shares[pool].of(queue.first.owner)
+            if _must_leave_worker(pool, queue.first, now_s) and not queue.prefer(_is_small):
                 self._dirty[pool] = None
                 next_s = pool.last_small_s + SMALL_CALLS_S
                 break
-            batch = self._next_batch(queue, replica.max_batch_size, now_s)
+            batch = self._next_batch(queue, replica.max_batch_size, now_s, further_turns)
             if batch:
-                if batch[0].size <= LARGE_BYTES:
+                if _is_small(batch[0]):
                     pool.last_small_s = now_s
                 self._send_batch(batch, replica, 1, now_s)
                 replica.ran_retry_last = False
@@ -126,7 +132,7 @@ class Scheduler:
             self._dispatch_retries(pool, queue, now_s, others_wait=False)
         return next_s
 
-    def _next_batch(self, queue: FairQueue[Call], most: int, now_s: float) -> list[Call]:
+    def _next_batch(self, queue: FairQueue[Call], most: int, now_s: float, further_turns: int = 0) -> list[Call]:
         """Remove as many waiting calls from the queue as fit in one batch; retries stay."""
         batch: list[Call] = []
         size = 0
@@ -136,7 +142,7 @@ class Scheduler:
                 target = following.target
                 if target.is_list or target.work_name != batch[0].target.work_name or following.size > LARGE_BYTES:
                     break  # a list is a batch of its own, as is a large call, and WORK names one procedure
-            call = queue.pop()
+            call = queue.pop(further_turns)
             if call.deadline_s <= now_s:
                 self.expire_waiting(call, now_s)
             else:
@@ -145,6 +151,11 @@ class Scheduler:
                 if size > LARGE_BYTES and len(batch) == 1:
                     break
         return batch
+
+    def _may_open_stream(self, pool: WorkerPool, queue: FairQueue[Call]) -> bool:
+        """Whether a client that waits may have one more stream; that client takes the next turn."""
+        shares, free = self._calls.shares[pool], pool.free
+        return shares.may_open(queue.first.owner, free) or queue.prefer(lambda call: shares.may_open(call.owner, free))
 
     def _dispatch_retries(
         self, pool: WorkerPool, queue: FairQueue[Call], now_s: float, *, others_wait: bool
@@ -274,12 +285,16 @@ class Scheduler:
         return call.target
 
 
+def _is_small(call: Call) -> bool:
+    return call.size <= LARGE_BYTES
+
+
 def _must_leave_worker(pool: WorkerPool, call: Call, now_s: float) -> bool:
     """Whether a call is large and would take the last worker of several that runs no large call.
 
     Small calls would then wait for large ones. If there have been none lately, large calls may have all workers.
     """
-    if call.size <= LARGE_BYTES or pool.is_for_streams or len(pool.replicas) == 1:
+    if _is_small(call) or pool.is_for_streams or len(pool.replicas) == 1:
         return False
     if now_s - pool.last_small_s > SMALL_CALLS_S:
         return False

@@ -23,6 +23,7 @@ from broker.core.state.fair_queue import FairQueue
 from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
+from broker.core.state.stream_shares import StreamShares
 from cluster.wire import events, protocol
 from cluster.wire.arguments import MAX_SLOTS
 from cluster.wire.events import ClientEvent
@@ -51,6 +52,7 @@ class CallTable:
     Attributes:
         clients: the clients with open calls, by identity.
         queues: the waiting calls of each pool.
+        shares: who has the open streams of each pool.
         in_flight: the calls that each worker has not answered, by number. Calls whose client is gone, or already has an
             error, are among them until the worker answers.
         doubtful: the calls that a step was about which raised an exception that nobody foresaw.
@@ -69,6 +71,7 @@ class CallTable:
         self._counters = counters
         self.clients: dict[bytes, Client] = {}
         self.queues: defaultdict[WorkerPool, FairQueue[Call]] = defaultdict(FairQueue)
+        self.shares: defaultdict[WorkerPool, StreamShares] = defaultdict(StreamShares)
         self.in_flight: defaultdict[Worker, dict[bytes, Call]] = defaultdict(dict)
         self.doubtful: list[Call] = []
         self._open: dict[bytes, Call] = {}  # by number, and so the oldest first
@@ -124,6 +127,8 @@ class CallTable:
         batch = Batch(replica, capacity, count, is_large=is_large)
         if is_large:
             replica.large_batches += 1
+        if replica.pool.is_for_streams:
+            self.shares[replica.pool].add(calls[0].owner)
         in_flight = self.in_flight[worker]
         running_until_s = now_s + replica.timeout_s
         for call in calls:
@@ -218,6 +223,8 @@ class CallTable:
         if batch.is_large:
             replica.large_batches -= 1
         pool = replica.pool
+        if pool.is_for_streams:
+            self.shares[pool].remove(call.owner)
         pool.change_free(replica, batch.capacity)
         return pool
 
@@ -256,7 +263,11 @@ class CallTable:
     def release_all(self, worker: Worker) -> list[Call]:
         """Take the calls of a lost worker, the oldest first."""
         worker.in_flight = 0
-        return list(self.in_flight.pop(worker, {}).values())
+        calls = list(self.in_flight.pop(worker, {}).values())
+        for call in calls:
+            if call.batch is not None and call.batch.replica.pool.is_for_streams:
+                self.shares[call.batch.replica.pool].remove(call.owner)
+        return calls
 
     def retarget(self, call: Call, target: Target) -> None:
         """Change the target of a queued call to another version of its model."""
@@ -352,6 +363,14 @@ class CallTable:
             or now_s - call.full_since_s
             > self._unread_timeout_s * (1 if call.last_heartbeat_s is None else HEARTBEAT_PATIENCE_FACTOR)
         ]
+
+    def unread(self, since_s: float) -> list[Call]:
+        """Return the streams whose client has had no free slot since `since_s` or longer, the oldest first."""
+        return [call for call in self._open.values() if call.full_since_s <= since_s]
+
+    def is_with_its_worker(self, call: Call) -> bool:
+        """Whether the worker that has got a call has yet to answer it; also for a call that is over for its client."""
+        return call.batch is not None and call.number in self.in_flight[call.batch.replica.worker]
 
     def overdue(self, now_s: float) -> list[Call]:
         """Return the calls whose deadline has passed."""

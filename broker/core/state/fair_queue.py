@@ -7,7 +7,7 @@ for each `TURN_BYTES`, because it keeps a worker busy for long. Knows no limits 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 TURN_BYTES = 64 * 1024
@@ -174,28 +174,32 @@ class FairQueue(Generic[CallT]):
         group = _next(self._groups)
         return _next(group.lanes).calls[0]
 
-    def prefer_small(self, limit: int) -> bool:
-        """Have a client take the next turn whose next call has at most `limit` bytes; return whether there is one.
+    def prefer(self, is_wanted: Callable[[CallT], bool]) -> bool:
+        """Have a client take the next turn whose next call is wanted; return whether there is one.
 
         A client in debt takes it only if all others are in debt, too. The cost grows with the clients whose next call
-        is larger.
+        is not wanted.
         """
         for may_owe in (False, True):
             for address, group in self._groups.items():
                 for identity, lane in group.lanes.items():
-                    if lane.waiting and lane.calls[0].size <= limit and (may_owe or not (lane.debt or group.debt)):
+                    if lane.waiting and is_wanted(lane.calls[0]) and (may_owe or not (lane.debt or group.debt)):
                         lane.debt = group.debt = 0
                         group.lanes.move_to_end(identity, last=False)
                         self._groups.move_to_end(address, last=False)
                         return True
         return False
 
-    def pop(self) -> CallT:
-        """Remove and return the oldest call of the client whose turn it is; it then moves to the end."""
+    def pop(self, further_turns: int = 0) -> CallT:
+        """Remove and return the oldest call of the client whose turn it is; it then moves to the end.
+
+        Args:
+            further_turns: turns that the call takes beside those for itself and its size.
+        """
         group = _next(self._groups)
         lane = _next(group.lanes)
         call = lane.calls[0]
-        turns = call.size // TURN_BYTES
+        turns = call.size // TURN_BYTES + further_turns
         if turns:
             lane.debt += turns
             group.debt += turns
