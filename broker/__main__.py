@@ -9,6 +9,7 @@ from broker.core.state.counters import BROKEN
 from broker.http.pages import pages
 from broker.io import process
 from broker.io.loop import Loop
+from broker.io.peer_limits import divide
 from broker.io.plan_writer import PlanWriter
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
@@ -32,8 +33,10 @@ def main() -> None:
         state = StateFile(settings.state)
         core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
         core.counters.state_file[BROKEN] += state.was_broken
-        loop = Loop(core, settings, PlanWriter(state.write, settings.state))
-        http = HttpServer("BROKER_HTTP", settings.http, pages(core, loop, settings.expected()))
+        connections = divide(process.descriptor_limit())
+        loop = Loop(core, settings, PlanWriter(state.write, settings.state), connections)
+        page_handlers = pages(core, loop, settings.expected())
+        http = HttpServer("BROKER_HTTP", settings.http, page_handlers, max_connections=connections.http)
     except ConfigError as error:
         exit_config_error(error)
 

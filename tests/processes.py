@@ -248,7 +248,7 @@ class Cluster:
         self._loads: list[Load] = []
         self.broker: Process
 
-    def start_broker(self, output: int | None = None, **settings: str) -> Process:
+    def start_broker(self, output: int | None = None, prefix: Sequence[str] = (), **settings: str) -> Process:
         environment = {
             "BROKER_FRONTEND": self.frontend,
             "BROKER_BACKEND": self.backend,
@@ -256,7 +256,7 @@ class Cluster:
             "BROKER_ADMIN": self.admin,
             **settings,
         }
-        self.broker = self._start("broker", environment, output=output)
+        self.broker = self._start("broker", environment, prefix, output)
         wait_until(lambda: get(self.http, "/healthz")[0] == 200, START_S, "the broker answers /healthz")
         return self.broker
 
@@ -335,12 +335,17 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, *configs: str | None, host: str = "127.0.0.1", code: str | Path = REPOSITORY, **broker_settings: str
+    folder: Path,
+    *configs: str | None,
+    host: str = "127.0.0.1",
+    code: str | Path = REPOSITORY,
+    broker_prefix: Sequence[str] = (),
+    **broker_settings: str,
 ) -> Iterator[Cluster]:
     """Start a cluster with one worker for each configuration, and wait until all are ready."""
     made = Cluster(folder, host, code)
     try:
-        made.start_broker(None, **broker_settings)
+        made.start_broker(None, broker_prefix, **broker_settings)
         for config in configs:
             made.start_worker(config)
         made.wait_for_workers(len(configs))

@@ -8,6 +8,8 @@ class PeerLimits:
     """Limits for every peer of one ROUTER.
 
     Attributes:
+        max_connections: most connections at one time; further ones wait in the queue of the system until one ends. None
+            for no limit but that of the system.
         heartbeat_interval_s: the ROUTER sends a PING to a peer that has been silent for this long, in seconds; 0 for no
             PINGs.
         heartbeat_timeout_s: the ROUTER drops a peer that has sent and accepted nothing for this long after a PING, in
@@ -27,6 +29,7 @@ class PeerLimits:
             nothing waits may still have an equal share of them.
     """
 
+    max_connections: int | None = None
     heartbeat_interval_s: float = 0.0
     heartbeat_timeout_s: float = 0.0
     ping_all: bool = False

@@ -57,6 +57,7 @@ without an answer ends the connection.
 
 _KEEPALIVE_PROBES = 3  # without an answer, before the system ends a connection that has no such limit
 _PEER_TYPES = (b"DEALER", b"REQ", b"ROUTER")
+_NEVER_S = float("inf")
 _numbers = itertools.count(1)
 
 
@@ -67,6 +68,8 @@ class Router:
         endpoint: where the router listens. If the port was given as 0, this has the port that the system chose.
         disconnected: identities of connections that have ended. The caller empties the list.
         peer_errors: what the peers of closed connections did wrong, as text. The caller empties the list.
+        accept_pauses: how often it has stopped accepting connections, because it had `max_connections` or the system
+            had no descriptor left.
     """
 
     def __init__(
@@ -106,7 +109,9 @@ class Router:
         self._unread_bytes = 0  # of all connections
         self._check_interval_s = min(limits.heartbeat_interval_s / 4 or MAX_CHECK_INTERVAL_S, MAX_CHECK_INTERVAL_S)
         self._checked_s = float("-inf")
-        self._accept_retry_at_s: float | None = None  # if the system had no descriptor left
+        self._is_accepting = True
+        self._accept_retry_at_s = _NEVER_S  # if the system had no descriptor left
+        self.accept_pauses = 0
         self.endpoint = str(bound_endpoint(parsed, self._listener))
         self.disconnected: list[bytes] = []
         self.peer_errors: list[str] = []
@@ -115,6 +120,9 @@ class Router:
 
     def _accept(self, _events: int, now_s: float) -> None:
         for _ in range(ACCEPTS_PER_TURN):
+            if len(self._connections) == self._limits.max_connections:
+                self._pause_accepting()
+                return
             try:
                 connected, address = self._listener.accept()
             except BlockingIOError:
@@ -122,13 +130,30 @@ class Router:
             except ConnectionError:  # the peer has closed it already
                 continue
             except OSError:  # the system has no descriptor left
-                self._pause_accepting(now_s)
+                self._pause_accepting()
+                self._accept_retry_at_s = now_s + ACCEPT_RETRY_S
                 return
             self._add(connected, address[0] if isinstance(address, tuple) else "", now_s)
 
-    def _pause_accepting(self, now_s: float) -> None:
+    def _pause_accepting(self) -> None:
         self._selector.unregister(self._listener)
-        self._accept_retry_at_s = now_s + ACCEPT_RETRY_S
+        self._is_accepting = False
+        self.accept_pauses += 1
+
+    def _accept_again(self) -> None:
+        self._selector.register(self._listener, EVENT_READ, self._accept)
+        self._is_accepting = True
+        self._accept_retry_at_s = _NEVER_S
+
+    def _may_accept_again(self, now_s: float) -> bool:
+        if self._accept_retry_at_s != _NEVER_S:
+            return now_s >= self._accept_retry_at_s
+        return len(self._connections) != self._limits.max_connections
+
+    @property
+    def connections(self) -> int:
+        """The number of connections, with those whose handshake is under way."""
+        return len(self._connections)
 
     def _add(self, connected: socket.socket, address: str, now_s: float) -> None:
         connected.setblocking(False)
@@ -187,8 +212,9 @@ class Router:
         """Close all connections and stop listening. Unsent messages are lost."""
         for connection in list(self._connections.values()):
             self._drop(connection)
-        if self._accept_retry_at_s is None:
+        if self._is_accepting:
             self._selector.unregister(self._listener)
+            self._is_accepting = False
         self._listener.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -356,9 +382,8 @@ class Router:
         if now_s - self._checked_s < self._check_interval_s:
             return
         self._checked_s = now_s
-        if self._accept_retry_at_s is not None and now_s >= self._accept_retry_at_s:
-            self._accept_retry_at_s = None
-            self._selector.register(self._listener, EVENT_READ, self._accept)
+        if not self._is_accepting and self._may_accept_again(now_s):
+            self._accept_again()
         for connection in list(self._connections.values()):
             if not connection.session.is_ready:
                 if now_s - connection.connected_s >= HANDSHAKE_TIMEOUT_S:

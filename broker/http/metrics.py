@@ -271,6 +271,14 @@ def _broker_wide(counts: BrokerCounts, all_counts: Snapshot) -> list[Metric]:
             "reason",
             counts.state_file,
         ),
+        _by_label("gauge", "zerorpc_broker_connections", "Connections, by socket.", "socket", counts.connections),
+        _by_label(
+            "counter",
+            "zerorpc_broker_accept_pauses",
+            "Times that a socket stopped accepting connections because no descriptor was left for it.",
+            "socket",
+            counts.accept_pauses,
+        ),
         _single(
             "counter",
             "zerorpc_broker_retries",

@@ -67,6 +67,8 @@ class BrokerCounts(NamedTuple):
     worker_lost: Mapping[str, int]
     bad_frames: Mapping[str, int]
     clients_dropped: Mapping[str, int]
+    connections: Mapping[str, int]
+    accept_pauses: Mapping[str, int]
     retries: int
     late_replies: int
     longest_turn_s: float
@@ -142,6 +144,8 @@ def _broker(core: Core) -> BrokerCounts:
         Counter(counts.worker_lost),
         Counter(counts.bad_frames),
         Counter(counts.clients_dropped),
+        Counter(counts.connections),
+        Counter(counts.accept_pauses),
         counts.retries,
         counts.late_replies,
         counts.turn_s.highest(),

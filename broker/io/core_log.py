@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from broker.core.core import Core
+from broker.io.process import descriptor_limit
 
 log = logging.getLogger(__name__)
 
@@ -11,6 +12,7 @@ MAX_LINES_PER_TICK = 10
 """Lines about workers and models that are logged at one tick; the rest is only counted."""
 
 _BAD_FRAMES_INTERVAL_S = 1.0
+_FULL_SOCKETS_INTERVAL_S = 60.0
 
 
 class CoreLog:
@@ -21,6 +23,8 @@ class CoreLog:
         self._logged_s = float("-inf")
         self._logged_bad_frames = 0
         self._last_peer_error = ""
+        self._full_logged_s = float("-inf")
+        self._logged_pauses = 0
 
     def log_notes(self) -> None:
         """Log the lines that the core has produced."""
@@ -42,3 +46,17 @@ class CoreLog:
             self._logged_bad_frames = reasons.total()
             self._logged_s = now_s
             self._last_peer_error = ""
+
+    def log_full_sockets(self, now_s: float) -> None:
+        """Log, at most once a minute, that a socket has had all the connections that it may have."""
+        counts = self._core.counters
+        pauses = counts.accept_pauses.total()
+        if pauses > self._logged_pauses and now_s - self._full_logged_s >= _FULL_SOCKETS_INTERVAL_S:
+            log.warning(
+                "no descriptor is left for further connections, which wait until one ends; raise the limit of open "
+                "files (ulimit -n, now %d); connections: %s",
+                descriptor_limit(),
+                dict(counts.connections),
+            )
+            self._logged_pauses = pauses
+            self._full_logged_s = now_s

@@ -15,7 +15,7 @@ from broker.core.state import counters
 from broker.core.state.outbox import ToClient, ToWorker
 from broker.io.addresses import network_of
 from broker.io.core_log import CoreLog
-from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS
+from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS, Connections, with_connections
 from broker.io.plan_writer import PlanWriter
 from broker.io.sockets import OpenRouter, open_router
 from broker.settings import BrokerSettings
@@ -57,6 +57,7 @@ class Loop:
         core: Core,
         settings: BrokerSettings,
         plans: PlanWriter,
+        connections: Connections,
         *,
         clock: Callable[[], float] = time.monotonic,
         open_router: OpenRouter = open_router,
@@ -67,6 +68,7 @@ class Loop:
             core: makes the decisions.
             settings: addresses and times.
             plans: saves what the next broker has to know.
+            connections: how many each socket may have.
             clock: returns monotonic seconds.
             open_router: opens a socket; tests pass one that needs none.
 
@@ -78,8 +80,10 @@ class Loop:
         self._settings = settings
         self._clock = clock
         self._selector = DefaultSelector()
-        self._frontend = open_router("BROKER_FRONTEND", settings.frontend, self._selector, CLIENTS)
-        self._backend = open_router("BROKER_BACKEND", settings.backend, self._selector, WORKERS)
+        clients = with_connections(CLIENTS, connections.clients)
+        workers = with_connections(WORKERS, connections.workers)
+        self._frontend = open_router("BROKER_FRONTEND", settings.frontend, self._selector, clients)
+        self._backend = open_router("BROKER_BACKEND", settings.backend, self._selector, workers)
         self._admin: Router | None = None
         core.clients.address_of = lambda identity: network_of(self._frontend.address_of(identity))
         # The backend before the frontend: answers free capacity for the calls that the frontend brings.
@@ -88,8 +92,12 @@ class Loop:
             (self._frontend, core.clients.message),
         ]
         if settings.admin:
-            self._admin = open_router("BROKER_ADMIN", settings.admin, self._selector, ADMINS)
+            admins = with_connections(ADMINS, connections.admins)
+            self._admin = open_router("BROKER_ADMIN", settings.admin, self._selector, admins)
             self._handlers.append((self._admin, core.admin.message))
+        self._routers = [("clients", self._frontend), ("workers", self._backend)]
+        if self._admin is not None:
+            self._routers.append(("admins", self._admin))
         self._waker = Waker()
         self._selector.register(self._waker, EVENT_READ, self._answer_questions)
         self._questions: deque[Callable[[], None]] = deque()
@@ -251,7 +259,15 @@ class Loop:
             self._admin.disconnected.clear()
         peer_errors = [text for router, _ in self._handlers for text in _take_all(router.peer_errors)]
         self._core_log.log_bad_frames(peer_errors, now_s)
+        self._count_connections(now_s)
         self._core_log.log_notes()
+
+    def _count_connections(self, now_s: float) -> None:
+        counts = self._core.counters
+        for name, router in self._routers:
+            counts.connections[name] = router.connections
+            counts.accept_pauses[name] = router.accept_pauses
+        self._core_log.log_full_sockets(now_s)
 
     def _on_unforeseen(self, step: str, of: str = "the core") -> None:
         """Log an exception that the core should not raise; all other calls continue. For an exception handler."""

@@ -1,5 +1,8 @@
 """What the broker demands of the peers at each of its sockets, and grants to them."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
 from cluster.wire import protocol
 from zmtp.limits import PeerLimits
 
@@ -44,3 +47,35 @@ ADMINS = PeerLimits(
     max_total_unsent_bytes=16 * _MIB,
 )
 """Limits for administrators."""
+
+OWN_DESCRIPTORS = 40
+"""Descriptors that the process itself needs: listeners, the state file, logs, libraries."""
+
+MOST_HTTP_CONNECTIONS = 300
+
+
+class Connections(NamedTuple):
+    """How the descriptors of the process are divided, so that clients leave some to workers, pages and administrators.
+
+    Attributes:
+        clients, workers, admins: most connections at each socket.
+        http: most connections of the HTTP server.
+    """
+
+    clients: int
+    workers: int
+    admins: int
+    http: int
+
+
+def divide(descriptors: int) -> Connections:
+    """Divide the descriptors of the process: an eighth for workers, at most as much for HTTP, most for clients."""
+    workers = descriptors // 8
+    http = min(MOST_HTTP_CONNECTIONS, descriptors // 8)
+    admins = min(100, descriptors // 16)
+    return Connections(max(descriptors - OWN_DESCRIPTORS - workers - http - admins, 1), workers, admins, http)
+
+
+def with_connections(limits: PeerLimits, most: int) -> PeerLimits:
+    """Return the limits of a socket with a limit on its connections."""
+    return replace(limits, max_connections=most)

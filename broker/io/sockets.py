@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from selectors import BaseSelector
 
-from broker.io.peer_limits import ADMINS
 from cluster.runtime.settings import ConfigError, bind_error
 from zmtp.limits import PeerLimits
 from zmtp.router import Router
@@ -33,7 +32,7 @@ def open_router(setting: str, endpoint: str, selector: BaseSelector, limits: Pee
     try:
         if endpoint.startswith("ipc://"):
             _check_path(setting, endpoint, endpoint.removeprefix("ipc://"))
-        with _for_this_user_only() if limits is ADMINS else nullcontext():
+        with _for_this_user_only() if setting == "BROKER_ADMIN" else nullcontext():
             return Router(endpoint, selector, limits)
     except OSError as error:
         raise bind_error(setting, endpoint, error) from error

@@ -14,7 +14,7 @@ MAX_BODY_BYTES = 1024 * 1024
 """The server refuses a request whose body has this size, in bytes, and does not read the body. No path takes one."""
 
 MAX_CONNECTIONS = 300
-"""Most connections; further ones wait until one ends."""
+"""Most connections, unless the process has fewer descriptors."""
 
 IDLE_TIMEOUT_S = 10
 """How long a connection may bring nothing, in seconds."""
@@ -43,13 +43,16 @@ Handler = Callable[[], Response]
 class HttpServer:
     """Serves GET and HEAD on a fixed set of paths; the answer to anything else is 404 or 405."""
 
-    def __init__(self, setting: str, address: str, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, setting: str, address: str, handlers: Mapping[str, Handler], *, max_connections: int = MAX_CONNECTIONS
+    ) -> None:
         """Bind the address; `start` serves it.
 
         Args:
             setting: the name of the setting that holds the address, for the error.
             address: `host:port`.
             handlers: one function for each path; the server's threads call them.
+            max_connections: most connections; further ones wait until one ends.
 
         Raises:
             ConfigError: if the address is in use or does not belong to this machine.
@@ -66,7 +69,7 @@ class HttpServer:
                 asyncore_use_poll=True,  # select() fails at descriptor 1,024, and a broker has one for each client
                 max_request_body_size=MAX_BODY_BYTES,
                 inbuf_overflow=2 * MAX_BODY_BYTES,  # no body is written to the disk
-                connection_limit=MAX_CONNECTIONS,
+                connection_limit=max_connections,
                 channel_timeout=IDLE_TIMEOUT_S,
                 cleanup_interval=CLEANUP_INTERVAL_S,
                 log_socket_errors=False,  # a peer that goes away, or a lack of descriptors, must not fill the log

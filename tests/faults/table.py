@@ -114,6 +114,10 @@ ROWS = {
         "1,000 models are registered, and scraped; workers leave for good",
         "a scrape stops the loop for a millisecond at a time; models without workers are forgotten after an hour",
     ),
+    52: (
+        "more clients than the broker has descriptors",
+        "they wait; connected clients, workers and HTTP go on; a metric and a log line a minute say so",
+    ),
     53: (
         "150 idle HTTP connections, and bodies of 450 MiB",
         "`/healthz` answers; a body over 1 MiB is refused unread; idle connections are closed after 10 s",

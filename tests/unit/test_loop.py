@@ -14,6 +14,7 @@ from broker.core.core import Core
 from broker.core.state.plan import DeploymentPlan
 from broker.io import core_log
 from broker.io.loop import Loop
+from broker.io.peer_limits import divide
 from broker.io.plan_writer import PlanWriter
 from broker.settings import BrokerSettings
 from cluster.wire import protocol
@@ -42,6 +43,8 @@ class FakeRouter:
         self.unreachable: set[bytes] = set()
         self.stalled: set[bytes] = set()
         self.is_stalled = False
+        self.connections = 0
+        self.accept_pauses = 0
 
     @property
     def has_messages(self) -> bool:
@@ -84,7 +87,9 @@ class Bench:
         self.disk = threading.Event()  # set while the disk is not stuck
         self.disk.set()
         self.plans = PlanWriter(self._write, "state.json")
-        self.loop = Loop(self.core, settings, self.plans, clock=lambda: self.now_s, open_router=self._open)
+        self.loop = Loop(
+            self.core, settings, self.plans, divide(1000), clock=lambda: self.now_s, open_router=self._open
+        )
         self.frontend = self.routers["BROKER_FRONTEND"]
         self.backend = self.routers["BROKER_BACKEND"]
         self.admin = self.routers["BROKER_ADMIN"]

@@ -598,3 +598,19 @@ def test_without_free_descriptors_accepting_pauses_until_there_are_some(serve: S
     assert all(one.recv(64) for one in waiting)
     for one in waiting:
         one.close()
+
+
+def test_further_connections_wait_until_one_ends(serve: Serve, peer: Any) -> None:
+    served = serve(replace(CAREFUL, max_connections=2))
+    peers = [peer(served) for _ in range(3)]
+    served.turn_until(lambda: served.router.accept_pauses == 1)
+    assert served.router.connections == 2
+    assert not served.selector.select(0), "it does not try again and again"
+    served.advance(1.5)
+    assert served.router.connections == 2
+    peers[0].socket.close()
+    served.turn_until(lambda: served.router.connections == 1)
+    served.advance(1.5)
+    served.turn_until(lambda: served.router.connections == 2)
+    peers[2].complete_handshake(served)
+    assert served.identity_of(peers[2])

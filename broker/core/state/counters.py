@@ -42,6 +42,9 @@ STALLED = "stalled"
 BROKEN = "broken"
 WRITE = "write"
 
+# The broker's sockets: the values of the `socket` label.
+SOCKETS = ("clients", "workers", "admins")
+
 # What was wrong with a bad frame: the values of the `reason` label.
 # `cluster.wire.events` raises the first six.
 BAD_FRAMES = (
@@ -127,6 +130,8 @@ class Counters:
         self.bad_frames = from_zero(*BAD_FRAMES)  # by reason
         self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
         self.state_file = from_zero(BROKEN, WRITE)  # by reason
+        self.connections = from_zero(*SOCKETS)  # by socket
+        self.accept_pauses = from_zero(*SOCKETS)  # by socket
         self.turn_s = Peak()  # seconds that one turn of the message loop took
         self.late_replies = 0
         self.retries = 0
