@@ -7,6 +7,8 @@ from typing import Any
 
 import zerorpc
 
+from cluster.wire.texts import to_line, to_text
+
 DEFAULT_ADDRESS = "tcp://127.0.0.1:4242"
 
 FLOWER = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
@@ -32,7 +34,7 @@ def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> 
         client.connect(address)
         return call(client)
     except zerorpc.RemoteError as error:
-        sys.exit(f"error: the service answered {error.name}: {error.msg}")
+        sys.exit(f"error: the service answered {to_line(str(error.name))}: {to_text(str(error.msg))}")
     except (zerorpc.TimeoutExpired, zerorpc.LostRemote) as error:
         sys.exit(f"error: no answer from {address} ({error}); is the cluster running? Start it with make up")
     except Exception as error:  # of pyzmq, for an address that is not valid

@@ -29,6 +29,9 @@ def main() -> None:
     name, root = options.name, options.root
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", name) or keyword.iskeyword(name):
         sys.exit(f"error: {name!r} is not a name for a model: it should be in small letters, such as fever_model")
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    if keyword.iskeyword(class_name):
+        sys.exit(f"error: {name!r} is not a name for a model: its class would be {class_name}; choose another name")
     folder = root / "models" / name
     if importlib.util.find_spec(name) is not None:
         sys.exit(f"error: there is a Python module {name!r} already: choose another name")
@@ -38,7 +41,6 @@ def main() -> None:
     text, found = config.read_text(), _LIST_OF_MODELS.search(config.read_text())
     if found is None:
         sys.exit(f"error: {config} has no list Config.models in its original form: add the model's entry by hand")
-    class_name = "".join(part.capitalize() for part in name.split("_"))
     _write_package(folder, name, class_name)
     line = "\n" if requirements.read_text().endswith("\n") else "\n\n"
     requirements.write_text(requirements.read_text().rstrip("\n") + line + f"-e ./models/{name}\n")

@@ -2,11 +2,21 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from scripts.calling import parser, result_of
 from scripts.describe import client, page
+from scripts.describe.untrusted import DocumentError
 from scripts.supervision import RUN
+
+
+def _client(document: dict[str, Any]) -> str:
+    try:
+        return client.render(document)
+    except DocumentError as error:
+        sys.exit(f"error: {error}; no client can be made")
 
 
 def main() -> None:
@@ -18,7 +28,7 @@ def main() -> None:
     files = {
         "openrpc.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         "index.html": page.render(document),
-        "service_client.py": client.render(document),
+        "service_client.py": _client(document),
     }
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

@@ -110,6 +110,10 @@ ROWS = {
         "a worker describes extreme limits, and leaves",
         "absurd ones are refused with a reason; the others hold for its own calls, and go with it",
     ),
+    50: (
+        "a service describes itself with code in its texts, names and schemas",
+        "the client and the page that are made from it have it as text, or refuse it; nothing of it runs",
+    ),
     51: (
         "1,000 models are registered, and scraped; workers leave for good",
         "a scrape stops the loop for a millisecond at a time; models without workers are forgotten after an hour",

@@ -60,7 +60,7 @@ def test_a_name_that_python_has_already_is_refused(root: Path, name: str) -> Non
     )
 
 
-@pytest.mark.parametrize("name", ["Fever", "fever-model", "9lives", "class", "_x", ""])
+@pytest.mark.parametrize("name", ["Fever", "fever-model", "9lives", "class", "none", "_x", ""])
 def test_a_name_that_is_not_an_identifier_is_refused(root: Path, name: str) -> None:
     done = new_model(root, name)
     assert done.returncode == 1
