@@ -18,7 +18,7 @@ pytestmark = pytest.mark.fault(50)
 CODE = "__import__('sys').modules.__setitem__('owned', 1)"
 TEXTS = [
     f'"""\n{CODE}\n"""',
-    f'"""\n    {CODE}\n    """',
+    f'"""\n    {CODE}\n    def m(self) -> None:\n        """',
     f"'''\n{CODE}\n'''",
     f"'+{CODE}+'",
     f'"+{CODE}+"',
