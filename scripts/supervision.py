@@ -51,6 +51,7 @@ class ClusterSettings:
         return {
             "BROKER_ADMIN": f"ipc://{RUN}/broker-admin.sock",
             "BROKER_STATE": f"{RUN}/broker-state.json",
+            "WORKER_LOADABLE": "*",  # only the user who owns all these processes can reach BROKER_ADMIN
             **os.environ,
             "CLUSTER_RUN": str(RUN),
             "CLUSTER_PYTHON": sys.executable,

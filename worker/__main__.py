@@ -16,6 +16,7 @@ from worker.loop.message_loop import RefusedError
 from worker.loop.server import Server
 from worker.loop.session import WorkerState
 from worker.models.configuration import configured_entries
+from worker.models.loadable import LoadableModules
 from worker.models.manager import ModelManager
 from worker.settings import WorkerSettings
 
@@ -29,8 +30,10 @@ def main() -> None:
         logs.configure()
         threads.end_with_any_thread()
         settings = load_settings(WorkerSettings)
-        manager = ModelManager(configured_entries(), settings.hosted_models())
-        server = Server(settings, counters)
+        entries = configured_entries()
+        manager = ModelManager(entries, settings.hosted_models())
+        loadable = LoadableModules(settings.loadable_modules(), [entry.module_name for entry in entries])
+        server = Server(settings, counters, loadable)
         # Before the models are loaded, so that /readyz answers meanwhile.
         http = HttpServer("WORKER_HTTP", settings.http, pages(server, WorkerMetrics(counters)))
     except ConfigError as error:

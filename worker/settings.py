@@ -1,11 +1,21 @@
 """The worker's settings. `config` names the models that it hosts."""
 
 import platform
+import re
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cluster.runtime.settings import Endpoint, HostPort, split_host_port
+
+_MODULES = re.compile(r"\s*(\*|[^\W\d]\w*(\.[^\W\d]\w*)*)\s*")
+
+
+def _modules(value: str) -> str:
+    if value and not all(_MODULES.fullmatch(name) for name in value.split(",")):
+        raise ValueError("modules or packages, comma-separated, such as iris_model,my_models.text, or * for all")
+    return value
 
 
 class WorkerSettings(BaseSettings):
@@ -24,6 +34,14 @@ class WorkerSettings(BaseSettings):
     )
 
     models: str = Field("", description="qualified names of the models to host, comma-separated, of the configured")
+
+    loadable: Annotated[str, AfterValidator(_modules)] = Field(
+        "", description="packages and modules, comma-separated, from which scripts/models.py may load; * for all"
+    )
+
+    def loadable_modules(self) -> list[str]:
+        """The names in `loadable`. An empty list stands for all installed packages with models."""
+        return [name.strip() for name in self.loadable.split(",") if name.strip()]
 
     def hosted_models(self) -> list[str]:
         """The qualified names in `models`. An empty list stands for all configured models."""

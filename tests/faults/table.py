@@ -141,6 +141,10 @@ ROWS = {
         "the state file is readable by others, or has what no command accepts",
         "mode 0600; the broker checks it as it checks a command, and sets a wrong one aside",
     ),
+    60: (
+        "an order to load a model names a module that has none",
+        "the worker does not import it, and says from which packages it loads (`WORKER_LOADABLE`)",
+    ),
     61: ("good and bad calls take turns at a split", "only accepted calls count for the split"),
     62: (
         "an unforeseen exception anywhere in the broker's core, at a message, a tick, a dispatch or a send",

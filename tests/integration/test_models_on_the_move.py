@@ -223,7 +223,9 @@ def test_changed_code_is_loaded_again_and_a_new_version_stands_beside(tmp_path: 
     try:
         made.start_broker()
         for _ in range(2):
-            made.start_worker("EchoOnly", PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
+            made.start_worker(
+                "EchoOnly", PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1", WORKER_LOADABLE="constant_package"
+            )
         made.wait_for_workers(2)
         client = made.client()
         models(made, "load", "constant_package.constant:Constant")

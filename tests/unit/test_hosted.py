@@ -21,6 +21,7 @@ from worker.jobs.hosted_models import HostedModels
 from worker.loop.loader import Loader, LoadResult
 from worker.models.entry import parse_entry
 from worker.models.installed import InstalledPackages
+from worker.models.loadable import LoadableModules
 from worker.models.reloading import load_from_disk
 
 CODE = """\
@@ -171,7 +172,7 @@ def test_the_counts_of_a_models_versions_are_added_up_and_outlast_the_versions(p
 
 def test_a_loader_loads_one_model_after_the_other_and_survives_failures(package: Package) -> None:
     woken = threading.Event()
-    loader = Loader(woken.set)
+    loader = Loader(woken.set, LoadableModules(["*"]))
     registration = Registration("one")
     package.write(1)
     good = package.entry.model_dump(exclude_unset=True)

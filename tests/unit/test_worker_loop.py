@@ -19,6 +19,7 @@ from worker.loop.loader import LoadResult
 from worker.loop.message_loop import MessageLoop, RefusedError
 from worker.loop.session import READY_INTERVAL_S, BrokerSession, WorkerState
 from worker.models.configuration import configured_entries
+from worker.models.loadable import LoadableModules
 from worker.models.manager import ModelManager
 
 DRAIN_TIMEOUT_S = 20.0
@@ -86,7 +87,7 @@ class Loop:
             self.hosted.add(model, is_configured=True)
         self.session = BrokerSession(self.connection, counters, self.describe)
         self.leadership = Leadership()
-        self.orders = LoadOrders(self.connection, self.session, self.hosted, self.leadership)
+        self.orders = LoadOrders(self.connection, self.session, self.hosted, self.leadership, LoadableModules())
         self.loop = MessageLoop(
             self.connection,
             self.session,

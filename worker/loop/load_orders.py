@@ -11,6 +11,7 @@ from worker.loop.leadership import Leadership
 from worker.loop.loader import Loader
 from worker.loop.session import BrokerSession
 from worker.loop.watchdog import Watchdog
+from worker.models.loadable import LoadableModules
 from worker.models.loaded_model import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,18 @@ class LoadOrders:
     """
 
     def __init__(
-        self, connection: Connection, session: BrokerSession, hosted: HostedModels, leadership: Leadership
+        self,
+        connection: Connection,
+        session: BrokerSession,
+        hosted: HostedModels,
+        leadership: Leadership,
+        loadable: LoadableModules,
     ) -> None:
         self._connection = connection
         self._session = session
         self._hosted = hosted
         self._leadership = leadership
-        self.loader = Loader(connection.wake)
+        self.loader = Loader(connection.wake, loadable)
 
     @property
     def timeout_s(self) -> float:

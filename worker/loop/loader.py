@@ -13,6 +13,7 @@ from cluster.runtime.settings import ConfigError
 from worker.jobs.calls import Registration
 from worker.models.entry import parse_entry
 from worker.models.installed import InstalledPackages
+from worker.models.loadable import LoadableModules
 from worker.models.loaded_model import LoadedModel
 from worker.models.reloading import load_from_disk
 
@@ -46,14 +47,16 @@ class Loader:
         unfinished: how many orders have no result that was taken.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], loadable: LoadableModules) -> None:
         """Build; the thread starts with the first order.
 
         Args:
             wake: called when there is a result.
+            loadable: what may be imported.
         """
         self._results: deque[LoadResult] = deque()
         self._wake = wake
+        self._loadable = loadable
         self.unfinished = 0
         self._orders: SimpleQueue[tuple[Registration, bytes, bytes]] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -84,19 +87,20 @@ class Loader:
     def _run(self) -> None:
         while True:
             registration, number, entry = self._orders.get()
-            self._results.append(_load(registration, number, entry, self._installed))
+            self._results.append(self._load(registration, number, entry))
             self._wake()
 
-
-def _load(registration: Registration, number: bytes, entry: bytes, installed: InstalledPackages) -> LoadResult:
-    if not registration.is_live:
-        return LoadResult(registration, number, None, "the registration in which the order came has ended")
-    try:
-        installed.refresh()
-        model = load_from_disk(parse_entry(msgpack.unpackb(entry)))
-    except ConfigError as error:
-        return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
-    except BaseException as error:  # a constructor may even exit, and this thread has other orders
-        log.exception("a model could not be loaded")
-        return LoadResult(registration, number, None, f"{type(error).__name__}: {error}"[:MAX_TEXT])
-    return LoadResult(registration, number, model)
+    def _load(self, registration: Registration, number: bytes, entry: bytes) -> LoadResult:
+        if not registration.is_live:
+            return LoadResult(registration, number, None, "the registration in which the order came has ended")
+        try:
+            self._installed.refresh()
+            parsed = parse_entry(msgpack.unpackb(entry))
+            self._loadable.check(parsed)
+            model = load_from_disk(parsed)
+        except ConfigError as error:
+            return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
+        except BaseException as error:  # a constructor may even exit, and this thread has other orders
+            log.exception("a model could not be loaded")
+            return LoadResult(registration, number, None, f"{type(error).__name__}: {error}"[:MAX_TEXT])
+        return LoadResult(registration, number, model)

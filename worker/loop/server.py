@@ -16,6 +16,7 @@ from worker.loop.load_orders import LoadOrders
 from worker.loop.message_loop import POLL_MS, MessageLoop
 from worker.loop.session import BrokerSession, WorkerState
 from worker.loop.watchdog import Watchdog
+from worker.models.loadable import LoadableModules
 from worker.models.loaded_model import LoadedModel
 from worker.settings import WorkerSettings
 
@@ -25,13 +26,13 @@ log = logging.getLogger(__name__)
 class Server:
     """Serves a worker's models to the broker."""
 
-    def __init__(self, settings: WorkerSettings, counters: WorkerCounters) -> None:
+    def __init__(self, settings: WorkerSettings, counters: WorkerCounters, loadable: LoadableModules) -> None:
         self._settings = settings
         self._hosted = HostedModels(counters, expose_tracebacks=settings.expose_tracebacks)
         self._connection = BrokerConnection(settings.broker)
         self._session = BrokerSession(self._connection, counters, self._describe)
         self._leadership = Leadership()
-        self._orders = LoadOrders(self._connection, self._session, self._hosted, self._leadership)
+        self._orders = LoadOrders(self._connection, self._session, self._hosted, self._leadership, loadable)
         self._loop = MessageLoop(
             self._connection, self._session, self._hosted, self._orders, self._leadership, settings.drain_timeout_s
         )
