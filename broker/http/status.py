@@ -77,13 +77,14 @@ def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:
 
 
 def prometheus_targets(core: Core, ask: Ask) -> list[dict[str, Any]]:
-    """Return every worker's metrics address, in the form of Prometheus' HTTP service discovery."""
+    """Return the metrics address of every worker that has one, in the form of Prometheus' HTTP service discovery."""
     addresses: dict[str, str] = {}
 
     def read() -> Iterator[None]:
         for worker in list(core.registry.workers.values()):
             # By address, because a process may be registered twice for a moment.
-            addresses[worker.description.metrics_address] = worker.description.process
+            if worker.description.metrics_address:  # a worker without HTTP has none
+                addresses[worker.description.metrics_address] = worker.description.process
             yield
 
     read_in_slices(ask, read())

@@ -192,7 +192,7 @@ class WorkerDescription:
         id: id of this registration; a worker makes a new one each time it registers.
         host: name of the machine.
         pid: process id of the worker.
-        metrics_address: `host:port` at which Prometheus can scrape the worker.
+        metrics_address: `host:port` at which Prometheus can scrape the worker; empty if it has no HTTP.
         models: the models that the worker hosts.
         loads: whether the worker understands LOAD and UNLOAD.
     """
@@ -201,7 +201,7 @@ class WorkerDescription:
     id: str
     host: str
     pid: int
-    metrics_address: str
+    metrics_address: str = ""
     models: list[ModelDescription] = field(default_factory=list)
     loads: bool = False
 

@@ -1,10 +1,13 @@
 """What the broker answers itself, through the core."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.unit.world import World
+from broker.http.slices import ask_directly
+from broker.http.status import prometheus_targets
+from tests.unit.world import World, describe
 
 CLIENT = b"client"
 
@@ -71,3 +74,10 @@ def test_the_service_describes_itself_in_the_forms_of_zerorpc(world: World) -> N
 def test_help_on_no_procedure_is_a_key_error(world: World, name: object) -> None:
     (reply,) = world.call(CLIENT, b"id", "_zerorpc_help", [name])
     assert reply.args[0] == "KeyError"
+
+
+def test_a_worker_without_http_is_no_target_of_prometheus(world: World) -> None:
+    world.join_as(b"w3", replace(describe("w3"), metrics_address="", pid=3))
+    assert prometheus_targets(world.core, ask_directly) == [
+        {"targets": ["127.0.0.1:8421"], "labels": {"worker": "host-1"}}
+    ]
