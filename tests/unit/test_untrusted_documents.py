@@ -13,8 +13,6 @@ import pytest
 from scripts.describe import client, page
 from scripts.describe.untrusted import DocumentError, check_definitions
 
-pytestmark = pytest.mark.fault(50)
-
 CODE = "__import__('sys').modules.__setitem__('owned', 1)"
 TEXTS = [
     f'"""\n{CODE}\n"""',
@@ -82,6 +80,7 @@ def load(source: str, folder: Path) -> ModuleType:
     return module
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("text", TEXTS)
 def test_texts_stay_texts_in_the_client(text: str, tmp_path: Path) -> None:
     module = load(client.render(document(text)), tmp_path)
@@ -104,6 +103,7 @@ class _Tags(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("text", TEXTS)
 def test_texts_stay_texts_in_the_page(text: str) -> None:
     plain, hostile = _Tags(page.render(document("text"))), _Tags(page.render(document(text)))
@@ -111,6 +111,7 @@ def test_texts_stay_texts_in_the_page(text: str) -> None:
     assert hostile.attributes == plain.attributes
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("text", [*TEXTS, "a b", "1", "a-b", ""])
 @pytest.mark.parametrize("place", ["method", "parameter", "schema"])
 def test_a_name_that_is_not_an_identifier_is_refused(text: str, place: str) -> None:
@@ -125,6 +126,7 @@ def test_a_name_that_is_not_an_identifier_is_refused(text: str, place: str) -> N
         client.render(made)
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("name", ["class", "close", "__init__", "__x", "None", "self"])
 def test_names_of_python_and_of_the_client_get_another_form(name: str, tmp_path: Path) -> None:
     made = document("text")
@@ -144,6 +146,7 @@ def test_names_of_python_and_of_the_client_get_another_form(name: str, tmp_path:
     assert calls == [(name, "data"), ("m_predict", "data")]
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize(
     "source", ["import os", "from os import system", "x = f()", "x = a.b", "def f(): ...", "x = ("]
 )
