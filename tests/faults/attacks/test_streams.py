@@ -53,4 +53,4 @@ def test_unread_streams_leave_room(tmp_path: Path, figure: Figure, connections: 
         for reader in gevent.joinall([gevent.spawn(read_streams) for _ in range(READERS)], timeout=60):
             reader.get()
     figure(f"{name}: another's longest stream", longest_s[0], "s")
-    assert 0.0 < longest_s[0] < 1.0
+    assert 0.0 < longest_s[0] < 3.0
