@@ -49,7 +49,8 @@ def test_10000_predictions_of_8_processes(tmp_path: Path) -> None:
         assert total(made.http, name) == CALLS + CLIENTS, "one get_models of each client"
         dispatched = samples(made.http, "zerorpc_broker_dispatched_total").values()
         assert sum(dispatched) == CALLS
-        assert all(0.4 * CALLS <= share <= 0.6 * CALLS for share in dispatched), list(dispatched)
+        # Load follows work, not turns: a worker that the machine slows down gets less. An idle machine gave 0.42.
+        assert all(share >= 0.25 * CALLS for share in dispatched), list(dispatched)
         done = [
             total(address, "zerorpc_worker_predictions_total", model="iris_model", outcome="ok")
             for address in made.worker_http.values()
