@@ -57,6 +57,7 @@ PURE_STANDARD_LIBRARY = {
     "fnmatch",
     "itertools",
     "json",
+    "operator",
     "re",
     "struct",
     "typing",

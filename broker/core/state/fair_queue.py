@@ -49,13 +49,18 @@ class _Lane(Generic[CallT]):
     """The waiting calls of one client.
 
     Attributes:
-        waiting: how many there are.
+        identity: the client's.
+        group: the lanes of its address.
+        waiting: how many calls there are.
+        bytes: bytes of their first events.
         debt: turns that its last calls have taken in advance.
     """
 
-    __slots__ = ("bytes", "calls", "debt", "waiting")
+    __slots__ = ("bytes", "calls", "debt", "group", "identity", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Hashable, group: _Group[CallT]) -> None:
+        self.identity = identity
+        self.group = group
         self.calls: deque[CallT] = deque()
         self.waiting = 0
         self.bytes = 0
@@ -63,12 +68,13 @@ class _Lane(Generic[CallT]):
 
 
 class _Group(Generic[CallT]):
-    """The waiting calls of one address, in a lane for each client; the attributes are those of a lane."""
+    """The lanes of one address; the other attributes are those of a lane, for all of them together."""
 
-    __slots__ = ("debt", "lanes", "waiting")
+    __slots__ = ("address", "debt", "lanes", "waiting")
 
-    def __init__(self) -> None:
-        self.lanes: OrderedDict[Hashable, _Lane[CallT]] = OrderedDict()
+    def __init__(self, address: Hashable) -> None:
+        self.address = address
+        self.lanes: OrderedDict[Hashable, _Lane[CallT]] = OrderedDict()  # the first one has the next turn
         self.waiting = 0
         self.debt = 0
 
@@ -92,13 +98,14 @@ class FairQueue(Generic[CallT]):
         retries: the calls whose worker died, the oldest first. They leave by `pop_retry`, all others by `pop`.
     """
 
-    __slots__ = ("_groups", "bytes", "calls", "retries")
+    __slots__ = ("_groups", "_head", "bytes", "calls", "retries")
 
     def __init__(self) -> None:
         self.calls = 0
         self.bytes = 0
         self.retries: deque[CallT] = deque()
         self._groups: OrderedDict[Hashable, _Group[CallT]] = OrderedDict()  # the first one has the next turn
+        self._head: _Lane[CallT] | None = None  # whose turn it is, once that has been found out
 
     def __len__(self) -> int:
         return self.calls
@@ -138,10 +145,12 @@ class FairQueue(Generic[CallT]):
         owner = call.owner
         group = self._groups.get(owner.address)
         if group is None:
-            group = self._groups[owner.address] = _Group()
+            group = self._groups[owner.address] = _Group(owner.address)
         lane = group.lanes.get(owner.identity)
         if lane is None:
-            lane = group.lanes[owner.identity] = _Lane()
+            lane = group.lanes[owner.identity] = _Lane(owner.identity, group)
+            if self.calls == len(self.retries):
+                self._head = lane  # nobody else waits
         size = call.size
         lane.calls.append(call)
         lane.waiting += 1
@@ -171,8 +180,17 @@ class FairQueue(Generic[CallT]):
     @property
     def first(self) -> CallT:
         """The call that `pop` would return."""
-        group = _next(self._groups)
-        return _next(group.lanes).calls[0]
+        return (self._head or self._find_head()).calls[0]
+
+    def _find_head(self) -> _Lane[CallT]:
+        group = next(iter(self._groups.values()))
+        if group.debt or not group.waiting:
+            group = _next(self._groups)
+        lane = next(iter(group.lanes.values()))
+        if lane.debt or not lane.waiting:
+            lane = _next(group.lanes)
+        self._head = lane
+        return lane
 
     def prefer(self, is_wanted: Callable[[CallT], bool]) -> bool:
         """Have a client take the next turn whose next call is wanted; return whether there is one.
@@ -181,12 +199,13 @@ class FairQueue(Generic[CallT]):
         is not wanted.
         """
         for may_owe in (False, True):
-            for address, group in self._groups.items():
-                for identity, lane in group.lanes.items():
+            for group in self._groups.values():
+                for lane in group.lanes.values():
                     if lane.waiting and is_wanted(lane.calls[0]) and (may_owe or not (lane.debt or group.debt)):
                         lane.debt = group.debt = 0
-                        group.lanes.move_to_end(identity, last=False)
-                        self._groups.move_to_end(address, last=False)
+                        group.lanes.move_to_end(lane.identity, last=False)
+                        self._groups.move_to_end(group.address, last=False)
+                        self._head = lane
                         return True
         return False
 
@@ -196,19 +215,18 @@ class FairQueue(Generic[CallT]):
         Args:
             further_turns: turns that the call takes beside those for itself and its size.
         """
-        group = _next(self._groups)
-        lane = _next(group.lanes)
-        call = lane.calls[0]
+        lane = self._head or self._find_head()
+        group = lane.group
+        call = lane.calls.popleft()
         turns = call.size // TURN_BYTES + further_turns
         if turns:
             lane.debt += turns
             group.debt += turns
         if len(group.lanes) > 1:
-            group.lanes.move_to_end(call.owner.identity)
+            group.lanes.move_to_end(lane.identity)
         if len(self._groups) > 1:
-            self._groups.move_to_end(call.owner.address)
-        lane.calls.popleft()
-        self._removed(call, group, lane)
+            self._groups.move_to_end(group.address)
+        self._removed(call, lane)
         return call
 
     def remove(self, call: CallT) -> None:
@@ -221,25 +239,24 @@ class FairQueue(Generic[CallT]):
             self.calls -= 1
             self.bytes -= call.size
             return
-        group = self._groups[call.owner.address]
-        lane = group.lanes[call.owner.identity]
+        lane = self._groups[call.owner.address].lanes[call.owner.identity]
         lane.calls.remove(call)
-        self._removed(call, group, lane)
+        self._removed(call, lane)
 
-    def _removed(self, call: CallT, group: _Group[CallT], lane: _Lane[CallT]) -> None:
-        size = call.size
+    def _removed(self, call: CallT, lane: _Lane[CallT]) -> None:
+        size, group = call.size, lane.group
         lane.waiting -= 1
         lane.bytes -= size
         group.waiting -= 1
         self.calls -= 1
         self.bytes -= size
+        self._head = None
         if self.calls == len(self.retries):
             self._groups.clear()  # nobody waits, so nobody has to wait for another's debt
-            return
-        if not lane.waiting and not lane.debt:
-            del group.lanes[call.owner.identity]
+        elif not lane.waiting and not lane.debt:
+            del group.lanes[lane.identity]
             if not group.waiting and not group.debt:
-                del self._groups[call.owner.address]
+                del self._groups[group.address]
 
 
 def _next(members: OrderedDict[Hashable, MemberT]) -> MemberT:
@@ -248,8 +265,7 @@ def _next(members: OrderedDict[Hashable, MemberT]) -> MemberT:
     A member in debt gives up its turn. If all are in debt, as many turns pass at once as the least of them owes.
     """
     for _ in range(len(members)):
-        key = next(iter(members))
-        member = members[key]
+        key, member = next(iter(members.items()))
         if member.waiting and not member.debt:
             return member
         member.debt -= member.debt > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from operator import attrgetter
 from typing import Literal
 
 from cluster.wire.protocol import ModelDescription, WorkerDescription
@@ -12,6 +13,8 @@ _IDLE_CHECK_S = 1.0
 
 _COMPARED = 8
 """Replicas with equal free capacity that are compared, so that the cost of a choice does not grow with the workers."""
+
+_calls_in_flight = attrgetter("worker.in_flight")
 
 
 class WorkerPool:
@@ -59,7 +62,6 @@ class WorkerPool:
         """Add a replica."""
         self.replicas[replica] = None
         self._put(replica, replica.free)
-        self.free += replica.free
 
     def withdraw(self, replica: Replica) -> None:
         """Remove a replica; it gets no more batches. What its worker says about the model goes with it."""
@@ -78,9 +80,17 @@ class WorkerPool:
         replica.free = free + change
         if replica in self.replicas:
             before, after = free if free > 0 else 0, replica.free if replica.free > 0 else 0
-            del self._by_free[before][replica]
-            self._put(replica, after)
+            by_free = self._by_free
+            del by_free[before][replica]
+            if after in by_free:
+                by_free[after][replica] = None
+            else:
+                by_free[after] = {replica: None}
             self.free += after - before
+            if after >= self._highest:
+                self._highest = after
+            elif before == self._highest and not by_free[before]:
+                self._lower_highest()
 
     def recount(self) -> None:
         """Rebuild what the pool counts from its replicas. For tables that may be wrong."""
@@ -88,16 +98,14 @@ class WorkerPool:
         self._highest = 0
         self.free = 0
         for replica in self.replicas:
-            free = max(replica.free, 0)
-            self._put(replica, free)
-            self.free += free
+            self._put(replica, max(replica.free, 0))
 
     def _put(self, replica: Replica, free: int) -> None:
-        equals = self._by_free.get(free)
-        if equals is None:
-            equals = self._by_free[free] = {}
-        equals[replica] = None
+        self._by_free.setdefault(free, {})[replica] = None
         self._highest = max(self._highest, free)
+        self.free += free
+
+    def _lower_highest(self) -> None:
         while self._highest and not self._by_free.get(self._highest):
             self._highest -= 1
 
@@ -123,7 +131,9 @@ class WorkerPool:
             equals = self._by_free.get(free)
             if not equals:
                 continue
-            recent = [replica for replica in islice(reversed(equals), _COMPARED) if replica is not excluded]
+            recent = list(islice(reversed(equals), _COMPARED))
+            if excluded in recent:
+                recent.remove(excluded)
             if recent:
                 longest_idle = next(iter(equals))
                 if now_s - longest_idle.last_used_s >= _IDLE_CHECK_S and longest_idle is not excluded:
@@ -236,10 +246,6 @@ class Worker:
 
 def _capacity(pool: WorkerPool, model: ModelDescription) -> int:
     return model.max_streams if pool.is_for_streams else model.slots + model.batches_ahead
-
-
-def _calls_in_flight(replica: Replica) -> int:
-    return replica.worker.in_flight
 
 
 def _batches_in_flight(replica: Replica) -> int:
