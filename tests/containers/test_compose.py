@@ -303,8 +303,8 @@ def test_what_was_loaded_and_unloaded_outlives_the_containers(disturbed: Compose
 
 def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure) -> None:
     """The last test of this file: the cluster is not started again."""
-    calls = 800
-    # The estimator refuses these rows, so they are not computed in batches and take a while.
+    calls = 1600
+    # The estimator refuses these rows, so they are not computed in batches, and 1,000 of them take more than a second.
     refused = json.dumps({**FLOWER, "sepal_width": float("nan")})
     with under_load(compose, argument=refused, calls=calls, in_flight=calls, connections=4) as load:
         (broker,) = compose.containers("broker")

