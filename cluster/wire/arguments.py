@@ -5,9 +5,10 @@ decodes those of its predictions.
 """
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
-from cluster.wire.unpacking import UNPACK_ERRORS, BoundedUnpacker, unpack
+from cluster.wire.unpacking import UNPACK_ERRORS, BoundedUnpacker, unpack, unpacker_of_file
 
 MAX_SLOTS = 1 << 31
 """Largest number of slots that one `_zpc_more` announces; stock clients announce 100."""
@@ -49,37 +50,69 @@ def read_arguments(payload: bytes, args_at: int) -> list[Any]:
     return arguments
 
 
-def read_rows(payload: bytes, args_at: int) -> Iterator[Any]:
-    """Decode the elements of the only argument of an event, an array, one at a time.
+class Batch:
+    """Some rows of an event in one list.
+
+    Attributes:
+        rows: the decoded rows. Whoever gets the list may change it and the rows.
+    """
+
+    __slots__ = ("_count", "_encoded", "rows")
+
+    def __init__(self, rows: list[Any], encoded: memoryview) -> None:
+        self.rows = rows
+        self._count = len(rows)
+        self._encoded = encoded
+
+    def decode_again(self) -> list[Any]:
+        """Return the rows as they were sent, whatever has happened to `rows`."""
+        unpacker = BoundedUnpacker(self._encoded).unpacker
+        return [unpacker.unpack() for _ in range(self._count)]
+
+
+def read_batches(payload: bytes, args_at: int, size: int) -> Iterator[Batch]:
+    """Decode the elements of the only argument of an event, an array, in batches.
+
+    Args:
+        payload: the event.
+        args_at: where its arguments begin.
+        size: rows of a batch; the last one may have fewer.
 
     Raises:
-        BadArgumentsError: before the first element, if the arguments have another form; at an element, if it holds
-            text that is not UTF-8. The text may be sent to the caller.
+        BadArgumentsError: before the first batch, if the arguments have another form; at a batch, if it holds text that
+            is not UTF-8. The text may be sent to the caller.
     """
-    arguments = memoryview(payload)[args_at:]
     try:
-        rows, count = _rows(arguments)
-        whole = BoundedUnpacker(arguments).unpacker
-        whole.skip()  # all rows at once, because a large list has a million
-        if whole.tell() != len(arguments):
-            raise BadArgumentsError("there are bytes after the arguments")
-        unpacker = rows.unpacker
-        del payload, arguments, rows, whole  # free the memory: the unpacker has a copy, and the consumer may be slow
-        for _ in range(count):
-            yield unpacker.unpack()
+        count, first_at = _check_rows(memoryview(payload)[args_at:])
+        file = BytesIO(payload)  # shares the bytes, so that a stream keeps them once
+        begin = args_at + first_at
+        file.seek(begin)
+        unpacker = unpacker_of_file(file, len(payload) - begin)
+        done_bytes = 0
+        for done in range(0, count, size):
+            rows = [unpacker.unpack() for _ in range(min(size, count - done))]
+            end_bytes = unpacker.tell()
+            yield Batch(rows, memoryview(payload)[begin + done_bytes : begin + end_bytes])
+            done_bytes = end_bytes
     except UNPACK_ERRORS as error:
         raise BadArgumentsError(f"the rows cannot be read as msgpack: {_reason(error)}") from error
 
 
-def _rows(arguments: memoryview) -> tuple[BoundedUnpacker, int]:
-    rows = BoundedUnpacker(arguments)
-    count = rows.unpacker.read_array_header()
+def _check_rows(arguments: memoryview) -> tuple[int, int]:
+    """Return how many rows the only argument has, and where the first one begins."""
+    unpacker = BoundedUnpacker(arguments).unpacker
+    count = unpacker.read_array_header()
     if count != 1:
         raise BadArgumentsError(f"1 argument is taken, {count} given")
     try:
-        return rows, rows.unpacker.read_array_header()
+        rows, first_at = unpacker.read_array_header(), unpacker.tell()
     except ValueError as error:
         raise BadArgumentsError("the argument should be a list of rows") from error
+    whole = BoundedUnpacker(arguments).unpacker
+    whole.skip()  # all rows at once, because a large list has a million
+    if whole.tell() != len(arguments):
+        raise BadArgumentsError("there are bytes after the arguments")
+    return rows, first_at
 
 
 def read_slots(payload: bytes, args_at: int) -> int | None:

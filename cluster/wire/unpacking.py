@@ -8,7 +8,7 @@ each declared element is there, with at least one byte.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgpack
 
@@ -17,6 +17,9 @@ UNPACK_ERRORS = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
 SMALL_BYTES = 256
 """Values up to this size are decoded at once. In so few bytes, nested headers cannot declare much."""
+
+
+_READ_BYTES = 64 * 1024
 
 
 class NotAScalar:
@@ -37,19 +40,8 @@ class BoundedUnpacker:
     __slots__ = ("data", "unpacker")
 
     def __init__(self, data: bytes | memoryview, unicode_errors: str = "strict") -> None:
-        size = len(data) or 1
         self.data = data
-        self.unpacker = msgpack.Unpacker(
-            raw=False,
-            strict_map_key=False,
-            unicode_errors=unicode_errors,
-            max_buffer_size=size,
-            max_str_len=size,
-            max_bin_len=size,
-            max_array_len=size,
-            max_map_len=size,
-            max_ext_len=size,
-        )
+        self.unpacker = _unpacker(len(data), unicode_errors=unicode_errors)
         self.unpacker.feed(data)
 
     def scalar(self) -> Any:
@@ -63,6 +55,32 @@ class BoundedUnpacker:
             self.unpacker.skip()
             return NOT_A_SCALAR
         return self.unpacker.unpack()
+
+
+def unpacker_of_file(file: BinaryIO, size: int) -> msgpack.Unpacker:
+    """Return a decoder of a file's values that copies only what it is about to decode.
+
+    Args:
+        file: is read from its position on.
+        size: how many bytes follow there.
+    """
+    return _unpacker(size, file_like=file, read_size=min(size or 1, _READ_BYTES))
+
+
+def _unpacker(size: int, **options: Any) -> msgpack.Unpacker:
+    """Return a decoder whose lengths go up to that many bytes."""
+    most = size or 1
+    return msgpack.Unpacker(
+        raw=False,
+        strict_map_key=False,
+        max_buffer_size=most,
+        max_str_len=most,
+        max_bin_len=most,
+        max_array_len=most,
+        max_map_len=most,
+        max_ext_len=most,
+        **options,
+    )
 
 
 def _is_scalar(first: int) -> bool:

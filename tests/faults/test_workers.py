@@ -245,7 +245,7 @@ def test_without_workers_calls_are_refused_after_the_grace(tmp_path: Path) -> No
 @pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("row", "text", "with_others"),
-    [("bad", "bad among others", 3), ("raise", "raise alone", 1), ("short", "short alone", 1)],
+    [("bad", "bad among others", 3), ("raise", "raise alone", 1)],
 )
 def test_a_bad_row_of_a_batch_fails_alone(gatherer: Cluster, row: str, text: str, with_others: int) -> None:
     before = gatherer.outcomes("gatherer_predict")

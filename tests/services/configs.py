@@ -3,6 +3,7 @@
 from typing import Any
 
 MODELS = "tests.services.models"
+HABITS = "tests.services.habits"
 LIGHT_IRIS = {"module_name": "tests.services.light_iris", "class_name": "LightIris"}
 
 Entries = list[dict[str, Any]]
@@ -10,6 +11,10 @@ Entries = list[dict[str, Any]]
 
 def entry(class_name: str, **settings: Any) -> dict[str, Any]:
     return {"module_name": MODELS, "class_name": class_name, **settings}
+
+
+def habit(class_name: str, **settings: Any) -> dict[str, Any]:
+    return {"module_name": HABITS, "class_name": class_name, **settings}
 
 
 class EchoOnly:
@@ -142,3 +147,7 @@ class LightIris:
 
 class IrisAndBreakable:
     models: Entries = [entry("Breakable"), LIGHT_IRIS]
+
+
+class Answers:
+    models: Entries = [habit("RowChanger"), habit("OddReturns"), habit("Unreadable")]

@@ -193,7 +193,7 @@ class OddExamples(_TestModel):
     input_examples = (1, 2**70, float("nan"), "\ud800", b"bytes")
 
     def predict(self, data: Any) -> Any:
-        return {data: 1.0}
+        return {"of": data}
 
 
 class Breakable(Echo):

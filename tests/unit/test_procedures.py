@@ -113,7 +113,7 @@ def test_a_procedure_describes_itself() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, 0, -0.0, 2**63, 2**64 - 1, -(2**63), "", "é", b"\xff", [1, [2]], {"a": {"b": 1}}, {1: 2}, float("inf")],
+    [None, 0, -0.0, 2**63, 2**64 - 1, -(2**63), "", "é", b"\xff", [1, [2]], {"a": {"b": 1}}, {b"a": 2}, float("inf")],
 )
 def test_values_go_through_as_they_are(value: Any) -> None:
     assert Bench("EchoOnly").call("echo_predict", value) == (protocol.REPLY, "OK", [value])
@@ -129,8 +129,8 @@ def test_not_a_number_goes_through() -> None:
     [
         ("please", "MLModelException", "cannot: please"),
         ("exit", "SystemExit", "3"),
-        ("unpackable", "TypeError", "the model returned a value of type 'object'"),
-        ("huge", "OverflowError", ""),
+        ("unpackable", "TypeError", "the model's result['x'] is of type 'object', which msgpack cannot carry"),
+        ("huge", "OverflowError", "the model's result is an integer beyond 64 bits"),
         ("odd", "OddError", ""),
         ("surrogate", "MLModelException", "bad ? text"),
     ],
@@ -232,8 +232,79 @@ def test_a_batch_that_raises_is_predicted_row_by_row() -> None:
     assert bench.predictions("gatherer") == {"ok": 2, "invalid_input": 0, "error": 1}
 
 
-def test_a_batch_with_too_few_outputs_is_predicted_row_by_row() -> None:
-    assert Bench("GathererOnly").gather(0, "short", 0) == [1, ("MLModelException", "short alone"), 1]
+def test_a_batch_that_raises_after_it_changed_its_rows_is_predicted_from_the_rows_as_sent() -> None:
+    bench = Bench("Answers")
+    rows = [{"number": number} for number in range(150)]
+    answers = bench.call_batch("rowchanger_predict", [msgpack.packb([row]) for row in rows])
+    assert [value for _, _, (value,) in answers] == rows
+    (job,) = bench.jobs("rowchanger_predict_batch", [msgpack.packb([rows])])
+    assert bench.all_of(job) == [(protocol.REPLY, "OK", [rows])], "in batches of 64"
+    items = bench.all_of(bench.stream("rowchanger_predict_stream", rows))
+    assert [value for _, name, value in items if name == "STREAM"] == rows
+
+
+@pytest.mark.parametrize("returns", ["list", "tuple", "array", "tolist"])
+def test_a_sequence_of_outputs_answers_a_batch(returns: str) -> None:
+    assert odd_returns(returns) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("returns", "name", "text"),
+    [
+        ("dict", "TypeError", "predict_batch returned a value of type 'dict' for 3 rows: it should return a list, a "),
+        ("set", "TypeError", "predict_batch returned a value of type 'set' for 3 rows"),
+        ("generator", "TypeError", "predict_batch returned a value of type 'generator' for 3 rows"),
+        ("text", "TypeError", "predict_batch returned a value of type 'str' for 3 rows"),
+        ("none", "TypeError", "predict_batch returned a value of type 'NoneType' for 3 rows"),
+        ("scalar", "TypeError", "predict_batch returned a value of type 'float64' for 3 rows"),
+        ("short", "ValueError", "predict_batch returned 2 outputs for 3 rows"),
+        ("long", "ValueError", "predict_batch returned 4 outputs for 3 rows"),
+    ],
+)
+def test_anything_else_for_a_batch_is_an_error_of_every_row(
+    returns: str, name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = odd_returns(returns)
+    assert [one[0] for one in answers] == [name] * 3
+    assert all(one[1].startswith(text) for one in answers)
+    assert len([record for record in caplog.records if "oddreturns raised" in record.message]) == 1, "logged once"
+
+
+def odd_returns(returns: str) -> list[Any]:
+    args = [msgpack.packb([{"number": number, "returns": returns}]) for number in (1, 2, 3)]
+    answers = Bench("Answers").call_batch("oddreturns_predict", args)
+    return [args[0] if name == "OK" else tuple(args[:2]) for _, name, args in answers]
+
+
+UNREADABLE = [
+    ("number as key", "TypeError", "the model's result['scores'][0] has the key 0 of type int: keys should be text"),
+    ("numpy number as key", "TypeError", "the model's result has the key np.int64(3) of type int64"),
+    ("none as key", "TypeError", "the model's result[0]['a'] has the key None of type NoneType"),
+    ("key in an object array", "TypeError", "the model's result[0] has the key 1 of type int"),
+    ("too many bits", "OverflowError", "the model's result['counts'][1] is an integer beyond 64 bits"),
+    ("too deep", "ValueError", "the model's result is nested too deep: at most 500 levels are sent"),
+    ("surrogate", "ValueError", "the model's result['text'][1] is text that UTF-8 cannot carry"),
+    ("unknown", "TypeError", "the model's result['when'][1] is of type 'object', which msgpack cannot carry"),
+]
+
+
+@pytest.mark.parametrize(("what", "name", "text"), UNREADABLE)
+def test_a_result_that_a_stock_client_cannot_read_is_an_error(what: str, name: str, text: str) -> None:
+    bench = Bench("Answers")
+    _, reply, args = bench.call("unreadable_predict", what)
+    assert (reply, args[0]) == ("ERR", name)
+    assert args[1].startswith(text)
+    items = bench.all_of(bench.stream("unreadable_predict_stream", what))
+    assert [(one, args if one == "STREAM" else args[0]) for _, one, args in items] == [
+        ("STREAM", "first"),
+        ("ERR", name),
+    ]
+
+
+def test_keys_of_text_and_bytes_and_the_largest_integers_are_sent() -> None:
+    bench = Bench("Answers")
+    assert bench.call("unreadable_predict", "text and bytes as keys")[2] == [{"a": {b"b": 1}, "c": 2}]
+    assert bench.call("unreadable_predict", "largest integers")[2] == [[2**64 - 1, -(2**63)]]
 
 
 def test_arguments_that_cannot_be_read_fail_alone() -> None:

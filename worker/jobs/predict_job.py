@@ -45,15 +45,18 @@ class PredictJob(Job):
         self._answers = [by_number.get(call.number, CANCELLED) for call in self.calls]
 
     def _answer(self, calls: Sequence[Call]) -> list[Answer]:
+        argument = self._prediction.argument
         rows = []
+        accepted = []
         refused: list[Answer | None] = []
         for call in calls:
             try:
-                rows.append(self._prediction.argument(call))
+                rows.append(argument(call))
+                accepted.append(call)
                 refused.append(None)
             except BadArgumentsError as error:
                 refused.append(bad_request(self.procedure, error))
-        predicted = iter(self._prediction.answers(rows) if rows else [])
+        predicted = iter(self._prediction.answers(rows, lambda: map(argument, accepted)) if rows else [])
         return [answer or (protocol.REPLY, next(predicted)) for answer in refused]
 
     def _fail(self, answer: Answer) -> None:

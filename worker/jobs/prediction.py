@@ -4,20 +4,17 @@ import logging
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
-import msgpack
-
 from cluster.wire import events
-from cluster.wire.arguments import read_arguments, read_rows
+from cluster.wire.arguments import read_arguments, read_batches
 from cluster.wire.protocol import MAX_RESULT_BYTES
 from worker.jobs.calls import Call
 from worker.jobs.counters import ERROR, INVALID_INPUT, OK, ModelCounters
 from worker.jobs.errors import ResultTooLarge, wrong_argument_count
-from worker.models.loaded_model import LoadedModel
-from worker.models.packing import pack_default
+from worker.models.loaded_model import BatchResultError, LoadedModel
+from worker.models.packing import Packer
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +71,17 @@ class Prediction:
             raise wrong_argument_count(len(arguments))
         return arguments[0]
 
-    def answers(self, rows: list[Any]) -> list[bytes]:
-        """Predict, and make the event of each row: an OK, or an ERR with the model's exception. Raises nothing."""
-        self.counters.on_calls_started(len(rows))
-        outputs = self._outputs(rows)
-        pack = msgpack.Packer(default=pack_default).pack
+    def answers(self, rows: list[Any], decode_again: Callable[[], Iterable[Any]]) -> list[bytes]:
+        """Predict, and make the event of each row: an OK, or an ERR with the model's exception. Raises nothing.
+
+        Args:
+            rows: at least one. The model may change the list and the rows.
+            decode_again: returns the rows as they were sent.
+        """
+        count = len(rows)
+        self.counters.on_calls_started(count)
+        outputs = self._outputs(rows, decode_again)
+        pack = Packer().pack
         answers: list[bytes] = []
         outcomes: Counter[str] = Counter()
         for output in outputs:
@@ -86,13 +89,13 @@ class Prediction:
             if wrong is None:
                 try:
                     answers.append(ok_event(pack(output)))
-                except Exception as error:  # msgpack cannot carry the output, or it is too large
+                except Exception as error:  # a client could not read the output, or it is too large
                     wrong = error
             if wrong is not None:
                 answer, outcome = self.error_event(wrong)
                 outcomes[outcome] += 1
                 answers.append(answer)
-        outcomes[OK] = len(rows) - outcomes.total()
+        outcomes[OK] = count - outcomes.total()
         self.counters.on_calls_ended(outcomes)
         return answers
 
@@ -105,14 +108,15 @@ class Prediction:
             BadArgumentsError: if the call's only argument is not an array of rows.
             FailedError: at the first row that the model refuses, after the outputs of the rows before it.
         """
-        rows = read_rows(call.payload, call.event.args_at)
-        call.payload = b""  # it may be large, and the stream long
+        batches = read_batches(call.payload, call.event.args_at, self.model.description.max_batch_size)
+        call.payload = b""  # the batches keep it as long as they need it
         done = 0
-        while batch := list(islice(rows, self.model.description.max_batch_size)):
+        for batch in batches:
             packed: list[bytes] = []
             failed: FailedError | None = None
-            pack = msgpack.Packer(default=pack_default).pack
-            for output in self._outputs(batch):
+            pack = Packer().pack
+            outputs = self._outputs(batch.rows, batch.decode_again)
+            for output in outputs:
                 try:
                     if isinstance(output, BaseException):
                         raise output
@@ -123,7 +127,7 @@ class Prediction:
             yield packed
             if failed is not None:
                 raise failed
-            done += len(batch)
+            done += len(outputs)
 
     def stream_outputs(self, call: Call) -> Generator[list[bytes], None, None]:
         """Yield the packed items of the model's own `predict_stream`, one at a time.
@@ -137,6 +141,7 @@ class Prediction:
         stream = self.model.predict_stream
         assert stream is not None
         items: Iterator[Any] | None = None
+        pack = Packer().pack
         done = 0
         try:
             while True:
@@ -144,7 +149,7 @@ class Prediction:
                     if items is None:
                         items = iter(stream(data))
                     started_s = time.perf_counter()
-                    packed = _checked(msgpack.packb(next(items), default=pack_default))
+                    packed = _checked(pack(next(items)))
                     self.counters.on_model_called(1, time.perf_counter() - started_s)
                 except StopIteration:
                     return
@@ -186,17 +191,22 @@ class Prediction:
             except BaseException:
                 log.warning("%s: its stream did not close", self.model.description.qualified_name, exc_info=True)
 
-    def _outputs(self, rows: list[Any]) -> list[Any]:
+    def _outputs(self, rows: list[Any], decode_again: Callable[[], Iterable[Any]]) -> list[Any]:
         """Call the model. Returns its output for each row, or the exception that it raised."""
-        if len(rows) > 1 and self.model.predict_batch is not None:
+        count = len(rows)
+        one_by_one: Iterable[Any] = rows
+        if count > 1 and self.model.predict_batch is not None:
             try:
-                outputs: list[Any] = self._timed(self.model.predict_batch, rows, len(rows))
+                outputs: list[Any] = self._timed(self.model.predict_batch, rows, count)
                 return outputs
+            except BatchResultError as wrong:
+                return [wrong.error] * count
             except BaseException:  # one bad row must not cost the others their answers
                 name = self.model.description.qualified_name
                 log.debug("%s: predict_batch raised; predicting the rows one by one", name, exc_info=True)
+                one_by_one = decode_again()  # the model may have changed the list and the rows
         outputs = []
-        for row in rows:
+        for row in one_by_one:
             try:
                 outputs.append(self._timed(self.model.predict, row, 1))
             except BaseException as error:  # a model that raises SystemExit ends its call, not the worker

@@ -16,7 +16,7 @@ from cluster.wire.texts import MAX_NAME_LENGTH, is_name, to_line, to_text
 from worker.models.entry import ModelEntry
 from worker.models.examples import run_examples
 from worker.models.json_schema import to_json_schema
-from worker.models.loaded_model import LoadedModel
+from worker.models.loaded_model import BatchResultError, LoadedModel
 
 DEFAULT_MAX_BATCH_SIZE = 64
 """Most calls of a batch, for a model that has `predict_batch`."""
@@ -98,7 +98,7 @@ def _version(entry: ModelEntry, model: Any) -> tuple[int, int]:
 
 
 def _predict_batch(model: Any) -> Callable[[list[Any]], list[Any]] | None:
-    """The model's own `predict_batch`, with a check of how many outputs it returns.
+    """The model's own `predict_batch`, with a check of what it returns.
 
     None for a model of the ml-base package: its rows are validated one by one.
     """
@@ -107,12 +107,31 @@ def _predict_batch(model: Any) -> Callable[[list[Any]], list[Any]] | None:
         return None
 
     def predict_batch(rows: list[Any]) -> list[Any]:
-        outputs: list[Any] = list(function(rows))
-        if len(outputs) != len(rows):
-            raise ValueError(f"predict_batch returned {len(outputs)} outputs for {len(rows)} rows")
+        count = len(rows)  # before the model changes the list
+        returned = function(rows)
+        outputs = _as_list(returned)
+        if outputs is None:
+            raise BatchResultError(
+                TypeError(
+                    f"predict_batch returned a value of type {type(returned).__name__!r} for {count} rows: "
+                    "it should return a list, a tuple or an array with one output for each row"
+                )
+            )
+        if len(outputs) != count:
+            raise BatchResultError(ValueError(f"predict_batch returned {len(outputs)} outputs for {count} rows"))
         return outputs
 
     return predict_batch
+
+
+def _as_list(outputs: Any) -> list[Any] | None:
+    """The outputs of a batch: a list, a tuple, or what has `tolist` (arrays, pandas' Series); else None."""
+    if isinstance(outputs, (list, tuple)):
+        return list(outputs)
+    if hasattr(outputs, "tolist"):
+        outputs = outputs.tolist()
+        return outputs if isinstance(outputs, list) else None
+    return None
 
 
 def _predict_of_ml_base(model: Any) -> Callable[[Any], Any]:

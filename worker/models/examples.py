@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from worker.models.packing import pack_default
+from worker.models.packing import Packer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def run_examples(inputs: Iterable[Any], predict: Callable[[Any], Any], name: str
         if len(examples) == MAX_EXAMPLES:
             break
         try:
-            output = msgpack.unpackb(msgpack.packb(predict(given), default=pack_default), strict_map_key=False)
+            output = msgpack.unpackb(Packer().pack(predict(given)))
             text = json.dumps({"input": given, "output": output}, allow_nan=False)
             if len(text) > MAX_EXAMPLE_LENGTH:
                 raise ValueError(f"as JSON it is longer than {MAX_EXAMPLE_LENGTH} characters")

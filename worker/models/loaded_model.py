@@ -7,6 +7,18 @@ from typing import Any
 from cluster.wire.protocol import ModelDescription
 
 
+class BatchResultError(Exception):
+    """`predict_batch` has returned something else than one output for each row.
+
+    Attributes:
+        error: what the caller of each row gets.
+    """
+
+    def __init__(self, error: TypeError | ValueError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A loaded model.
@@ -14,8 +26,8 @@ class LoadedModel:
     Attributes:
         description: the model's metadata and settings, as the broker gets them.
         predict: takes one plain value and returns another.
-        predict_batch: takes several values and returns as many, some of which may be exceptions; None if the model
-            has no such method.
+        predict_batch: takes a list of values, which it may change, and returns as many, some of which may be
+            exceptions; raises `BatchResultError`. None if the model has no such method.
         predict_stream: takes one plain value and yields any number; None if the model has no such method.
     """
 
