@@ -5,10 +5,9 @@ decodes those of its predictions.
 """
 
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
-from cluster.wire.unpacking import UNPACK_ERRORS, BoundedUnpacker, unpack, unpacker_of_file
+from cluster.wire.unpacking import UNPACK_ERRORS, BoundedUnpacker, frugal_unpacker, unpack
 
 MAX_SLOTS = 1 << 31
 """Largest number of slots that one `_zpc_more` announces; stock clients announce 100."""
@@ -83,17 +82,16 @@ def read_batches(payload: bytes, args_at: int, size: int) -> Iterator[Batch]:
             is not UTF-8. The text may be sent to the caller.
     """
     try:
-        count, first_at = _check_rows(memoryview(payload)[args_at:])
-        file = BytesIO(payload)  # shares the bytes, so that a stream keeps them once
-        begin = args_at + first_at
-        file.seek(begin)
-        unpacker = unpacker_of_file(file, len(payload) - begin)
-        done_bytes = 0
+        arguments = memoryview(payload)[args_at:]
+        count, first_at = _check_rows(arguments)
+        encoded = arguments[first_at:]
+        unpacker = frugal_unpacker(encoded)  # a stream keeps its arguments for long, so it should keep them once
+        begin = 0
         for done in range(0, count, size):
             rows = [unpacker.unpack() for _ in range(min(size, count - done))]
-            end_bytes = unpacker.tell()
-            yield Batch(rows, memoryview(payload)[begin + done_bytes : begin + end_bytes])
-            done_bytes = end_bytes
+            end = unpacker.tell()
+            yield Batch(rows, encoded[begin:end])
+            begin = end
     except UNPACK_ERRORS as error:
         raise BadArgumentsError(f"the rows cannot be read as msgpack: {_reason(error)}") from error
 

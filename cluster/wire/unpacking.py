@@ -8,7 +8,7 @@ each declared element is there, with at least one byte.
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgpack
 
@@ -57,14 +57,21 @@ class BoundedUnpacker:
         return self.unpacker.unpack()
 
 
-def unpacker_of_file(file: BinaryIO, size: int) -> msgpack.Unpacker:
-    """Return a decoder of a file's values that copies only what it is about to decode.
+class _Chunks:
+    """The bytes of a buffer, in pieces, in the form in which msgpack reads a file."""
 
-    Args:
-        file: is read from its position on.
-        size: how many bytes follow there.
-    """
-    return _unpacker(size, file_like=file, read_size=min(size or 1, _READ_BYTES))
+    def __init__(self, data: memoryview) -> None:
+        self._left = data
+
+    def read(self, size: int) -> bytes:
+        chunk, self._left = self._left[:size], self._left[size:]
+        return bytes(chunk)
+
+
+def frugal_unpacker(data: memoryview) -> msgpack.Unpacker:
+    """Return a decoder that copies only a piece of the bytes at a time, and not all of them at the start."""
+    size = len(data)
+    return _unpacker(size, file_like=_Chunks(data), read_size=min(size or 1, _READ_BYTES))
 
 
 def _unpacker(size: int, **options: Any) -> msgpack.Unpacker:
