@@ -13,7 +13,7 @@ from broker.io.peer_limits import divide
 from broker.io.plan_writer import PlanWriter
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
-from cluster.runtime import logs, threads
+from cluster.runtime import logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
@@ -25,9 +25,9 @@ def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
     process.use_batch_scheduling()
     process.tune_malloc()
+    standard_input.close()
     try:
         logs.configure()
-        threads.end_with_any_thread()
         process.raise_descriptor_limit()
         settings = load_settings(BrokerSettings)
         state = StateFile(settings.state)

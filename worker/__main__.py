@@ -1,11 +1,10 @@
 """`python -m worker`: reads the settings, starts the HTTP pages, loads the models, and runs the server."""
 
+import atexit
 import logging
 import os
-import signal
-from types import FrameType
 
-from cluster.runtime import logs, threads
+from cluster.runtime import logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
@@ -15,9 +14,13 @@ from worker.jobs.counters import WorkerCounters
 from worker.loop.message_loop import RefusedError
 from worker.loop.server import Server
 from worker.loop.session import WorkerState
+from worker.models import own_metrics
 from worker.models.configuration import configured_entries
 from worker.models.loadable import LoadableModules
 from worker.models.manager import ModelManager
+from worker.process import numeric_threads
+from worker.process.ending import end_after
+from worker.process.signals import StopSignals
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
@@ -28,40 +31,36 @@ def main() -> None:
     counters = WorkerCounters()
     try:
         logs.configure()
-        threads.end_with_any_thread()
+        standard_input.close()
         settings = load_settings(WorkerSettings)
         entries = configured_entries()
+        numeric_threads.limit(max(entry.threads for entry in entries))
+        own_metrics.install()
         manager = ModelManager(entries, settings.hosted_models())
         loadable = LoadableModules(settings.loadable_modules(), [entry.module_name for entry in entries])
         server = Server(settings, counters, loadable)
+        atexit.register(server.close)  # when little time is left: libzmq may be looking up the broker's name
         # Before the models are loaded, so that /readyz answers meanwhile.
-        http = HttpServer("WORKER_HTTP", settings.http, pages(server, WorkerMetrics(counters)))
+        http = HttpServer("WORKER_HTTP", settings.http, pages(server, WorkerMetrics(counters), own_metrics.as_text))
     except ConfigError as error:
         exit_config_error(error)
-    _stop_on_signals(server)
+    signals = StopSignals(server.signal_fd, lambda: _stop(server))
     http.start()
     try:
-        server.serve(manager.load())
+        server.serve(manager.load(), signals.take_back)
     except ConfigError as error:
         exit_config_error(error)
     except RefusedError as error:
         exit_config_error(error)
-    finally:
-        server.close()
     log.info("stopped")
 
 
-def _stop_on_signals(server: Server) -> None:
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        if server.state == WorkerState.LOADING:
-            # There are no calls to finish. Loading may take minutes, and a constructor may catch an exception.
-            os._exit(0)
-        server.stop()
-
-    signal.set_wakeup_fd(server.signal_fd, warn_on_full_buffer=False)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, stop)
+def _stop(server: Server) -> None:
+    if server.state == WorkerState.LOADING:
+        # There are no calls to finish. Loading may take minutes, and a constructor may catch an exception.
+        os._exit(0)
+    server.stop()
 
 
 if __name__ == "__main__":
-    main()
+    end_after(main)

@@ -10,6 +10,7 @@ class outside this file. An entry has `module_name` and `class_name`, and may ha
     batch_wait_ms   how long a call may wait for others to make a batch with, in milliseconds (default 0)
     batches_ahead   how many batches may wait at a worker while it runs others (default 0)
     max_streams     how many streams of the model may be open at one worker (default 1000)
+    threads         threads of numeric libraries, such as OpenMP (default 1); a worker takes the largest of its models
 """
 
 from typing import Any, ClassVar

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from broker.core.state.plan import DeploymentPlan
+from cluster.runtime.threads import ServerThread
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class PlanWriter:
         self._next: DeploymentPlan | None = None
         self._waiting: list[Saved] = []
         self._is_writing = False
-        threading.Thread(target=self._run, name="plan writer", daemon=True).start()
+        ServerThread(target=self._run, name="plan writer", daemon=True).start()
 
     def save(self, plan: DeploymentPlan, saved: Saved) -> None:
         """Have a plan written, and return at once. The plan must not change any more."""

@@ -1,6 +1,5 @@
 """The HTTP server of a process: a few fixed paths, served by threads of its own. It does not know what a path means."""
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -8,7 +7,9 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import waitress
 
+from cluster.runtime import forks
 from cluster.runtime.settings import bind_error, split_host_port
+from cluster.runtime.threads import ServerThread
 
 MAX_BODY_BYTES = 1024 * 1024
 """The server refuses a request whose body has this size, in bytes, and does not read the body. No path takes one."""
@@ -58,6 +59,7 @@ class HttpServer:
             ConfigError: if the address is in use or does not belong to this machine.
         """
         self._handlers = handlers
+        self._map: dict[int, object] = {}  # by descriptor, everything that the server has open
         host, port = split_host_port(address)
         try:
             self._server = waitress.create_server(
@@ -66,6 +68,7 @@ class HttpServer:
                 port=port,
                 threads=4,
                 ident="cluster",
+                map=self._map,
                 asyncore_use_poll=True,  # select() fails at descriptor 1,024, and a broker has one for each client
                 max_request_body_size=MAX_BODY_BYTES,
                 inbuf_overflow=2 * MAX_BODY_BYTES,  # no body is written to the disk
@@ -76,11 +79,17 @@ class HttpServer:
             )
         except (OSError, ValueError) as error:  # waitress raises ValueError for a name that does not resolve
             raise bind_error(setting, address, error) from error
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._thread = ServerThread(target=self._run, name="http", daemon=True)
+        forks.register(self)
 
     def start(self) -> None:
         """Start the threads that serve requests until the process ends."""
         self._thread.start()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: release the port, and the connections."""
+        for descriptor in list(self._map):
+            forks.hide(descriptor)
 
     def _run(self) -> None:
         self._server.run()

@@ -14,6 +14,7 @@ from logging.handlers import QueueHandler
 
 from pythonjsonlogger.json import JsonFormatter
 
+from cluster.runtime import forks
 from cluster.runtime.settings import ConfigError
 
 MAX_QUEUED_LINES = 10_000
@@ -49,9 +50,11 @@ def configure() -> None:
     formatter = formatter_from_environment()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    root.addHandler(_Enqueue(_lines))
+    handler = _Enqueue(_lines, formatter)
+    root.addHandler(handler)
     threading.Thread(target=_write, args=[formatter], name="log", daemon=True).start()
     atexit.register(flush)
+    forks.register(handler)
 
 
 def formatter_from_environment() -> logging.Formatter:
@@ -77,7 +80,20 @@ def flush() -> None:
 
 
 class _Enqueue(QueueHandler):
+    def __init__(self, lines: queue.Queue[Line], formatter: logging.Formatter) -> None:
+        super().__init__(lines)
+        self._formatter = formatter
+        self._is_forked = False
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, which has no thread that writes: write each line at once."""
+        self._is_forked = True
+        atexit.unregister(flush)
+
     def enqueue(self, record: logging.LogRecord) -> None:
+        if self._is_forked:
+            _write_line(self._formatter, record)
+            return
         with contextlib.suppress(queue.Full):
             super().enqueue(record)
 
@@ -90,7 +106,11 @@ def _write(formatter: logging.Formatter) -> None:
         if isinstance(line, threading.Event):
             line.set()
             continue
-        with contextlib.suppress(Exception):  # a write that fails, on a full disk, must not end this thread
-            rest = (formatter.format(line) + "\n").encode(errors="backslashreplace")
-            while rest:
-                rest = rest[os.write(_STANDARD_ERROR, rest) :]
+        _write_line(formatter, line)
+
+
+def _write_line(formatter: logging.Formatter, record: logging.LogRecord) -> None:
+    with contextlib.suppress(Exception):  # a write that fails, on a full disk, must not end this thread
+        rest = (formatter.format(record) + "\n").encode(errors="backslashreplace")
+        while rest:
+            rest = rest[os.write(_STANDARD_ERROR, rest) :]

@@ -1,7 +1,7 @@
-"""Ends the process when one of its threads dies of an unforeseen exception.
+"""The threads of a server. One that dies of an unforeseen exception ends its process.
 
 A process without its HTTP server, its loader or its message loop looks alive and is not. supervisor starts a process
-again that ends with this code.
+again that ends with this code. Threads that a model starts are the model's own: they may die.
 """
 
 import logging
@@ -16,14 +16,14 @@ EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h: an internal error."""
 
 
-def end_with_any_thread() -> None:
-    """From now on, an exception that ends a thread ends the process, with the reason in the log."""
-    threading.excepthook = _end_process
+class ServerThread(threading.Thread):
+    """A daemon thread without which the process cannot serve."""
 
-
-def _end_process(died: threading.ExceptHookArgs) -> None:
-    name = died.thread.name if died.thread is not None else "unknown"
-    error = died.exc_value
-    log.critical("the thread %r died, so this process ends: %r", name, error, exc_info=error)
-    logs.flush()
-    os._exit(EXIT_CODE)
+    def run(self) -> None:
+        """Run the target. An exception ends the process, with the reason in the log."""
+        try:
+            super().run()
+        except BaseException as error:
+            log.critical("the thread %r died, so this process ends: %r", self.name, error, exc_info=error)
+            logs.flush()
+            os._exit(EXIT_CODE)

@@ -3,6 +3,8 @@
 import contextlib
 import socket
 
+from cluster.runtime import forks
+
 
 class Waker:
     """A pair of connected sockets: a byte that goes into one makes the other readable, and the loop polls that one."""
@@ -11,6 +13,12 @@ class Waker:
         self._in, self._out = socket.socketpair()
         self._in.setblocking(False)
         self._out.setblocking(False)
+        forks.register(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: wake nobody, above all not the parent."""
+        forks.hide(self._in.fileno())
+        forks.hide(self._out.fileno())
 
     def fileno(self) -> int:
         """Return the file descriptor that the loop polls for input."""

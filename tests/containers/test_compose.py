@@ -318,4 +318,4 @@ def test_stopping_lets_what_was_accepted_finish(compose: Compose, figure: Figure
         assert int(still_open) > 100, "there was something to finish"
         assert set(result["outcomes"]) <= {"ValueError", "Draining"}
         assert result["unanswered"] == 0
-        assert took_s < 60
+        assert took_s < 15, "workers do not wait for the broker's name, which nobody has any more"

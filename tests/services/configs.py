@@ -151,3 +151,41 @@ class IrisAndBreakable:
 
 class Answers:
     models: Entries = [habit("RowChanger"), habit("OddReturns"), habit("Unreadable")]
+
+
+class Forks:
+    models: Entries = [habit("Forker"), entry("Echo")]
+
+
+class TakesSignals:
+    models: Entries = [habit("SignalTaker")]
+
+
+class KeepsThreads:
+    models: Entries = [habit("ThreadKeeper")]
+
+
+class FailsAfterThreads:
+    models: Entries = [habit("FailsAfterThread")]
+
+
+class HarmlessHabits:
+    models: Entries = [
+        habit("ThreadLoser"),
+        habit("Reader"),
+        habit("ThreadCounter"),
+        habit("Instrumented"),
+        habit("OddSchemas"),
+        habit("ClientKeeper"),
+        habit("Asker"),
+        habit("RowChanger"),
+        habit("Unreadable"),
+    ]
+
+
+class ManyThreads:
+    models: Entries = [habit("ThreadCounter", threads=3), entry("Echo", threads=2)]
+
+
+class Patches:
+    models: Entries = [habit("Patcher")]

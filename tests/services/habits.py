@@ -1,10 +1,25 @@
 """Models that do what people's models do to the rows, to the process and to the machine. Each has one habit."""
 
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
 from array import array
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prometheus_client
+import zerorpc
 from ml_model_abc import MLModelException
+from prometheus_client import REGISTRY
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from schema import Optional, Schema
 
 from tests.services.models import _TestModel
 
@@ -76,3 +91,167 @@ class Unreadable(_TestModel):
     def predict_stream(self, data: Any) -> Any:
         yield "first"
         yield self._values[data]
+
+
+class Forker(_TestModel):
+    """Has a pool of processes from its constructor on, as models that compute much have."""
+
+    def __init__(self) -> None:
+        self._pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
+        self._pids = list(self._pool.map(_pid, range(8)))
+
+    def predict(self, data: Any) -> Any:
+        if data == "terminate":
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+            child.start()
+            child.terminate()
+            child.join(5)
+            return child.exitcode
+        if data == "log":
+            child = multiprocessing.get_context("fork").Process(target=_log_a_line)
+            child.start()
+            child.join(5)
+            return child.exitcode
+        return self._pids
+
+
+def _pid(_number: int) -> int:
+    time.sleep(0.05)  # so that every process gets some
+    return os.getpid()
+
+
+def _log_a_line() -> None:
+    logging.getLogger("child").warning("a line of a child")
+
+
+class SignalTaker(_TestModel):
+    """Installs a handler of SIGTERM of its own, which does not end the process."""
+
+    def __init__(self) -> None:
+        signal.signal(signal.SIGTERM, _ignore)
+        signal.set_wakeup_fd(-1)
+
+    def predict(self, data: Any) -> Any:
+        time.sleep(data)
+        return data
+
+
+def _ignore(_signal: int, _frame: object) -> None:
+    pass
+
+
+class ThreadKeeper(_TestModel):
+    """Has a thread that is no daemon and never ends."""
+
+    def __init__(self) -> None:
+        threading.Thread(target=time.sleep, args=[3600], name="keeper").start()
+
+    def predict(self, data: Any) -> Any:
+        return data
+
+
+class FailsAfterThread(ThreadKeeper):
+    """Starts a thread that never ends, and then fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        raise RuntimeError("no weights")
+
+
+class ThreadLoser(_TestModel):
+    """Starts a thread that dies of an exception."""
+
+    def predict(self, data: Any) -> Any:
+        thread = threading.Thread(target=lambda: 1 / 0, name="loser")
+        thread.start()
+        thread.join()
+        return data
+
+
+class Reader(_TestModel):
+    """Reads standard input."""
+
+    def predict(self, data: Any) -> Any:
+        return sys.stdin.read()
+
+
+class ThreadCounter(_TestModel):
+    """Returns how many threads numeric libraries use."""
+
+    def predict(self, data: Any) -> Any:
+        return {name: os.environ.get(name) for name in data}
+
+
+class Instrumented(_TestModel):
+    """Has a metric of its own, and a collector that fails."""
+
+    def __init__(self) -> None:
+        if os.environ.get("BROKEN_FILE") and Path(os.environ["BROKEN_FILE"]).exists():
+            raise RuntimeError("the file is there")
+        REGISTRY.register(_FailingCollector())
+
+    def predict(self, data: Any) -> Any:
+        ROWS.labels("seen").inc(data)
+        return data
+
+
+ROWS = prometheus_client.Counter("habits_rows", "Rows that the model has seen.", ["what"])
+
+
+class _FailingCollector(Collector):
+    def describe(self) -> list[Any]:
+        return [GaugeMetricFamily("habits_failing", "Never there.")]
+
+    def collect(self) -> Any:
+        raise RuntimeError("cannot count")
+
+
+class OddSchemas(_TestModel):
+    """Has schemas that JSON Schema has no form for."""
+
+    input_schema: Any = Schema(
+        {"array": np.ndarray, "any": object, int: str, Optional("nan", default=float("nan")): float}
+    )
+
+    @property
+    def output_schema(self) -> Any:  # type: ignore[override]
+        raise AttributeError("there is none")
+
+    def predict(self, data: Any) -> Any:
+        return data
+
+
+class Patcher(_TestModel):
+    """Has gevent patch the process."""
+
+    def __init__(self) -> None:
+        import gevent.monkey
+
+        gevent.monkey.patch_all()
+
+    def predict(self, data: Any) -> Any:
+        return data
+
+
+class ClientKeeper(_TestModel):
+    """Keeps a client from its constructor."""
+
+    def __init__(self) -> None:
+        self.client = zerorpc.Client("tcp://127.0.0.1:1")
+
+    def predict(self, data: Any) -> Any:
+        return data
+
+
+class Asker(_TestModel):
+    """Calls another model, with a client of its own for each thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def predict(self, data: Any) -> Any:
+        if not hasattr(self._local, "client"):
+            self._local.client = zerorpc.Client(os.environ["ASKED"], timeout=20)
+        if data.get("sleep"):
+            time.sleep(data["sleep"])
+        return self._local.client.echo_predict(data)

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "worker.jobs": ("worker.models", "cluster"),
     "worker.loop": ("worker.jobs", "worker.models", "worker.settings", "cluster"),
     "worker.http": ("worker.loop", "worker.jobs", "cluster"),
+    "worker.process": ("cluster",),
     "worker": ("cluster", "zmtp"),
     "broker": ("cluster", "zmtp"),
     "bench": ("cluster", "zmtp", "scripts", "worker", "broker"),
@@ -73,6 +74,7 @@ SOCKET_LIBRARIES = {"socket", "zmq", "select", "selectors"}
 SOCKETS = {
     "broker.io.loop",
     "broker.io.sockets",
+    "cluster.runtime.forks",
     "cluster.runtime.waker",
     "worker.loop.connection",
     "zmtp.connection",

@@ -16,7 +16,7 @@ def record(text: str) -> logging.LogRecord:
 
 def test_a_full_queue_drops_lines_and_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     lines: queue.Queue[logs.Line] = queue.Queue(1)
-    handler = logs._Enqueue(lines)
+    handler = logs._Enqueue(lines, logging.Formatter())
     handler.handle(record("kept"))
     handler.handle(record("dropped"))
     kept = lines.get_nowait()

@@ -1,6 +1,7 @@
 """The worker's HTTP pages."""
 
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,11 +15,17 @@ STUCK_S = 5.0
 """Seconds without a turn of the message loop after which the worker is unhealthy."""
 
 
-def pages(server: Server, metrics: WorkerMetrics) -> dict[str, Handler]:
-    """The pages of a worker, by path."""
+def pages(server: Server, metrics: WorkerMetrics, own_metrics: Callable[[], bytes]) -> dict[str, Handler]:
+    """The pages of a worker, by path.
+
+    Args:
+        server: the worker.
+        metrics: its metrics.
+        own_metrics: returns those of its models, as text.
+    """
 
     def show_metrics() -> Response:
-        return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(metrics.registry) + own_metrics(), content_type=CONTENT_TYPE_LATEST)
 
     def healthz() -> Response:
         # The loop does not run yet while the worker loads its models, which may take minutes.

@@ -5,6 +5,7 @@ from typing import Protocol
 import zmq
 import zmq.backend
 
+from cluster.runtime import forks
 from cluster.runtime.waker import Waker
 from cluster.wire.pairs import LARGE_BYTES
 
@@ -54,6 +55,11 @@ class BrokerConnection:
         self._dealer: zmq.Socket[bytes] | None = None
         self._poller = zmq.Poller()
         self._waker = Waker()
+        forks.register(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: let the connection end with the parent, so that the broker sees it at once."""
+        forks.hide_connections_to(self.address)
 
     @property
     def signal_fd(self) -> int:

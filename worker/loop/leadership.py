@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from cluster.runtime.threads import ServerThread
+
 LEADER_TIMEOUT_S = 0.02
 """Longest time in seconds that the leader may run a job before another thread leads."""
 
@@ -45,7 +47,7 @@ class Leadership:
         """Start threads until there are at least that many."""
         while self._threads < threads:
             # Daemons: a predict that never returns must not keep the process from ending.
-            threading.Thread(target=self._follow, name=f"loop-{self._threads}", daemon=True).start()
+            ServerThread(target=self._follow, name=f"loop-{self._threads}", daemon=True).start()
             self._threads += 1
 
     def _follow(self) -> None:

@@ -1,7 +1,8 @@
 """Loads models that the broker orders, one after the other, in a thread of its own. Calls go on meanwhile."""
 
 import logging
-import threading
+import os
+import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from queue import SimpleQueue
 import msgpack
 
 from cluster.runtime.settings import ConfigError
+from cluster.runtime.threads import ServerThread
 from worker.jobs.calls import Registration
 from worker.models.entry import parse_entry
+from worker.models.gevent_checks import PatchedError
 from worker.models.installed import InstalledPackages
 from worker.models.loadable import LoadableModules
 from worker.models.loaded_model import LoadedModel
@@ -59,7 +62,7 @@ class Loader:
         self._loadable = loadable
         self.unfinished = 0
         self._orders: SimpleQueue[tuple[Registration, bytes, bytes]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread: ServerThread | None = None
         self._installed = InstalledPackages()
 
     def load(self, registration: Registration, number: bytes, entry: bytes) -> None:
@@ -74,7 +77,7 @@ class Loader:
         self._orders.put((registration, number, entry))
         if self._thread is None:
             # A daemon: a constructor that never returns must not keep the process from ending.
-            self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
+            self._thread = ServerThread(target=self._run, name="loader", daemon=True)
             self._thread.start()
 
     def take(self) -> LoadResult | None:
@@ -98,6 +101,10 @@ class Loader:
             parsed = parse_entry(msgpack.unpackb(entry))
             self._loadable.check(parsed)
             model = load_from_disk(parsed)
+        except PatchedError as error:
+            log.critical("%s. This process ends, so that another can serve", error)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
         except ConfigError as error:
             return LoadResult(registration, number, None, str(error)[:MAX_TEXT])
         except BaseException as error:  # a constructor may even exit, and this thread has other orders

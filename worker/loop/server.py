@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cluster.wire import protocol
 from cluster.wire.protocol import WorkerDescription
@@ -58,22 +58,25 @@ class Server:
         """Drain, then stop; stop at once if called again. For signal handlers: it only notes the request."""
         self._loop.stop()
 
-    def serve(self, models: Iterable[LoadedModel]) -> None:
+    def serve(self, models: Iterable[LoadedModel], keep_signals: Callable[[str], None]) -> None:
         """Serve until `stop`. For the main thread, which runs no model, so that it can always handle signals.
 
         Args:
-            models: the configured models.
+            models: the configured models. Each is loaded when its turn comes.
+            keep_signals: makes signals call `stop`; called with who may have prevented it, after each model and often.
 
         Raises:
             RefusedError: if the broker refuses this worker.
         """
         for model in models:
             self._hosted.add(model, is_configured=True)
+            keep_signals(model.description.qualified_name)
         self._loop.start()
         self._leadership.start(1 + self._hosted.slots, self._lead)
         while not self._leadership.over.wait(LEADER_TIMEOUT_S if self._loop.running else POLL_MS / 1000):
             now_s = time.monotonic()
             self._leadership.check_leader(now_s)
+            keep_signals("a model")
             self._watchdog.check(tuple(self._loop.running), self._orders.timeout_s, now_s)
         self._watchdog.close()
         if self._failure is not None:

@@ -15,6 +15,7 @@ from cluster.wire.protocol import ModelDescription, ProcedureDescription
 from cluster.wire.texts import MAX_NAME_LENGTH, is_name, to_line, to_text
 from worker.models.entry import ModelEntry
 from worker.models.examples import run_examples
+from worker.models.gevent_checks import check_process
 from worker.models.json_schema import to_json_schema
 from worker.models.loaded_model import BatchResultError, LoadedModel
 
@@ -32,6 +33,7 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
     Raises:
         ConfigError: if its qualified name is not an identifier, or its version cannot be read.
     """
+    check_process(entry, model)
     name = model.qualified_name
     if not isinstance(name, str) or not is_name(name) or name.startswith("_"):
         raise ConfigError(
@@ -45,7 +47,7 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
     if not callable(predict_stream):
         predict_stream = None
     default_batch_size = 1 if predict_batch is None else DEFAULT_MAX_BATCH_SIZE
-    input_schema = to_json_schema(model.input_schema, f"{name}_input")
+    input_schema = to_json_schema(lambda: model.input_schema, f"{name}_input")
     example_inputs = getattr(model, "input_examples", None) or input_schema.get("examples", ())
     description = ModelDescription(
         display_name=to_line(str(model.display_name)),
@@ -54,7 +56,7 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
         major_version=major_version,
         minor_version=minor_version,
         input_schema=input_schema,
-        output_schema=to_json_schema(model.output_schema, f"{name}_output"),
+        output_schema=to_json_schema(lambda: model.output_schema, f"{name}_output"),
         slots=entry.slots,
         retry=entry.retry,
         timeout_s=entry.timeout_s,

@@ -5,6 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cluster.runtime.settings import ConfigError, expected_value
 from cluster.wire.protocol import MAX_BATCH_SIZE, MAX_BATCH_WAIT_MS, MAX_CAPACITY, MAX_TIMEOUT_S, MIN_TIMEOUT_S
 
+MAX_THREADS = 1024
+"""Most threads of numeric libraries."""
+
 
 class ModelEntry(BaseModel):
     """One entry of a configuration's `models`. `worker/config.py` explains the settings."""
@@ -20,6 +23,7 @@ class ModelEntry(BaseModel):
     batch_wait_ms: float = Field(0.0, ge=0, le=MAX_BATCH_WAIT_MS, allow_inf_nan=False)
     batches_ahead: int = Field(0, ge=0, le=MAX_CAPACITY)
     max_streams: int = Field(1000, ge=1, le=MAX_CAPACITY)
+    threads: int = Field(1, ge=1, le=MAX_THREADS)
 
     @property
     def label(self) -> str:

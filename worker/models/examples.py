@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -18,11 +18,11 @@ MAX_EXAMPLE_LENGTH = 4_000
 """Longest example, input and output together, in characters of JSON."""
 
 
-def run_examples(inputs: Iterable[Any], predict: Callable[[Any], Any], name: str) -> list[dict[str, Any]]:
+def run_examples(inputs: object, predict: Callable[[Any], Any], name: str) -> list[dict[str, Any]]:
     """Predict from example inputs. An example that fails, or that JSON cannot carry, is left out and logged.
 
     Args:
-        inputs: the model's example inputs.
+        inputs: the model's example inputs, a list or a tuple.
         predict: the model's.
         name: the model's, for the log.
 
@@ -30,6 +30,9 @@ def run_examples(inputs: Iterable[Any], predict: Callable[[Any], Any], name: str
         Maps of `input` and `output`, of JSON's values.
     """
     examples: list[dict[str, Any]] = []
+    if not isinstance(inputs, (list, tuple)):
+        log.warning("%s: its examples should be a list, not %s", name, type(inputs).__name__)
+        return examples
     for given in inputs:
         if len(examples) == MAX_EXAMPLES:
             break

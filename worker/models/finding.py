@@ -9,6 +9,7 @@ from ml_model_abc import MLModel
 
 from cluster.runtime.settings import ConfigError
 from worker.models.entry import ModelEntry
+from worker.models.gevent_checks import check_process
 
 
 def find_class(entry: ModelEntry) -> type[Any]:
@@ -30,6 +31,7 @@ def find_class(entry: ModelEntry) -> type[Any]:
         raise ConfigError(
             f"{entry.label}: the import failed: {type(error).__name__}: {error}: correct the module"
         ) from error
+    check_process(entry)
     found = getattr(module, entry.class_name, None)
     if found is None:
         raise ConfigError(

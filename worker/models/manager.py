@@ -1,7 +1,7 @@
 """Loads the configured models of a worker process when it starts."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from cluster.runtime.settings import ConfigError
@@ -51,14 +51,13 @@ class ModelManager:
                     f"its models are {', '.join(names) or 'none'}{others}"
                 )
 
-    def load(self) -> list[LoadedModel]:
+    def load(self) -> Iterator[LoadedModel]:
         """Make every model, in the order of the configuration. Takes as long as their constructors take.
 
         Raises:
             ConfigError: if a model's metadata cannot be served, or two have one qualified name and one version.
             Exception: whatever a model's constructor raises.
         """
-        loaded: list[LoadedModel] = []
         entries: dict[ModelKey, ModelEntry] = {}
         for entry, model_class in self._found:
             model = adapt(entry, model_class())
@@ -70,6 +69,5 @@ class ModelManager:
                     "it another version"
                 )
             entries[key] = entry
-            loaded.append(model)
             log.info("loaded %s %s (%s)", name, version, entry.label)
-        return loaded
+            yield model

@@ -2,6 +2,7 @@
 
 import sys
 
+from worker.models import own_metrics
 from worker.models.adapting import adapt
 from worker.models.entry import ModelEntry
 from worker.models.finding import find_class
@@ -21,6 +22,11 @@ def load_from_disk(entry: ModelEntry) -> LoadedModel:
         ConfigError: if a module or class is missing, the class is not a model, or its metadata cannot be served.
         Exception: whatever the model's constructor raises.
     """
+    with own_metrics.kept_on_failure():
+        return _load_from_disk(entry)
+
+
+def _load_from_disk(entry: ModelEntry) -> LoadedModel:
     package = entry.module_name.rpartition(".")[0] or entry.module_name
     if entry.module_name not in sys.modules or package.partition(".")[0] in _NEVER_RELOADED:
         return adapt(entry, find_class(entry)())
