@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zerorpc
+import zmq
 
 from cluster.wire.texts import to_line, to_text
 
@@ -29,9 +30,9 @@ def call_and_print(address: str, timeout_s: float, call: Callable[[Any], object]
 
 def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> Any:
     """Make a call and return its result; an error ends the program with a sentence and exit code 1."""
-    client = zerorpc.Client(timeout=timeout_s)
+    client = None
     try:
-        client.connect(address)
+        client = new_client(address, timeout_s)
         return call(client)
     except zerorpc.RemoteError as error:
         sys.exit(f"error: the service answered {to_line(str(error.name))}: {to_text(str(error.msg))}")
@@ -40,4 +41,21 @@ def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> 
     except Exception as error:  # of pyzmq, for an address that is not valid
         sys.exit(f"error: cannot connect to {address!r}: {error}; an address is tcp://host:port or ipc:///path")
     finally:
+        if client is not None:
+            client.close()
+
+
+def new_client(address: str, timeout_s: float = 30.0) -> zerorpc.Client:
+    """Return a client that also reaches IPv6 addresses, which a stock one does not by itself (docs/clients.md).
+
+    Raises:
+        Exception: of pyzmq, if the address is not valid.
+    """
+    client = zerorpc.Client(timeout=timeout_s)
+    try:
+        client._events.setsockopt(zmq.IPV6, 1)
+        client.connect(address)
+    except BaseException:
         client.close()
+        raise
+    return client

@@ -1,16 +1,20 @@
 """`make down`: stops the cluster after the calls in flight have ended."""
 
-from scripts import supervision
+from scripts import leftovers, supervision
 
 
 def main() -> None:
     """Stop the cluster if it runs."""
-    if not supervision.processes():
+    if supervision.processes():
+        print("stopping: the broker first, then the workers", flush=True)
+        supervision.stop()
+        print("stopped")
+    elif left := leftovers.find():
+        print(f"supervisord has died; stopping what it has left: {leftovers.describe(left)}", flush=True)
+        leftovers.end(left)
+        print("stopped")
+    else:
         print("the cluster is not running")
-        return
-    print("stopping: the broker first, then the workers", flush=True)
-    supervision.stop()
-    print("stopped")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 import subprocess
 
-from scripts import supervision
+from scripts.cluster_settings import LOGS, fail
 
 LINES = 30
 
@@ -13,9 +13,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make logs", description=__doc__)
     parser.add_argument("--follow", action="store_true", help="print further lines until interrupted")
     follow = parser.parse_args().follow
-    paths = sorted(str(path) for path in supervision.LOGS.glob("*.log"))
+    paths = sorted(str(path) for path in LOGS.glob("*.log"))
     if not paths:
-        supervision.fail(f"there are no logs in {supervision.LOGS}; start the cluster with make up")
+        fail(f"there are no logs in {LOGS}; start the cluster with make up")
     subprocess.run(["tail", "-n", str(LINES), *(["-F"] if follow else []), *paths], check=False)
 
 

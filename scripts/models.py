@@ -101,7 +101,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 def _weight(text: str) -> tuple[str, int]:
     version, equals, weight = text.partition("=")
-    if equals and not weight.isdecimal():
+    if equals and not (weight.isascii() and weight.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} should be version=weight, such as 0.2=10")
     return version, int(weight) if equals else 1
 

@@ -153,6 +153,7 @@ class Process:
                 [*prefix, sys.executable, "-m", module],
                 cwd=code,
                 env={**own_environment(), **environment},
+                stdin=subprocess.PIPE,  # that nobody writes to, as supervisor's
                 stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
             )
@@ -179,6 +180,8 @@ class Process:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
         self._process.wait(10)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
 def talking_process(module: str, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:

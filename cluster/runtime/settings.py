@@ -118,6 +118,10 @@ def expected_value(error: ErrorDetails) -> str:
     return named.get(error["type"]) or error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
 
 
+class AddressTakenError(ConfigError):
+    """The address of a setting is in use. That may pass, while a wrong address stays wrong."""
+
+
 def bind_error(setting: str, value: str, error: Exception) -> ConfigError:
     """Return the error for an address that cannot be bound.
 
@@ -127,7 +131,7 @@ def bind_error(setting: str, value: str, error: Exception) -> ConfigError:
         error: the error from the system.
     """
     if getattr(error, "errno", None) == errno.EADDRINUSE:
-        return ConfigError(
+        return AddressTakenError(
             f"{setting}={value!r} is taken: another process listens there; stop it or choose another port"
         )
     return ConfigError(f"{setting}={value!r} cannot be bound ({error}): it should be an address of this machine")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.calling import parser, result_of
+from scripts.cluster_settings import RUN
 from scripts.describe import client, page
 from scripts.describe.untrusted import DocumentError
-from scripts.supervision import RUN
 
 
 def _client(document: dict[str, Any]) -> str:

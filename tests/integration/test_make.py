@@ -6,13 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import gevent
 import gevent.event
@@ -21,63 +18,10 @@ import pytest
 import zerorpc
 
 from tests.figures import Figure
-from tests.processes import REPOSITORY, START_S, Load, free_port, free_ports, get, total, wait_until
+from tests.integration.made import Made
+from tests.processes import REPOSITORY, START_S, Load, get, total, wait_until
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-
-
-MOST_WORKERS = 3
-"""More workers than a test starts. Their HTTP addresses have consecutive ports."""
-
-_NOT_INHERITED = ("BROKER_", "WORKER", "APP_SETTINGS", "MAKE", "MFLAGS")
-
-
-class Made:
-    """`make`, with ports, a folder and a configuration of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.run_folder = folder / "run"  # a short path, for the socket in it
-        self.frontend = f"tcp://127.0.0.1:{free_port()}"
-        self.http = f"127.0.0.1:{free_port()}"
-        self.worker_port = free_ports(MOST_WORKERS)
-        self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
-            "VENV": str(Path(sys.executable).parents[1]),
-            "CLUSTER_RUN": str(self.run_folder),
-            "BROKER_FRONTEND": self.frontend,
-            "BROKER_BACKEND": f"tcp://127.0.0.1:{free_port()}",
-            "BROKER_HTTP": self.http,
-            "WORKER_HTTP": f"127.0.0.1:{self.worker_port}",
-            "APP_SETTINGS": "tests.services.configs:LightIris",
-        }
-        self.environment["WORKER_BROKER"] = self.environment["BROKER_BACKEND"]
-
-    def __call__(self, *arguments: str, code: int = 0, **settings: str) -> str:
-        result = subprocess.run(
-            ["make", "--no-print-directory", *arguments],
-            cwd=REPOSITORY,
-            env={**self.environment, **settings},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        output = result.stdout + result.stderr
-        assert (result.returncode == 0) == (code == 0), output
-        return output
-
-    def workers(self) -> list[dict[str, Any]]:
-        status, body = get(self.http, "/workers")
-        listed: list[dict[str, Any]] = json.loads(body) if status == 200 else []
-        return listed
-
-
-@pytest.fixture
-def make() -> Iterator[Made]:
-    with tempfile.TemporaryDirectory() as folder:
-        made = Made(Path(folder))
-        yield made
-        made("down")
 
 
 def test_up_serves_and_down_stops(make: Made) -> None:
@@ -144,6 +88,12 @@ def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) ->
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
+        ({"WORKERS": "\uff12"}, "error: WORKERS='\uff12' is wrong: it should be a whole number from 1 to 1000"),
+        (
+            {"WORKERS": "3", "WORKER_HTTP": "127.0.0.1:65534"},
+            "the 3 workers take the ports from there on, up to 65536, and 65535 is the last: choose 65533 or less",
+        ),
+        ({"CLUSTER_LOADING_TIMEOUT_S": "soon"}, "error: CLUSTER_LOADING_TIMEOUT_S='soon' is wrong"),
         ({"WORKERS": "many"}, "error: WORKERS='many' is wrong: it should be a whole number from 1 to 1000"),
         ({"LOG_FORMAT": "xml"}, "error: LOG_FORMAT='xml' is wrong: it should be text or json"),
         ({"BROKER_HTTP": "abc"}, "error: BROKER_HTTP='abc' is wrong: it should be host:port"),
@@ -242,16 +192,23 @@ def _lives(pid: int) -> bool:
 
 @pytest.mark.fault(39)
 def test_a_process_that_cannot_start_is_not_tried_again_and_up_says_why(make: Made) -> None:
-    host, port = "127.0.0.1", make.worker_port
-    with socket.create_server((host, port)):
-        printed = make("up", code=2)
-    assert f"error: WORKER_HTTP='{host}:{port}' is taken" in printed
+    port = make.worker_port
+    printed = make("up", code=2, WORKERS="1", APP_SETTINGS="tests.services.configs:PatchesAndIris")
+    assert "error: model tests.services.habits.Patcher: its code has called gevent.monkey" in printed
     assert f"error: worker-{port} ended; the log is above; everything was stopped again" in printed
     log = (make.run_folder / "logs" / "supervisord.log").read_text()
     assert log.count(f"spawned: 'worker-{port}'") == 1
     assert f"stopped: worker-{port} (exit status 2)" in log
     assert "not running" in make("status", code=1)
-    assert "{'species': 'setosa'}" in make("up"), "and with the port free, it starts"
+    assert "{'species': 'setosa'}" in make("up"), "and with another model, it starts"
+
+
+@pytest.mark.fault(39)
+def test_a_taken_port_is_named_before_anything_starts(make: Made) -> None:
+    with socket.create_server(("127.0.0.1", make.worker_port + 1)):
+        printed = make("up", code=2)
+    assert f"error: WORKER_HTTP='127.0.0.1:{make.worker_port + 1}' is taken" in printed
+    assert not make.run_folder.exists()
 
 
 def test_up_does_not_mistake_another_clusters_broker_for_its_own(make: Made) -> None:
@@ -259,7 +216,7 @@ def test_up_does_not_mistake_another_clusters_broker_for_its_own(make: Made) -> 
     other = Made(make.run_folder / "other")
     for name in ("BROKER_FRONTEND", "BROKER_BACKEND", "WORKER_BROKER", "BROKER_HTTP"):
         other.environment[name] = make.environment[name]
-    assert "error: broker ended" in other("up", code=2)
+    assert f"error: BROKER_FRONTEND='{make.frontend}' is taken" in other("up", code=2)
     assert "not running" in other("down")
 
 

@@ -157,6 +157,22 @@ class Forks:
     models: Entries = [habit("Forker"), entry("Echo")]
 
 
+class ForksAndIris:
+    models: Entries = [habit("Forker"), LIGHT_IRIS]
+
+
+class SlowIris:
+    models: Entries = [entry("SlowToLoad"), LIGHT_IRIS]
+
+
+class SleeperAndIris:
+    models: Entries = [entry("Sleeper"), LIGHT_IRIS]
+
+
+class PatchesAndIris:
+    models: Entries = [LIGHT_IRIS, habit("Patcher")]
+
+
 class TakesSignals:
     models: Entries = [habit("SignalTaker")]
 
