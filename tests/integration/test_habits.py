@@ -129,6 +129,13 @@ def test_a_thread_of_a_model_may_die(harmless: Cluster) -> None:
     assert worker.returncode is None
 
 
+def test_a_model_may_change_the_process_and_print_much(harmless: Cluster) -> None:
+    client = harmless.client()
+    assert client.wanderer_predict(20) == 20
+    assert client.rowchanger_predict({"number": 1}) == {"number": 1}
+    assert get(habits_worker(harmless)[0], "/readyz")[0] == 200
+
+
 def test_standard_input_is_empty(harmless: Cluster) -> None:
     assert harmless.client(timeout=10).reader_predict(None) == ""
 

@@ -189,6 +189,7 @@ class HarmlessHabits:
     models: Entries = [
         habit("ThreadLoser"),
         habit("Reader"),
+        habit("Wanderer"),
         habit("ThreadCounter"),
         habit("Instrumented"),
         habit("OddSchemas"),

@@ -1,5 +1,7 @@
 """Models that do what people's models do to the rows, to the process and to the machine. Each has one habit."""
 
+import asyncio
+import locale
 import logging
 import multiprocessing
 import os
@@ -173,6 +175,23 @@ class Reader(_TestModel):
 
     def predict(self, data: Any) -> Any:
         return sys.stdin.read()
+
+
+class Wanderer(_TestModel):
+    """Changes what all code of a process shares, and prints much."""
+
+    def predict(self, data: Any) -> Any:
+        os.chdir("/")
+        os.environ["WANDERED"] = "yes"
+        locale.setlocale(locale.LC_ALL, "C")
+        for _ in range(data):
+            print("x" * 1_000_000)  # noqa: T201
+        return asyncio.run(_later(data))
+
+
+async def _later(value: Any) -> Any:
+    await asyncio.sleep(0)
+    return value
 
 
 class ThreadCounter(_TestModel):
