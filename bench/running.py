@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench.systems import HTTP, REPOSITORY, SPECIES, System
+from cluster.runtime import local_http
 
 START_S = 90.0
 """How long a system may take to start, in seconds."""
@@ -108,7 +109,7 @@ class RunningSystem:
         if self.system.protocol == HTTP:
             request = urllib.request.Request(self.system.address, self.system.body.encode(), _JSON)
             try:
-                with urllib.request.urlopen(request, timeout=5) as response:
+                with local_http.opener.open(request, timeout=5) as response:
                     answer = response.read().decode()
             except (OSError, urllib.error.URLError):
                 return False
@@ -117,9 +118,9 @@ class RunningSystem:
             return True
         try:
             if self.system.workers:
-                with urllib.request.urlopen(f"http://{self.system.broker_http}/workers", timeout=5) as response:
-                    if len(json.loads(response.read())) < self.system.workers:
-                        return False
+                workers = json.loads(local_http.read_page(self.system.broker_http, "/workers"))
+                if len(workers) < self.system.workers:
+                    return False
             self._load(1, 0.1)
         except (OSError, BenchError):
             return False

@@ -28,8 +28,15 @@ def call_and_print(address: str, timeout_s: float, call: Callable[[Any], object]
     print(f"Result: {result_of(address, timeout_s, call)}")
 
 
-def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> Any:
-    """Make a call and return its result; an error ends the program with a sentence and exit code 1."""
+def result_of(address: str, timeout_s: float, call: Callable[[Any], object], late: str = "") -> Any:
+    """Make a call and return its result; an error ends the program with a sentence and exit code 1.
+
+    Args:
+        address: the service's.
+        timeout_s: how long to wait for the answer, in seconds.
+        call: makes the call with the client that it gets.
+        late: what to say if there is no answer in that time, although the service is there.
+    """
     client = None
     try:
         client = new_client(address, timeout_s)
@@ -37,6 +44,8 @@ def result_of(address: str, timeout_s: float, call: Callable[[Any], object]) -> 
     except zerorpc.RemoteError as error:
         sys.exit(f"error: the service answered {to_line(str(error.name))}: {to_text(str(error.msg))}")
     except (zerorpc.TimeoutExpired, zerorpc.LostRemote) as error:
+        if late and isinstance(error, zerorpc.TimeoutExpired):
+            sys.exit(f"error: {late}")
         sys.exit(f"error: no answer from {address} ({error}); is the cluster running? Start it with make up")
     except Exception as error:  # of pyzmq, for an address that is not valid
         sys.exit(f"error: cannot connect to {address!r}: {error}; an address is tcp://host:port or ipc:///path")

@@ -11,6 +11,7 @@ from typing import NoReturn
 from broker.settings import BrokerSettings
 from cluster.runtime import logs
 from cluster.runtime.settings import ConfigError, connect_address, load_settings, split_host_port
+from scripts.loading_timeout import loading_timeout_s
 from worker.models.configuration import configured_entries
 from worker.models.manager import ModelManager
 from worker.settings import WorkerSettings
@@ -22,7 +23,6 @@ RUN = Path(os.environ.get("CLUSTER_RUN") or REPOSITORY / "run").absolute()
 SOCKET = RUN / "supervisor.sock"
 LOGS = RUN / "logs"
 DEFAULT_WORKERS = 2
-DEFAULT_LOADING_TIMEOUT_S = "600"
 
 STOP_MARGIN_S = 5
 """How much longer than its drain a process may take to end, in seconds, before supervisord kills it."""
@@ -86,7 +86,7 @@ def cluster_settings() -> ClusterSettings:
     try:
         logs.formatter_from_environment()
         broker, worker = load_settings(BrokerSettings), load_settings(WorkerSettings)
-        made = ClusterSettings(broker, worker, _workers(), _loading_timeout_s())
+        made = ClusterSettings(broker, worker, _workers(), loading_timeout_s())
         ModelManager(configured_entries(), made.worker.hosted_models())
     except ConfigError as error:
         fail(str(error))
@@ -101,18 +101,6 @@ def _workers() -> int:
     if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) <= _MOST_WORKERS:
         fail(f"WORKERS={value!r} is wrong: it should be a whole number from 1 to {_MOST_WORKERS}")
     return int(value)
-
-
-def _loading_timeout_s() -> float:
-    """How long a command waits for models that are being loaded, in seconds."""
-    value = os.environ.get("CLUSTER_LOADING_TIMEOUT_S") or DEFAULT_LOADING_TIMEOUT_S
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        fail(f"CLUSTER_LOADING_TIMEOUT_S={value!r} is wrong: it should be a number of seconds, more than 0")
-    return seconds
 
 
 def _check_ports(made: ClusterSettings) -> None:

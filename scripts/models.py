@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.calling import result_of
+from scripts.loading_timeout import SETTING, loading_timeout_s
 
 RUN = Path(os.environ.get("CLUSTER_RUN") or Path(__file__).resolve().parents[1] / "run").absolute()
 DEFAULT_ADDRESS = os.environ.get("BROKER_ADMIN") or f"ipc://{RUN}/broker-admin.sock"
-LOADING_TIMEOUT_S = 3600.0
+UNLOADING_TIMEOUT_S = 3600.0
+"""How long the calls of a model may take to end, in seconds."""
 
 
 def main() -> None:
@@ -107,7 +109,16 @@ def _weight(text: str) -> tuple[str, int]:
 
 
 def _ask(options: argparse.Namespace, procedure: str, *args: object) -> Any:
-    return result_of(options.address, LOADING_TIMEOUT_S, lambda client: client(procedure, *args))
+    return result_of(options.address, UNLOADING_TIMEOUT_S, lambda client: client(procedure, *args))
+
+
+def _ask_to_load(options: argparse.Namespace, procedure: str, *args: object) -> Any:
+    longest_s = loading_timeout_s()
+    late = (
+        f"the model is not loaded after {longest_s:g} s ({SETTING}); the broker goes on: "
+        "scripts/models.py list shows how far it is, and scripts/models.py cancel stops it"
+    )
+    return result_of(options.address, longest_s, lambda client: client(procedure, *args), late)
 
 
 def _list(options: argparse.Namespace) -> str:
@@ -117,11 +128,11 @@ def _list(options: argparse.Namespace) -> str:
 def _load(options: argparse.Namespace) -> str:
     module_name, class_name = options.model
     entry = {"module_name": module_name, "class_name": class_name, **dict(options.set)}
-    return _loaded(_ask(options, "load_model", entry, options.workers))
+    return _loaded(_ask_to_load(options, "load_model", entry, options.workers))
 
 
 def _reload(options: argparse.Namespace) -> str:
-    return _loaded(_ask(options, "reload_model", options.name, options.version))
+    return _loaded(_ask_to_load(options, "reload_model", options.name, options.version))
 
 
 def _cancel(options: argparse.Namespace) -> str:

@@ -2,7 +2,8 @@
 
 import urllib.request
 
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens requests without a proxy."""
 
 
 def read_page(address: str, path: str, timeout_s: float = 5.0) -> bytes:
@@ -17,6 +18,6 @@ def read_page(address: str, path: str, timeout_s: float = 5.0) -> bytes:
         urllib.error.HTTPError: if the status is no success; it has the body.
         OSError: if there is no answer.
     """
-    with _opener.open(f"http://{address}{path}", timeout=timeout_s) as response:
+    with opener.open(f"http://{address}{path}", timeout=timeout_s) as response:
         body: bytes = response.read()
     return body

@@ -1,6 +1,7 @@
 """Models that scripts/models.py loads, routes and unloads while the cluster serves."""
 
 import json
+import os
 import re
 import signal
 import stat
@@ -50,10 +51,18 @@ def iris(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def models(made: Cluster, *arguments: str, code: int = 0) -> str:
+def models(made: Cluster, *arguments: str, code: int = 0, **environment: str) -> str:
     """Run scripts/models.py, and return its output."""
     command = [sys.executable, "scripts/models.py", "--address", made.admin, *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stderr
@@ -144,6 +153,15 @@ def test_a_slow_load_delays_no_call(tmp_path: Path) -> None:
         result = load.result()
     assert list(result["outcomes"]) == ["OK"]
     assert result["outcomes"]["OK"]["max_ms"] < 2500, "which is less than the model takes to load"
+
+
+def test_a_command_that_gives_up_says_how_to_go_on(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        made.start_worker("LightIris", SLOW_TO_LOAD_S="3", WORKER_LOADABLE="tests")
+        made.wait_for_workers(1)
+        said = models(made, "load", "tests.services.models:SlowToLoad", code=1, CLUSTER_LOADING_TIMEOUT_S="1")
+        assert "error: the model is not loaded after 1 s (CLUSTER_LOADING_TIMEOUT_S); the broker goes on" in said
+        wait_until(lambda: "slowtoload  1.0      ready" in models(made, "list"), 10, "it is loaded")
 
 
 def test_an_unload_waits_for_the_running_call(iris: Cluster) -> None:
