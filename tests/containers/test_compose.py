@@ -271,7 +271,8 @@ def test_logs_are_json_where_that_is_asked_for(compose: Compose) -> None:
 
 def test_the_example_of_settings_names_all_that_compose_knows() -> None:
     text = (REPOSITORY / "docker-compose.yml").read_text()
-    known = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^ {6}((?:BROKER|WORKER|LOG|APP|OMP)_\w+):", text, re.M))
+    passed_on = re.findall(r"^ {6}((?:BROKER|WORKER|LOG|APP|OMP)_\w+):", text, re.M)
+    known = set(re.findall(r"\$\{(\w+)", text)) | set(passed_on)
     named = set(re.findall(r"^#(\w+)=", (REPOSITORY / ".env.example").read_text(), re.M))
     assert named == known
 
