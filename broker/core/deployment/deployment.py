@@ -184,7 +184,7 @@ class Deployment:
             self._discard(worker, model.key)
             self.worker_failed(worker, number, objection)
             return False
-        is_expected = self.restorer.worker_loaded(worker, number, model.key) or self._loader.worker_loaded(
+        is_expected = self.restorer.worker_loaded(worker, number, model) or self._loader.worker_loaded(
             worker, number, model.key
         )
         if is_expected:

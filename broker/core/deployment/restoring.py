@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broker.core.deployment import lookups
+from broker.core.state.plan import LoadedModel
 from cluster.wire.protocol import ModelDescription, ModelKey, model_source
 
 if TYPE_CHECKING:
     from broker.core.deployment.orders import Orders
     from broker.core.deployment.tracked_plan import TrackedPlan
     from broker.core.state.outbox import Outbox
-    from broker.core.state.plan import LoadedModel
     from broker.core.state.pool import Worker
 
 MAX_DEATHS = 3
@@ -74,16 +74,23 @@ class Restorer:
             if present is None or _has_other_settings(present, model):
                 self.restore(worker, model)
 
-    def worker_loaded(self, worker: Worker, number: bytes, key: ModelKey) -> bool:
-        """A worker has loaded a model. Returns whether that was an order of the restorer."""
+    def worker_loaded(self, worker: Worker, number: bytes, loaded: ModelDescription) -> bool:
+        """A worker has loaded a model. Returns whether that was an order of the restorer.
+
+        The code may have another version by now. Then that one takes the place of the former in the plan, so that the
+        plan says what the next restart brings.
+        """
         model = self._take(worker, number)
         if model is None:
             return False
-        if model.key != key:
-            self.failures[worker.identity, model.key] = (
-                f"{model_source(model.entry)} has version {key[1]} on this worker"
-            )
         self.reset_deaths(model.key)
+        if model.key != loaded.key:
+            name, version = loaded.key
+            self._plan.replace(model.key, LoadedModel(model.entry, model.workers, name, str(version)))
+            self._outbox.note(
+                f"{model_source(model.entry)} has the version {version} on worker {worker.description.id}; "
+                f"it was loaded as {model.version}"
+            )
         return True
 
     def worker_failed(self, worker: Worker, number: bytes, reason: str) -> bool:

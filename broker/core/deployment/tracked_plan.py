@@ -58,6 +58,11 @@ class TrackedPlan:
         self._plan.unloaded = [key for key in self._plan.unloaded if key != _as_text(model.key)]
         self._mark_changed()
 
+    def replace(self, key: ModelKey, model: LoadedModel) -> None:
+        """Put a loaded model version in the place of another one, whose code it has become."""
+        self._plan.loaded = [other for other in self._plan.loaded if other.key != key]
+        self.add(model)
+
     def remove(self, key: ModelKey, *, is_configured: bool) -> None:
         """Remove a model version.
 
