@@ -119,8 +119,8 @@ def _check_ports(made: ClusterSettings) -> None:
         )
 
 
-def prepare(made: ClusterSettings) -> None:
-    """Check what this machine lends to the cluster, and make its folder; a lack ends the command."""
+def check_open_files(made: ClusterSettings) -> None:
+    """Check that supervisord may open as many files as it needs; it raises its own limit. A lack ends the command."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and made.descriptors > hard:
         most = (hard - _OTHER_DESCRIPTORS) // _DESCRIPTORS_OF_A_PROCESS - 2
@@ -128,6 +128,10 @@ def prepare(made: ClusterSettings) -> None:
             f"WORKERS={made.workers} is too many: supervisord needs {made.descriptors} open files for them, and this "
             f"process may have {hard} (ulimit -Hn): raise that limit, or start at most {most} workers"
         )
+
+
+def make_folder() -> None:
+    """Make the folder of the cluster; if it cannot be written, that ends the command."""
     try:
         LOGS.mkdir(parents=True, exist_ok=True)
         probe = RUN / ".writable"

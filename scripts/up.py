@@ -13,7 +13,7 @@ from cluster.runtime.local_http import read_page
 from cluster.runtime.settings import connect_address
 from scripts import leftovers, ports, supervision, waiting
 from scripts.calling import new_client
-from scripts.cluster_settings import ClusterSettings, cluster_settings, fail, prepare
+from scripts.cluster_settings import ClusterSettings, check_open_files, cluster_settings, fail, make_folder
 from scripts.supervision import LogMark
 
 _LOG_LINES = 15
@@ -32,8 +32,9 @@ def main() -> None:
     else:
         if left := leftovers.find():
             fail(f"supervisord has died, and {leftovers.describe(left)} still serve: run make down first")
+        check_open_files(settings)
         ports.check_free(settings)
-        prepare(settings)
+        make_folder()
         print(f"starting the broker and {settings.workers} worker(s)", flush=True)
         supervision.start(settings)
     _wait_until_ready(settings, mark, started_here=not running)

@@ -131,6 +131,10 @@ def own_environment() -> dict[str, str]:
     return {**kept, "BROKER_ADMIN": ""}
 
 
+_silent_input, _never_written_to = os.pipe()
+"""Standard input of all child processes: open, and nothing ever comes, as from supervisor."""
+
+
 class Process:
     """A child process. Its output goes to a file, or to the file descriptor `output` if that is given.
 
@@ -153,7 +157,7 @@ class Process:
                 [*prefix, sys.executable, "-m", module],
                 cwd=code,
                 env={**own_environment(), **environment},
-                stdin=subprocess.PIPE,  # that nobody writes to, as supervisor's
+                stdin=_silent_input,
                 stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
             )
@@ -180,8 +184,6 @@ class Process:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
         self._process.wait(10)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
 
 
 def talking_process(module: str, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
