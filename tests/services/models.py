@@ -101,6 +101,10 @@ class Misbehaver(_TestModel):
             raise OddError
         if data == "surrogate":
             raise MLModelException("bad \ud800 text")
+        if data == "integer":
+            raise MLModelSchemaValidationException("Key 'x' error:\n5 should be instance of 'float'")
+        if data == "text":
+            raise MLModelSchemaValidationException("Key 'x' error:\n'5' should be instance of 'float'")
         if data == "invalid":
             raise MLModelSchemaValidationException("not this")
         raise MLModelException(f"cannot: {data}")

@@ -9,6 +9,7 @@ from cluster.runtime.settings import ConfigError
 from cluster.wire.descriptions import read_description, write_description
 from tests.unit.world import describe
 from worker.models.configuration import configured_entries
+from worker.models.entry import parse_entry
 from worker.models.loaded_model import LoadedModel
 from worker.models.manager import ModelManager
 
@@ -107,3 +108,21 @@ def test_examples_that_json_or_msgpack_cannot_carry_are_left_out() -> None:
     assert model.examples == [{"input": 1, "output": {"of": 1}}], "the others are left out"
     description = replace(describe("id"), models=[model])
     assert read_description(write_description(description)).models == [model]
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"slots": "2"}, "the entry: slots='2' is wrong: it should be a whole number"),
+        ({"slots": True}, "the entry: slots=True is wrong: it should be a whole number"),
+        ({"retry": "no"}, "the entry: retry='no' is wrong: it should be true or false"),
+        ({"retry": 0}, "the entry: retry=0 is wrong: it should be true or false"),
+        ({"timeout_s": "5"}, "the entry: timeout_s='5' is wrong: it should be a number"),
+        ({"max_batch_size": 2.0}, "the entry: max_batch_size=2.0 is wrong: it should be a whole number"),
+    ],
+)
+def test_settings_of_a_model_have_the_right_type(setting: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_entry({"module_name": "m", "class_name": "M", **setting})
+    assert str(raised.value) == says
+    assert parse_entry({"module_name": "m", "class_name": "M", "timeout_s": 5}).timeout_s == 5.0

@@ -149,6 +149,14 @@ def test_invalid_input_is_counted_apart() -> None:
     assert bench.predictions("misbehaver") == {"ok": 0, "invalid_input": 1, "error": 0}
 
 
+def test_an_integer_where_a_float_is_needed_is_explained() -> None:
+    bench = Bench("Misbehaving")
+    assert bench.call("misbehaver_predict", "integer")[2][1] == (
+        "Key 'x' error:\n5 should be instance of 'float' (a float is needed: write 5.0)"
+    )
+    assert bench.call("misbehaver_predict", "text")[2][1] == "Key 'x' error:\n'5' should be instance of 'float'"
+
+
 def test_tracebacks_are_sent_only_where_asked_for() -> None:
     _, _, args = Bench("Misbehaving", expose_tracebacks=True).call("misbehaver_predict", "x")
     assert "Traceback" in args[2]

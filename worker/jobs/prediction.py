@@ -1,6 +1,7 @@
 """One model's predictions: rows in, events out, each timed and counted. Knows no socket, no thread and no job."""
 
 import logging
+import re
 import time
 import traceback
 from collections import Counter
@@ -23,6 +24,8 @@ VALIDATION_EXCEPTION = "MLModelSchemaValidationException"
 
 MAX_TEXT = 16 * 1024
 """Longest text of an error that is sent, in characters."""
+
+_INTEGER_FOR_FLOAT = re.compile(r"(?<![\w.'])(-?\d{1,20}) should be instance of 'float'")
 
 _OK_HEAD = events.encode_worker_event(events.OK, [None])[:-1]
 """The bytes of an OK before its value."""
@@ -174,14 +177,15 @@ class Prediction:
         """
         name = type(error).__name__
         outcome = INVALID_INPUT if name == VALIDATION_EXCEPTION else ERROR
+        text = prefix + _text(error)
+        if outcome == INVALID_INPUT:
+            text += _hint(text)
         trace = _sendable("".join(traceback.format_exception(error)))
         now_s = time.monotonic()
         if outcome == ERROR and now_s - self._logged_s >= 1.0:  # the metrics count them all
             self._logged_s = now_s
             log.warning("%s raised %s\n%s", self.model.description.qualified_name, name, trace)
-        return events.encode_worker_error(
-            name, prefix + _text(error), trace if self._expose_tracebacks else None
-        ), outcome
+        return events.encode_worker_error(name, text, trace if self._expose_tracebacks else None), outcome
 
     def _close(self, items: object) -> None:
         close = getattr(items, "close", None)  # generators have it
@@ -243,6 +247,12 @@ def check_size(size: int) -> None:
 def _checked(packed: bytes) -> bytes:
     check_size(len(packed))
     return packed
+
+
+def _hint(text: str) -> str:
+    """What a caller should write where a schema wants a float: JSON and JavaScript do not tell 5.0 from 5."""
+    integer = _INTEGER_FOR_FLOAT.search(text)
+    return f" (a float is needed: write {integer[1]}.0)" if integer is not None else ""
 
 
 def _text(error: BaseException) -> str:

@@ -12,7 +12,7 @@ MAX_THREADS = 1024
 class ModelEntry(BaseModel):
     """One entry of a configuration's `models`. `worker/config.py` explains the settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     module_name: str
     class_name: str
