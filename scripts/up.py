@@ -38,6 +38,9 @@ def main() -> None:
         print(f"starting the broker and {settings.workers} worker(s)", flush=True)
         supervision.start(settings)
     _wait_until_ready(settings, mark, started_here=not running)
+    _, _, remark = read_page(settings.broker.http, "/readyz").decode().strip().partition("; ")
+    if remark:
+        print(f"note:       {remark} (scripts/models.py list says how to bring it back)")
     _show(settings)
 
 

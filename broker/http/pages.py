@@ -24,13 +24,15 @@ def pages(core: Core, loop: Loop, expected_models: list[str]) -> dict[str, Handl
         return text_response("ok")
 
     def readyz() -> Response:
-        draining, is_empty, missing = status.readiness(core, loop.ask, expected_models)
+        draining, is_empty, missing, withheld = status.readiness(core, loop.ask, expected_models)
         if draining:
             return text_response("the broker is draining", HTTPStatus.SERVICE_UNAVAILABLE)
         if missing:
             return text_response(f"no ready worker hosts {', '.join(missing)}", HTTPStatus.SERVICE_UNAVAILABLE)
         if is_empty:
             return text_response("no worker has registered yet", HTTPStatus.SERVICE_UNAVAILABLE)
+        if withheld:
+            return text_response(f"ready; configured and unloaded: {', '.join(withheld)}")
         return text_response("ready")
 
     def workers() -> Response:

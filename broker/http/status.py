@@ -14,11 +14,13 @@ class Readiness(NamedTuple):
         draining: whether the broker drains.
         is_empty: whether there is neither a model nor a worker.
         missing: the models that should have a ready worker and have none.
+        withheld: the model versions that are configured and were unloaded.
     """
 
     draining: bool
     is_empty: bool
     missing: list[str]
+    withheld: list[str]
 
 
 def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readiness:
@@ -40,15 +42,16 @@ def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readine
             yield
 
     read_in_slices(ask, read())
-    draining, is_empty, loaded = ask(
+    draining, is_empty, loaded, withheld = ask(
         lambda: (
             core.draining,
             not core.registry.models and not core.registry.workers,
             core.deployment.expected_models(),
+            core.deployment.withheld_models(),
         )
     )
     expected = set(expected_models) or able
-    return Readiness(draining, is_empty, sorted(expected.union(loaded) - ready))
+    return Readiness(draining, is_empty, sorted(expected.union(loaded) - ready), withheld)
 
 
 def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:

@@ -153,6 +153,25 @@ def test_a_rolling_restart_waits_until_loaded_models_are_ready_again(make: Made)
     assert result["unanswered"] == 0
 
 
+def models(make: Made, *arguments: str) -> str:
+    """Run scripts/models.py, and return its output."""
+    command = [sys.executable, "scripts/models.py", *arguments]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=make.environment, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def test_up_names_what_is_configured_and_was_unloaded(make: Made) -> None:
+    make("up", WORKERS="1")
+    models(make, "unload", "iris_model")
+    make("down")
+    assert "configured and unloaded: iris_model 0.1 (scripts/models.py list says how" in make("up", WORKERS="1")
+    listed = models(make, "list")
+    assert "scripts/models.py load tests.services.light_iris:LightIris brings it back" in listed
+    models(make, "load", "tests.services.light_iris:LightIris")
+    assert "{'species': 'setosa'}" in make("up")
+
+
 @pytest.mark.fault(13)
 def test_a_stopped_supervisord_lets_everything_finish(make: Made, figure: Figure) -> None:
     make.environment["APP_SETTINGS"] = "tests.services.configs:SleeperOnly"

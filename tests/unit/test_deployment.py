@@ -86,6 +86,31 @@ def plan_of(world: World) -> DeploymentPlan:
     return plan
 
 
+def test_a_configured_model_that_was_unloaded_is_named_everywhere() -> None:
+    world = World()
+    entry = {"module_name": "wine.model", "class_name": "Wine"}
+    wine = describe_model("wine", FIRST, entry=entry, is_configured=True)
+    world.join_with(W1, wine)
+    world.ask("unload_model", "wine", "1.0")
+    unloaded(world, W1, b"wine")
+    assert answer(world).name == "OK"
+    says = "scripts/models.py load wine.model:Wine brings it back"
+    (reply,) = world.ask("reload_model", "wine", "")
+    assert reply.args[1] == f"wine 1.0 was unloaded; {says}"
+    world.join_with(W2, wine)
+    row = rows(world)["wine", "1.0"]
+    assert (row["state"], row["from"]) == ("unloaded", "wine.model:Wine")
+    assert row["troubles"] == [f"it is configured and was unloaded: {says}"]
+    assert world.core.deployment.withheld_models() == ["wine 1.0"]
+    notes = world.core.outbox.take_notes()
+    assert notes.count("wine 1.0 is configured and was unloaded: workers do not host it") == 1
+    load(world, entry=entry)
+    for worker in (W1, W2):
+        number, _ = order_of(world, worker, protocol.LOAD)
+        world.from_worker(worker, protocol.LOADED, number, write_description(wine))
+    assert world.core.deployment.withheld_models() == []
+
+
 # -- loading
 
 

@@ -67,6 +67,8 @@ class Deployment:
         self._registry = registry
         self._scheduler = scheduler
         self._orders = orders
+        self._outbox = outbox
+        self._noted: set[ModelKey] = set()  # the withheld models that the log has named
         self.plan = TrackedPlan(plan)
         self.restorer = Restorer(self.plan, orders, outbox)
         self.routing = Routing(registry, self.plan, outbox)
@@ -152,6 +154,10 @@ class Deployment:
         """Return the qualified names of the models that administrators have loaded."""
         return {model.model for model in self.plan.loaded}
 
+    def withheld_models(self) -> list[str]:
+        """Return the model versions that workers are configured to host and an administrator has unloaded."""
+        return [f"{name} {version}" for name, version in lookups.withheld_models(self._registry, self.plan)]
+
     def _refuse_if_draining(self) -> None:
         if self._scheduler.draining:
             raise ProcedureError("Draining", "the broker is shutting down")
@@ -168,6 +174,10 @@ class Deployment:
     def worker_registered(self, worker: Worker) -> None:
         """A worker has registered and hosts its models, but for unloaded ones: bring it up to the plan."""
         described = {model.key: model for model in worker.description.models}
+        for key in lookups.withheld_models(self._registry, self.plan):
+            if key not in self._noted:
+                self._noted.add(key)
+                self._outbox.note(f"{key[0]} {key[1]} is configured and was unloaded: workers do not host it")
         self._unloader.worker_registered(worker, described)
         for name in dict.fromkeys(name for name, _ in described):
             self.routing.pin_default(name)

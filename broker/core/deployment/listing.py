@@ -28,8 +28,14 @@ def list_models(registry: Registry, plan: TrackedPlan, restorer: Restorer, unloa
         row["on"] = model.workers
         if restorer.has_stopped(model.key):
             row["troubles"].append(f"{MAX_DEATHS} workers died while they loaded it: load it again to retry")
+    withheld = lookups.withheld_models(registry, plan)
     for key in plan.unloaded:
-        rows.setdefault(key, _row(key, {}, "unloaded"))
+        entry = withheld.get(key, {})
+        row = rows.setdefault(key, _row(key, entry, "unloaded"))
+        if entry:
+            row["troubles"].append(
+                f"it is configured and was unloaded: scripts/models.py load {model_source(entry)} brings it back"
+            )
     for (identity, key), reason in restorer.failures.items():
         if key in rows:
             rows[key]["troubles"].append(f"{registry.workers[identity].description.id}: {reason}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broker.core.errors import ProcedureError
-from cluster.wire.protocol import ModelKey, Version
+from cluster.wire.protocol import ModelKey, Version, model_source
 
 if TYPE_CHECKING:
     from broker.core.deployment.tracked_plan import TrackedPlan
@@ -62,6 +62,16 @@ def is_configured(registry: Registry, plan: TrackedPlan, key: ModelKey) -> bool:
     return plan.find(key) is None
 
 
+def withheld_models(registry: Registry, plan: TrackedPlan) -> dict[ModelKey, dict[str, Any]]:
+    """Return the model versions that workers are configured to host and an administrator has unloaded, with entries."""
+    return {
+        model.key: model.entry
+        for worker in registry.workers.values()
+        for model in worker.description.models
+        if model.is_configured and plan.is_unloaded(model.key)
+    }
+
+
 def callable_versions(registry: Registry, name: str) -> list[Version]:
     """Return the versions of a model that can be called, in rising order."""
     model = registry.models.get(name)
@@ -72,6 +82,16 @@ def unknown_model(registry: Registry, name: str) -> ProcedureError:
     """Return the error for a model that does not exist; it names the models that do."""
     known = ", ".join(other for other in registry.models if callable_versions(registry, other)) or "none"
     return ProcedureError("ValueError", f"there is no model {name!r}; there are {known}")
+
+
+def _unloaded_model(registry: Registry, plan: TrackedPlan, name: str) -> ProcedureError | None:
+    versions = [str(version) for other, version in plan.unloaded if other == name]
+    if not versions:
+        return None
+    entries = [entry for (other, _), entry in withheld_models(registry, plan).items() if other == name and entry]
+    source = model_source(entries[0]) if entries else "MODULE:CLASS"
+    text = f"{name} {', '.join(versions)} was unloaded; scripts/models.py load {source} brings it back"
+    return ProcedureError("ValueError", text)
 
 
 def find_key(registry: Registry, plan: TrackedPlan, name: str, version: str) -> ModelKey:
@@ -89,7 +109,7 @@ def find_key(registry: Registry, plan: TrackedPlan, name: str, version: str) -> 
     planned = {model.key[1] for model in plan.loaded if model.model == name}
     known = [str(one) for one in sorted(planned.union(callable_versions(registry, name)))]
     if not known:
-        raise unknown_model(registry, name)
+        raise _unloaded_model(registry, plan, name) or unknown_model(registry, name)
     if not version and len(known) > 1:
         raise ProcedureError("ValueError", f"{name} has the versions {', '.join(known)}: name one of them")
     chosen = version or known[0]
