@@ -1,10 +1,11 @@
 """`make down`: stops the cluster after the calls in flight have ended."""
 
-from scripts import leftovers, supervision
+from scripts import interrupts, leftovers, supervision
 
 
 def main() -> None:
     """Stop the cluster if it runs."""
+    interrupts.explain(lambda: "what has begun to stop goes on stopping; make status shows what still runs")
     if supervision.processes():
         print("stopping: the broker first, then the workers", flush=True)
         supervision.stop()

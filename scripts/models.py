@@ -149,7 +149,19 @@ def _unload(options: argparse.Namespace) -> str:
 
 
 def _route(options: argparse.Namespace) -> str:
-    return _table(_ask(options, "route_model", options.name, dict(options.weights)))
+    before = _shares(_ask(options, "list_models"), options.name)
+    rows = _ask(options, "route_model", options.name, dict(options.weights))
+    after = _shares(rows, options.name)
+    lines = [f"{options.name} {one}: {before.get(one, 0):g} % -> {share:g} %" for one, share in after.items()]
+    weights = [weight for _, weight in options.weights]
+    if len(weights) > 1 and sum(weights) != 100:
+        lines.append(f"the weights add up to {sum(weights)}, not to 100; each version gets its part of that")
+    return "\n".join([*lines, "", _table(rows)])
+
+
+def _shares(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
+    """The share of a model's calls that each version gets, in percent, where it can be called."""
+    return {row["version"]: row["share"] for row in rows if row["model"] == name and row["state"] != "unloaded"}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -2,12 +2,13 @@
 
 import time
 
-from scripts import supervision, waiting
+from scripts import interrupts, supervision, waiting
 from scripts.cluster_settings import LOGS, ClusterSettings, cluster_settings, fail
 
 
 def main() -> None:
     """Restart every worker."""
+    interrupts.explain(lambda: "the worker that was being restarted comes back by itself; the others run on")
     settings = cluster_settings()
     names = [one["name"] for one in supervision.processes() if one["group"] == "worker"]
     if not names:

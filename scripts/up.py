@@ -11,7 +11,7 @@ import zerorpc
 
 from cluster.runtime.local_http import read_page
 from cluster.runtime.settings import connect_address
-from scripts import leftovers, ports, supervision, waiting
+from scripts import interrupts, leftovers, ports, supervision, waiting
 from scripts.calling import new_client
 from scripts.cluster_settings import ClusterSettings, check_open_files, cluster_settings, fail, make_folder
 from scripts.supervision import LogMark
@@ -22,6 +22,7 @@ _FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_
 
 def main() -> None:
     """Start, wait, predict, print."""
+    interrupts.explain(_what_runs)
     settings = cluster_settings()
     mark = LogMark()
     running = sum(process["group"] == "worker" for process in supervision.processes())
@@ -42,6 +43,16 @@ def main() -> None:
     if remark:
         print(f"note:       {remark} (scripts/models.py list says how to bring it back)")
     _show(settings)
+
+
+def _what_runs() -> str:
+    ours = supervision.processes()
+    if not ours:
+        return "nothing was started"
+    return (
+        f"the cluster goes on starting, with {len(ours)} processes; make status shows how far it is, make up waits "
+        "for it, make down stops it"
+    )
 
 
 def _wait_until_ready(settings: ClusterSettings, mark: LogMark, *, started_here: bool) -> None:

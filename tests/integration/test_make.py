@@ -30,9 +30,11 @@ def test_up_serves_and_down_stops(make: Made) -> None:
     assert "{'species': 'setosa'}" in printed.splitlines()
     assert make.frontend in printed
     assert "running already" in make("up"), "it is safe to repeat"
-    status = make("status")
-    assert status.count("RUNNING") + status.count("STARTING") == 3
-    assert f"worker-{make.worker_port} " in status
+    head, broker, *workers = make("status").splitlines()
+    assert head.split() == ["process", "pid", "state", "models", "in", "flight", "up", "for"]
+    assert broker.split()[::2][:2] == ["broker", "ready"]
+    assert [line.split()[0] for line in workers] == [f"worker-{make.worker_port + i}" for i in range(2)]
+    assert [line.split()[2:5] for line in workers] == [["ready", "iris_model", "0"]] * 2
     logs = make("logs")
     assert f"worker-{make.worker_port}.log" in logs
     assert "broker.log" in logs
@@ -78,7 +80,7 @@ def test_a_process_that_was_stopped_by_hand_comes_back(make: Made, name: str) ->
     log = make.run_folder / "logs" / "supervisord.log"
     process = name if name == "broker" else f"worker-{make.worker_port}"
     wait_until(lambda: f"success: {process} entered RUNNING state" in log.read_text(), 10, "it runs for supervisor too")
-    (pid,) = [line.split()[3].rstrip(",") for line in make("status").splitlines() if line.startswith(process)]
+    (pid,) = [line.split()[1] for line in make("status").splitlines() if line.startswith(process)]
     os.kill(int(pid), signal.SIGTERM)
     wait_until(lambda: log.read_text().count(f"spawned: '{process}'") == 2, 10, "supervisor starts it again")
     assert f"exited: {process} (exit status 0; not expected)" in log.read_text(), "it ended in good order"
@@ -151,6 +153,31 @@ def test_a_rolling_restart_waits_until_loaded_models_are_ready_again(make: Made)
         load.end()
     assert set(result["outcomes"]) == {"OK"}
     assert result["unanswered"] == 0
+
+
+def test_an_interrupted_up_says_what_runs_and_how_to_go_on(make: Made) -> None:
+    make.environment |= {"APP_SETTINGS": "tests.services.configs:SlowIris", "SLOW_TO_LOAD_S": "3", "WORKERS": "1"}
+    with subprocess.Popen(
+        ["make", "up"],
+        cwd=REPOSITORY,
+        env=make.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as up:
+        assert up.stdout is not None
+        printed = []
+        for line in up.stdout:
+            printed.append(line)
+            if "1 loading" in line:
+                os.killpg(up.pid, signal.SIGINT)
+        assert up.wait(20) != 0
+    said = "".join(printed)
+    assert "interrupted: the cluster goes on starting, with 2 processes; make status shows how far it is" in said
+    assert "Traceback" not in said
+    assert f"worker-{make.worker_port}" in make("status")
+    assert "{'species': 'setosa'}" in make("up")
 
 
 def models(make: Made, *arguments: str) -> str:

@@ -116,7 +116,12 @@ def test_models_come_go_and_share_calls_under_load_without_one_error(iris: Clust
     assert list(client.iris_model_v0_2_predict_stream([FLOWER] * 3)) == [NEXT_SETOSA] * 3
     assert client.get_model_metadata("iris_model_v0_2")["minor_version"] == 2
 
-    assert "90 %" in models(iris, "route", "iris_model", "0.1=90", "0.2=10")
+    routed = models(iris, "route", "iris_model", "0.1=90", "0.2=10")
+    assert routed.startswith("iris_model 0.1: 100 % -> 90 %\niris_model 0.2: 0 % -> 10 %\n\n")
+    routed = models(iris, "route", "iris_model", "0.1=60", "0.2=60")
+    assert "iris_model 0.1: 90 % -> 50 %" in routed
+    assert "the weights add up to 120, not to 100; each version gets its part of that" in routed
+    models(iris, "route", "iris_model", "0.1=90", "0.2=10")
     before = by_version(iris)
     wait_until(lambda: sum(by_version(iris).values()) - sum(before.values()) >= 600, 30, "600 more calls")
     after = by_version(iris)
