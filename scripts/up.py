@@ -34,6 +34,8 @@ def main() -> None:
         if left := leftovers.find():
             fail(f"supervisord has died, and {leftovers.describe(left)} still serve: run make down first")
         check_open_files(settings)
+        if "WORKER_HTTP" not in os.environ:
+            settings = ports.with_free_worker_ports(settings)
         ports.check_free(settings)
         make_folder()
         print(f"starting the broker and {settings.workers} worker(s)", flush=True)

@@ -1,5 +1,6 @@
 """The commands of the Makefile, with a real supervisord. Most tests use a light stand-in for the iris model."""
 
+import contextlib
 import json
 import os
 import signal
@@ -254,7 +255,21 @@ def test_a_taken_port_is_named_before_anything_starts(make: Made) -> None:
     with socket.create_server(("127.0.0.1", make.worker_port + 1)):
         printed = make("up", code=2)
     assert f"error: WORKER_HTTP='127.0.0.1:{make.worker_port + 1}' is taken" in printed
+    assert f"It is pid {os.getpid()}, " in printed
+    assert f"started in {Path.cwd()}" in printed
     assert not make.run_folder.exists()
+
+
+def test_workers_take_the_first_ports_that_are_free(make: Made) -> None:
+    del make.environment["WORKER_HTTP"]
+    with contextlib.ExitStack() as taken_by_us:
+        with contextlib.suppress(OSError):  # somebody else may have it
+            taken_by_us.enter_context(socket.create_server(("127.0.0.1", 8421)))
+        assert "{'species': 'setosa'}" in make("up", WORKERS="2")
+        taken = {int(worker["metrics_address"].rpartition(":")[2]) for worker in make.workers()}
+        assert 8421 not in taken
+        assert max(taken) - min(taken) == 1
+        assert "all workers were restarted" in make("restart")
 
 
 def test_up_does_not_mistake_another_clusters_broker_for_its_own(make: Made) -> None:
