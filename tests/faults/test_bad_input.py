@@ -319,7 +319,7 @@ def test_a_client_that_connects_to_the_backend_is_not_answered(made: Cluster) ->
     before = bad_frames(made)
     lost = RawClient(made.backend)
     lost.say(GOOD, "echo_predict", ["x"])
-    wait_until(lambda: bad_frames(made) == before + 1, 5, "it is counted")
+    wait_until(lambda: bad_frames(made) > before, 5, "it is counted")
     assert lost.receive(timeout_s=0.2) is None
     lost.close()
 
