@@ -22,7 +22,7 @@ $(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); secon
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs test test-faults bench-tools bench bench-peers docs simulate mutants lint format
+.PHONY: help up down restart status logs try test test-model test-faults bench-tools bench bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
 	@echo "make restart  restart the workers one at a time; no call is lost"
 	@echo "make down     stop everything, after the calls in flight have ended"
+	@echo "make try MODEL=module:Class [INPUT='{json}']: try a model without a cluster"
+	@echo "make test-model NAME=...: run the tests of models/NAME"
 	@echo "make test     run the tests (ARGS=... for pytest; NIGHTLY=1: also the long forms)"
 	@echo "make test-faults: run the tests of docs/reliability.md, and print their figures"
 	@echo "make bench    compare this cluster with plain ZeroRPC servers (docs/performance.md)"
@@ -64,6 +66,12 @@ up: $(VENV)/.installed
 down restart status logs:
 	@test -x $(PY) || { echo "error: there is no $(VENV), so no cluster has been started here; start one with make up" >&2; exit 1; }
 	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
+
+try: $(VENV)/.installed
+	@$(PY) -m scripts.try_model $(MODEL) $(if $(INPUT),'$(INPUT)')
+
+test-model: $(VENV)/.installed-dev
+	@$(PY) -m pytest models/$(NAME) $(ARGS)
 
 test: $(VENV)/.installed-dev
 	$(call pytest,)

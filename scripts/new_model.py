@@ -49,7 +49,7 @@ def main() -> None:
     print(f"{folder}: put your model into {name}/predict.py and {name}/train.py")
     print("make up                       installs and serves it (after make down, if the cluster runs)")
     print(f".venv/bin/{name}_train        trains it again")
-    print(f".venv/bin/python -m pytest models/{name}    tests it (make test installs pytest)")
+    print(f"make test-model NAME={name}    tests it in seconds, without a cluster")
 
 
 def _write_package(folder: Path, name: str, class_name: str) -> None:

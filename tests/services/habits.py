@@ -67,6 +67,16 @@ class OddReturns(_TestModel):
         return made[kind]
 
 
+class Disagreeing(_TestModel):
+    """Answers a batch otherwise than a row alone."""
+
+    def predict(self, data: Any) -> Any:
+        return "alone"
+
+    def predict_batch(self, rows: list[Any]) -> Any:
+        return ["batch"] * len(rows)
+
+
 class Unreadable(_TestModel):
     """Returns a value that a stock client cannot read, or not easily, by its name."""
 
