@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def _try(report: Report, model: Any, loaded: LoadedModel, entry: ModelEntry, inp
     outputs = []
     for position, data in enumerate(inputs):
         _validate(report, f"input {position}", model.input_schema, data)
-        output = report.run(f"predict {position}", lambda data=data: _as_client(loaded.predict(_as_worker(data))))
+        output = report.run(f"predict {position}", partial(_predict, loaded, data))
         outputs.append(output)
         if output is not None:
             _validate(report, f"output {position}", model.output_schema, output)
@@ -147,6 +148,10 @@ def _try(report: Report, model: Any, loaded: LoadedModel, entry: ModelEntry, inp
     if loaded.predict_stream is not None:
         stream = loaded.predict_stream
         report.run("predict_stream", lambda: _items(stream(_as_worker(inputs[0]))))
+
+
+def _predict(loaded: LoadedModel, data: Any) -> Any:
+    return _as_client(loaded.predict(_as_worker(data)))
 
 
 def _items(stream: Iterable[Any]) -> list[Any]:
@@ -167,7 +172,7 @@ def _try_batch(report: Report, loaded: LoadedModel, inputs: list[Any]) -> None:
         return
     for row, output in zip(batch, outputs, strict=True):
         try:
-            alone = _as_client(loaded.predict(_as_worker(row)))
+            alone = _predict(loaded, row)
         except Exception as error:
             alone = error
         if alone != output:
