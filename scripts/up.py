@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import urllib.error
+from collections import defaultdict
 from pathlib import Path
 
 import zerorpc
@@ -17,6 +18,7 @@ from scripts.cluster_settings import ClusterSettings, check_open_files, cluster_
 from scripts.supervision import LogMark
 
 _LOG_LINES = 15
+_TRACEBACK_LINES = 200
 _FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
 
@@ -60,8 +62,17 @@ def _what_runs() -> str:
 def _wait_until_ready(settings: ClusterSettings, mark: LogMark, *, started_here: bool) -> None:
     patience = waiting.Patience(settings.loading_timeout_s)
     said = ""
+    pids: defaultdict[str, set[int]] = defaultdict(set)  # of each worker; one that has failed has had several, or is 0
     while True:
         ours = supervision.processes()
+        for one in ours:
+            if one["group"] == "worker" and one["statename"] != "STOPPED":
+                pids[one["name"]].add(one["pid"])
+        if started_here and pids and all(len(had) > 1 for had in pids.values()):
+            first = min(pids)
+            print(mark.since([first], _TRACEBACK_LINES))
+            supervision.stop()
+            fail(f"no worker could load its models; the log of {first} is above; everything was stopped again")
         ended = [one["name"] for one in ours if one["statename"] in ("EXITED", "FATAL", "STOPPED")]
         if ended:
             if started_here:

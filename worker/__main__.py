@@ -7,7 +7,7 @@ import os
 from cluster.runtime import logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
-from cluster.runtime.settings import ConfigError, load_settings
+from cluster.runtime.settings import ConfigError, load_settings, split_host_port
 from worker.http.metrics import WorkerMetrics
 from worker.http.pages import pages
 from worker.jobs.counters import WorkerCounters
@@ -18,7 +18,7 @@ from worker.models import own_metrics
 from worker.models.configuration import configured_entries
 from worker.models.loadable import LoadableModules
 from worker.models.manager import ModelManager
-from worker.process import numeric_threads
+from worker.process import devices, numeric_threads
 from worker.process.ending import end_after
 from worker.process.signals import StopSignals
 from worker.settings import WorkerSettings
@@ -34,6 +34,7 @@ def main() -> None:
         standard_input.close()
         settings = load_settings(WorkerSettings)
         entries = configured_entries()
+        devices.choose(settings.device_names(), split_host_port(settings.http)[1])
         numeric_threads.limit(max(entry.threads for entry in entries))
         own_metrics.install()
         manager = ModelManager(entries, settings.hosted_models())

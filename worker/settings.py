@@ -39,6 +39,12 @@ class WorkerSettings(BaseSettings):
         "", description="packages and modules, comma-separated, from which scripts/models.py may load; * for all"
     )
 
+    devices: str = Field("", description="GPUs of this machine, comma-separated; each worker sees one of them, in turn")
+
+    def device_names(self) -> list[str]:
+        """The names in `devices`."""
+        return [name.strip() for name in self.devices.split(",") if name.strip()]
+
     def loadable_modules(self) -> list[str]:
         """The names in `loadable`. An empty list stands for all installed packages with models."""
         return [name.strip() for name in self.loadable.split(",") if name.strip()]

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import psutil
 import pytest
 import zerorpc
 
-from tests.processes import Cluster, cluster, get, samples, total, wait_until
+from tests.processes import Cluster, cluster, free_ports, get, samples, total, wait_until
 from worker.process.numeric_threads import VARIABLES
 
 # -- processes that a model forks ------------------------------------------------------------------------------------
@@ -142,6 +143,29 @@ def test_standard_input_is_empty(harmless: Cluster) -> None:
 
 def test_numeric_libraries_use_one_thread(harmless: Cluster) -> None:
     assert harmless.client().threadcounter_predict(list(VARIABLES)) == dict.fromkeys(VARIABLES, "1")
+
+
+def test_a_model_is_warmed_up_before_anything_else(harmless: Cluster) -> None:
+    done = harmless.client().warming_predict(None)
+    assert done[:3] == ["__init__", "warm_up", "predict"], "the example comes after that"
+
+
+def test_workers_take_the_devices_in_turn(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    try:
+        made.start_broker()
+        first = free_ports(2)
+        for port in (first, first + 1):
+            made.start_worker("ManyThreads", WORKER_HTTP=f"127.0.0.1:{port}", WORKER_DEVICES="0, GPU-5a")
+        made.wait_for_workers(2)
+        client = made.client()
+        seen = [client.threadcounter_predict(["CUDA_VISIBLE_DEVICES"]) for _ in range(50)]
+        assert {one["CUDA_VISIBLE_DEVICES"] for one in seen} <= {"0", "GPU-5a"}
+        calls = [gevent.spawn(client.threadcounter_predict, ["HIP_VISIBLE_DEVICES"]) for _ in range(50)]
+        gevent.joinall(calls, raise_error=True)
+        assert {call.get()["HIP_VISIBLE_DEVICES"] for call in calls} == {"0", "GPU-5a"}
+    finally:
+        made.close()
 
 
 def test_numeric_libraries_use_the_threads_that_a_model_asks_for(tmp_path: Path) -> None:

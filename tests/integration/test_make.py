@@ -156,6 +156,17 @@ def test_a_rolling_restart_waits_until_loaded_models_are_ready_again(make: Made)
     assert result["unanswered"] == 0
 
 
+def test_up_stops_when_no_worker_can_load_its_models_and_shows_the_whole_traceback(make: Made) -> None:
+    begin_s = time.monotonic()
+    printed = make("up", code=2, WORKERS="2", APP_SETTINGS="tests.services.configs:IrisAndFailing")
+    assert time.monotonic() - begin_s < 30
+    traceback = printed[printed.index("Traceback (most recent call last):") :]
+    assert "in __init__" in traceback
+    assert "OSError: the file of weights is gone" in traceback
+    assert f"no worker could load its models; the log of worker-{make.worker_port} is above" in printed
+    assert "not running" in make("status", code=1)
+
+
 def test_an_interrupted_up_says_what_runs_and_how_to_go_on(make: Made) -> None:
     make.environment |= {"APP_SETTINGS": "tests.services.configs:SlowIris", "SLOW_TO_LOAD_S": "3", "WORKERS": "1"}
     with subprocess.Popen(

@@ -173,6 +173,10 @@ class PatchesAndIris:
     models: Entries = [LIGHT_IRIS, habit("Patcher")]
 
 
+class IrisAndFailing:
+    models: Entries = [LIGHT_IRIS, entry("FailsToLoad")]
+
+
 class TakesSignals:
     models: Entries = [habit("SignalTaker")]
 
@@ -190,6 +194,7 @@ class HarmlessHabits:
         habit("ThreadLoser"),
         habit("Reader"),
         habit("Wanderer"),
+        habit("Warming"),
         habit("ThreadCounter"),
         habit("Instrumented"),
         habit("OddSchemas"),

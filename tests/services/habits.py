@@ -204,6 +204,22 @@ async def _later(value: Any) -> Any:
     return value
 
 
+class Warming(_TestModel):
+    """Is warmed up before its first call; then it shows an example."""
+
+    input_examples = (1,)
+
+    def __init__(self) -> None:
+        self._done = ["__init__"]
+
+    def warm_up(self) -> None:
+        self._done.append("warm_up")
+
+    def predict(self, data: Any) -> Any:
+        self._done.append("predict")
+        return self._done
+
+
 class ThreadCounter(_TestModel):
     """Returns how many threads numeric libraries use."""
 

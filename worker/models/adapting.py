@@ -24,7 +24,7 @@ DEFAULT_MAX_BATCH_SIZE = 64
 
 
 def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
-    """Describe a model, and adapt its methods.
+    """Warm a model up, describe it, and adapt its methods.
 
     Args:
         entry: what the model was loaded from.
@@ -32,7 +32,11 @@ def adapt(entry: ModelEntry, model: Any) -> LoadedModel:
 
     Raises:
         ConfigError: if its qualified name is not an identifier, or its version cannot be read.
+        Exception: whatever its `warm_up` raises.
     """
+    warm_up = getattr(model, "warm_up", None)
+    if callable(warm_up):
+        warm_up()
     check_process(entry, model)
     name = model.qualified_name
     if not isinstance(name, str) or not is_name(name) or name.startswith("_"):

@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -31,8 +30,9 @@ def end_after(main: Callable[[], None]) -> NoReturn:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         raise
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        log.critical("this worker ends: %r", error, exc_info=error)
+        logs.flush()
     finally:
         end_within_grace(code)
     sys.exit(code)

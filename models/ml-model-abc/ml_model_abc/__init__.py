@@ -15,6 +15,7 @@ class MLModel(ABC):
 
     - `predict_batch(rows)`, which takes a list of inputs and returns a list of outputs in the same order;
     - `predict_stream(data)`, a generator of any number of outputs from one input;
+    - `warm_up()`, which a worker calls once, after the constructor and before the first call;
     - `input_examples`, a list of inputs that show what `predict` takes.
     """
 
