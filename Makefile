@@ -11,6 +11,12 @@ endif
 ifdef PYTHON
 export PYTHON
 endif
+# A folder of one's own with models.py, and perhaps with requirements.txt: scripts/app_folder.py.
+ifdef APP
+export APP
+APP_REQUIREMENTS := $(wildcard $(APP)/requirements.txt)
+APP_INSTALLED := $(if $(APP_REQUIREMENTS),$(VENV)/.installed-app$(subst /,-,$(abspath $(APP))))
+endif
 
 # First the tests that mostly wait, six at a time in the order of the folders; then those that measure, one at a time.
 # Each line of dots ends with the percentage. NIGHTLY=1 adds the long forms. Exit code 5 means that ARGS selects no test:
@@ -27,6 +33,7 @@ endef
 
 help:
 	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
+	@echo "              APP=path/to/folder: with the models of its models.py (README, Host your own model)"
 	@echo "make status   show the state of each process"
 	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
 	@echo "make restart  restart the workers one at a time; no call is lost"
@@ -59,7 +66,13 @@ $(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
 	@scripts/make_venv $(VENV) requirements-docs.txt
 	@touch $@
 
-up: $(VENV)/.installed
+ifdef APP_INSTALLED
+$(APP_INSTALLED): $(APP_REQUIREMENTS) $(VENV)/.installed
+	@scripts/make_venv $(VENV) $(APP_REQUIREMENTS)
+	@touch $@
+endif
+
+up: $(VENV)/.installed $(APP_INSTALLED)
 	@$(PY) -m scripts.up
 
 # Commands for a running cluster install nothing, so that they work whatever requirements.txt has become.

@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.made import Made
 from tests.processes import REPOSITORY, Cluster, cluster
 
 pytestmark = pytest.mark.one_process
@@ -54,6 +57,66 @@ def test_the_commands_output_is_as_shown(iris: Cluster) -> None:
     command = str(Path(sys.executable).parent / "zerorpc")
     printed = subprocess.run([command, iris.frontend], check=True, capture_output=True, text=True, timeout=60).stdout
     assert printed in README
+
+
+@pytest.mark.nightly
+def test_from_a_fresh_clone_to_a_prediction_of_ones_own_forest_takes_less_than_90_s(tmp_path: Path) -> None:
+    """The commands of the README, in a clone without a virtual environment, with addresses of the test's own."""
+    begin_s = time.monotonic()
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(tmp_path / "clone")], check=True)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a short path, for the sockets
+        made = Made(Path(folder), tmp_path / "clone")
+        del made.environment["VENV"], made.environment["APP_SETTINGS"]
+        write_wine(tmp_path / "wine")
+        try:
+            printed = made("up", "APP=../wine")
+            assert "models:     wine_model" in printed
+            assert call_wine(tmp_path / "clone" / ".venv" / "bin" / "zerorpc", made) == "'class_0'\n"
+        finally:
+            made("down")
+    assert time.monotonic() - begin_s < 90
+
+
+def write_wine(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "wine.py").write_text(block("python", "class WineModel"))
+    (folder / "models.py").write_text(block("python", "class Mine"))
+
+
+def call_wine(command: Path, made: Made) -> str:
+    (call,) = re.findall(r"wine_model_predict '(.*)'\n'class_0'$", README, re.MULTILINE)
+    arguments = [str(command), "-j", made.frontend, "wine_model_predict", call]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_folder_of_ones_own_is_hosted(make: Made, tmp_path: Path) -> None:
+    write_wine(tmp_path / "wine")
+    del make.environment["APP_SETTINGS"]
+    assert "models:     wine_model" in make("up", f"APP={tmp_path}/wine", "WORKERS=1")
+    assert call_wine(Path(sys.executable).parent / "zerorpc", make) == "'class_0'\n"
+    assert "all workers were restarted" in make("restart")
+    assert call_wine(Path(sys.executable).parent / "zerorpc", make) == "'class_0'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "it should be a folder with models.py, in which a class lists the models"),
+        ("x = 1", "models.py should have one class with a list `models`; it has none"),
+        ("class A:\n    models = []\nclass B:\n    models = []", "it has A, B: name one, as in APP_SETTINGS=A"),
+        ("import no_such_module", "models.py cannot be imported: ModuleNotFoundError: No module named 'no_such_"),
+    ],
+)
+def test_a_folder_that_is_not_as_it_should_be_is_one_sentence(
+    make: Made, tmp_path: Path, text: str | None, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / "models.py").write_text(text)
+    del make.environment["APP_SETTINGS"]
+    printed = make("up", f"APP={tmp_path}", code=2)
+    assert f"error: APP='{tmp_path}'" in printed
+    assert says in printed
+    assert "Traceback" not in printed
 
 
 def test_the_own_model_of_the_readme_can_be_hosted(tmp_path: Path) -> None:
