@@ -253,6 +253,49 @@ def test_a_new_image_for_the_workers_costs_no_call(disturbed: Compose, figure: F
         figure("containers: longest of these calls", result["outcomes"]["OK"]["max_ms"] / 1000, "s")
 
 
+WINE = """
+import pytz  # of requirements.txt
+from ml_model_abc import MLModel
+
+
+class Wine(MLModel):
+    display_name = "Wine"
+    qualified_name = "wine"
+    description = "Says what is in its file."
+    major_version, minor_version = 1, 0
+    input_schema = output_schema = None
+
+    def __init__(self):
+        with open("/srv/app/weights.txt") as file:
+            self._weights = file.read().strip()
+
+    def predict(self, data):
+        return self._weights
+"""
+
+
+def test_a_folder_of_ones_own_becomes_an_image_of_workers(disturbed: Compose, tmp_path: Path) -> None:
+    new = f"{IMAGE}-wine"
+    (tmp_path / "wine.py").write_text(WINE.replace("import tomli_w_of_the_requirements\n", "import pytz\n"))
+    (tmp_path / "models.py").write_text('class Mine:\n    models = [{"module_name": "wine", "class_name": "Wine"}]\n')
+    (tmp_path / "requirements.txt").write_text("pytz\n")
+    build = ["build", "-f", "deploy/examples/app.Dockerfile", "--build-arg", f"BASE={IMAGE}", "-t", new, str(tmp_path)]
+    with pytest.raises(AssertionError, match=r"FileNotFoundError: .*/srv/app/weights.txt"):
+        docker(*build)
+    (tmp_path / "weights.txt").write_text("all there")
+    docker(*build)
+    before = disturbed.environment["WORKER_IMAGE"]
+    try:
+        disturbed.environment["WORKER_IMAGE"] = new
+        disturbed("up", "--detach", "--wait")
+        disturbed.wait_for_workers(2)
+        client = zerorpc.Client(disturbed.frontend, timeout=30)
+        assert client.wine_predict(None) == "all there"
+        client.close()
+    finally:
+        disturbed.environment["WORKER_IMAGE"] = before
+
+
 def test_a_restarted_broker_is_found_again_by_workers_and_clients(disturbed: Compose, figure: Figure) -> None:
     client = zerorpc.Client(disturbed.frontend, timeout=30, heartbeat=1)
     assert client.iris_model_predict(FLOWER) == {"species": "setosa"}

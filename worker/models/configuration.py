@@ -8,6 +8,10 @@ from cluster.runtime.settings import ConfigError
 from worker.models.entry import ModelEntry, parse_entry
 
 DEFAULT_CONFIG = "ProdConfig"
+
+IMAGE_SETTING = "APP_SETTINGS_DEFAULT"
+"""What an image sets in place of `DEFAULT_CONFIG`: compose removes `APP_SETTINGS` itself if its user has set none."""
+
 DEFAULT_MODULE = "worker.config"
 
 
@@ -17,7 +21,7 @@ def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEnt
     Raises:
         ConfigError: if there is no class of the name that `APP_SETTINGS` has, or one of its entries is wrong.
     """
-    config = _config_class(environ.get("APP_SETTINGS", DEFAULT_CONFIG))
+    config = _config_class(environ.get("APP_SETTINGS") or environ.get(IMAGE_SETTING) or DEFAULT_CONFIG)
     where = f"{config.__module__}.{config.__qualname__}.models"
     models = getattr(config, "models", None)
     if not isinstance(models, list) or not models:
