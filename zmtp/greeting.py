@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from zmtp.errors import PeerError
+from zmtp.errors import NotZmtpError, PeerError
 
 GREETING_BYTES = 64
 
@@ -40,7 +40,7 @@ def check_signature(data: bytes) -> None:
         PeerError: if they cannot begin a greeting.
     """
     if data[0] != 0xFF or (len(data) > 9 and data[9] & 1 == 0):
-        raise PeerError(f"the peer does not speak ZMTP; it began with {data[:_SHOWN_BYTES]!r}")
+        raise NotZmtpError(f"the peer does not speak ZMTP; it began with {data[:_SHOWN_BYTES]!r}")
 
 
 def parse_greeting(data: bytes) -> Greeting:

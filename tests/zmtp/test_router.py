@@ -249,6 +249,17 @@ def test_other_sockets_are_refused_by_name(serve: Serve, connect: Any) -> None:
     assert served.router.peer_errors[0] == "the peer is a b'SUB' socket"
 
 
+def test_a_person_with_nc_reads_what_the_port_is(serve: Serve) -> None:
+    served = serve(CAREFUL)
+    with socket.create_connection(("127.0.0.1", int(served.endpoint.rpartition(":")[2]))) as person:
+        person.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        served.turn_until(lambda: served.router.peer_errors)
+        said = b""
+        while data := person.recv(1000):
+            said += data
+    assert said[64:] == b"\r\nThis port speaks ZMTP, the protocol of ZeroMQ, and neither HTTP nor plain text.\r\n"
+
+
 def test_a_peer_that_wants_security_does_not_stay(serve: Serve, connect: Any) -> None:
     served = serve()
     (public, secret), (of_server, _) = zmq.curve_keypair(), zmq.curve_keypair()
