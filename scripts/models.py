@@ -13,12 +13,12 @@
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scripts.arguments import model_class, setting
 from scripts.calling import result_of
 from scripts.loading_timeout import SETTING, loading_timeout_s
 
@@ -46,13 +46,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command("list", _list, "list the model versions, their workers, and their shares of the calls")
     load = command("load", _load, "load a model: install its package first; a worker that hosts it loads it again")
-    load.add_argument("model", metavar="MODULE:CLASS", help="the model's class", type=_source)
+    load.add_argument("model", metavar="MODULE:CLASS", help="the model's class", type=model_class)
     load.add_argument(
         "--set",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        type=_setting,
+        type=setting,
         help="a setting, as in worker/config.py; may be repeated",
     )
     load.add_argument(
@@ -82,23 +82,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a single version becomes the default; without any, all calls go to the default",
     )
     return parser
-
-
-def _source(text: str) -> tuple[str, str]:
-    module_name, colon, class_name = text.partition(":")
-    if not (module_name and colon and class_name):
-        raise argparse.ArgumentTypeError(f"{text!r} should be module:Class, such as iris_model.iris_predict:IrisModel")
-    return module_name, class_name
-
-
-def _setting(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} should be name=value, such as slots=2")
-    try:
-        return name, json.loads(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {value!r} should be a number, true or false") from error
 
 
 def _weight(text: str) -> tuple[str, int]:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path.cwd()))  # a model that is not installed may lie in 
 
 from cluster.runtime.settings import ConfigError
 from cluster.wire.protocol import MAX_RESULT_BYTES
+from scripts.arguments import model_class, setting
 from worker.models.adapting import adapt
 from worker.models.entry import ModelEntry, parse_entry
 from worker.models.finding import find_class
@@ -75,8 +76,8 @@ def main() -> None:
     report = Report()
     try:
         entry = parse_entry({"module_name": options.model[0], "class_name": options.model[1], **dict(options.set)})
-        model_class = find_class(entry)
-        made = report.run("__init__", lambda: _Quiet(model_class()))
+        found = find_class(entry)
+        made = report.run("__init__", lambda: _Quiet(found()))
         if made is None:
             sys.exit(1)
         loaded = adapt(entry, made.value)
@@ -90,19 +91,12 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="MODULE:CLASS", type=_source, help="the model's class")
+    parser.add_argument("model", metavar="MODULE:CLASS", type=model_class, help="the model's class")
     parser.add_argument("inputs", metavar="JSON", nargs="*", type=_json, help="inputs to predict from")
     parser.add_argument(
-        "--set", metavar="NAME=VALUE", action="append", default=[], type=_setting, help="a setting of the model's entry"
+        "--set", metavar="NAME=VALUE", action="append", default=[], type=setting, help="a setting of the model's entry"
     )
     return parser
-
-
-def _source(text: str) -> tuple[str, str]:
-    module_name, colon, class_name = text.partition(":")
-    if not (module_name and colon and class_name):
-        raise argparse.ArgumentTypeError(f"{text!r} should be module:Class, such as iris_model.iris_predict:IrisModel")
-    return module_name, class_name
 
 
 def _json(text: str) -> Any:
@@ -110,11 +104,6 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from error
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    return name, _json(value)
 
 
 class _Quiet:
