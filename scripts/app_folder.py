@@ -9,25 +9,25 @@ import os
 import sys
 from pathlib import Path
 
+from cluster.runtime.settings import ConfigError
+
 MODULE = "models"
-
-
-class AppError(Exception):
-    """The folder is not as it should be; the text says what to do."""
 
 
 def use_app_folder() -> None:
     """Let this process, and all that it starts, find the modules of `APP`, and set `APP_SETTINGS`.
 
     Raises:
-        AppError: if `APP` is set and is no such folder.
+        ConfigError: if `APP` is set and is no such folder.
     """
     app = os.environ.get("APP")
     if not app:
         return
     folder = Path(app).resolve()
     if not (folder / f"{MODULE}.py").is_file():
-        raise AppError(f"APP={app!r} is wrong: it should be a folder with models.py, in which a class lists the models")
+        raise ConfigError(
+            f"APP={app!r} is wrong: it should be a folder with models.py, in which a class lists the models"
+        )
     sys.path.insert(0, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     settings = os.environ.get("APP_SETTINGS")
@@ -41,7 +41,7 @@ def _only_configuration(app: str) -> str:
     try:
         module = importlib.import_module(MODULE)
     except Exception as error:  # a mistake in the file may raise anything
-        raise AppError(f"APP={app!r}: models.py cannot be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"APP={app!r}: models.py cannot be imported: {type(error).__name__}: {error}") from error
     found = [
         name
         for name, value in vars(module).items()
@@ -49,7 +49,7 @@ def _only_configuration(app: str) -> str:
     ]
     if len(found) != 1:
         known = ", ".join(found) or "none"
-        raise AppError(
+        raise ConfigError(
             f"APP={app!r}: models.py should have one class with a list `models`; it has {known}: name one, as in "
             f"APP_SETTINGS={found[0] if found else 'Mine'}"
         )

@@ -11,7 +11,7 @@ from typing import NoReturn
 from broker.settings import BrokerSettings
 from cluster.runtime import logs
 from cluster.runtime.settings import ConfigError, connect_address, load_settings, split_host_port
-from scripts.app_folder import AppError, use_app_folder
+from scripts.app_folder import use_app_folder
 from scripts.loading_timeout import loading_timeout_s
 from worker.models.configuration import configured_entries
 from worker.models.manager import ModelManager
@@ -90,7 +90,7 @@ def cluster_settings() -> ClusterSettings:
         broker, worker = load_settings(BrokerSettings), load_settings(WorkerSettings)
         made = ClusterSettings(broker, worker, _workers(), loading_timeout_s())
         ModelManager(configured_entries(), made.worker.hosted_models())
-    except (AppError, ConfigError) as error:
+    except ConfigError as error:
         fail(str(error))
     _check_ports(made)
     if len(str(SOCKET)) > _LONGEST_SOCKET_PATH:

@@ -2,14 +2,13 @@
 
 import contextlib
 import math
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
 
 from scripts.cluster_settings import RUN, STOP_MARGIN_S
+from scripts.reaper import kill_group
 
 _MODULES = ("broker", "worker")
 _DEFAULT_DRAIN_S = 20.0
@@ -67,11 +66,10 @@ def end(leftovers: Sequence[Leftover]) -> None:
         for one in ours:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.process.terminate()
-        deadline_s = time.monotonic() + max((one.drain_s for one in ours), default=0.0)
-        _, alive = psutil.wait_procs([one.process for one in ours], timeout=max(deadline_s - time.monotonic(), 0))
+        longest_s = max((one.drain_s for one in ours), default=0.0)
+        _, alive = psutil.wait_procs([one.process for one in ours], timeout=longest_s)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_MARGIN_S)
-        for one in ours:  # what their models have left (scripts/reaper.py)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(one.process.pid, 9)
+        for one in ours:
+            kill_group(one.process.pid)  # what their models have left

@@ -24,13 +24,14 @@ def main() -> None:
         payload = sys.stdin.read(int(get_headers(header)["len"]))
         ended = get_headers(payload.partition("\n")[0])
         if "pid" in ended:
-            _kill_group(int(ended["pid"]))
+            kill_group(int(ended["pid"]))
         else:  # it has died before `startsecs`, and supervisor does not say which pid it had
             _kill_orphans(ended["processname"])
         _say("RESULT 2\nOK")
 
 
-def _kill_group(leader: int) -> None:
+def kill_group(leader: int) -> None:
+    """Kill what is left of the process group of a process that has ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left
         os.killpg(leader, signal.SIGKILL)
 
@@ -42,7 +43,7 @@ def _kill_orphans(name: str) -> None:
         with contextlib.suppress(psutil.Error, OSError):
             group = os.getpgid(process.pid)
             if not psutil.pid_exists(group) and ours.items() <= process.environ().items():
-                _kill_group(group)
+                kill_group(group)
 
 
 def _say(text: str) -> None:

@@ -24,7 +24,8 @@ def main() -> None:
             )
         fail("the cluster is not running; start it with make up")
     settings = cluster_settings()
-    lines = [_HEAD, *(_line(settings, process, _registered(settings.broker.http)) for process in processes)]
+    registered = _registered(settings.broker.http)
+    lines = [_HEAD, *(_line(settings, process, registered) for process in processes)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -22,8 +22,8 @@ import msgpack
 sys.path.insert(0, str(Path.cwd()))  # a model that is not installed may lie in the folder where the command is run
 
 from cluster.runtime.settings import ConfigError
-from cluster.wire.protocol import MAX_RESULT_BYTES
 from scripts.arguments import model_class, setting
+from worker.jobs.prediction import ok_event
 from worker.models.adapting import adapt
 from worker.models.entry import ModelEntry, parse_entry
 from worker.models.finding import find_class
@@ -125,11 +125,9 @@ def _try(report: Report, model: Any, loaded: LoadedModel, entry: ModelEntry, inp
     if not inputs:
         report.fail("inputs", "there are none: give one as JSON, or let the model have input_examples")
         return
-    outputs = []
     for position, data in enumerate(inputs):
         _validate(report, f"input {position}", model.input_schema, data)
         output = report.run(f"predict {position}", partial(_predict, loaded, data))
-        outputs.append(output)
         if output is not None:
             _validate(report, f"output {position}", model.output_schema, output)
     if loaded.predict_batch is not None:
@@ -190,10 +188,8 @@ def _as_client(value: Any) -> Any:
     """The value as a stock Python client decodes what a worker has encoded."""
     if isinstance(value, BaseException):
         raise value
-    packed = Packer().pack(value)
-    if len(packed) > MAX_RESULT_BYTES:
-        raise ValueError(f"the result has {len(packed)} bytes, and at most {MAX_RESULT_BYTES} are sent")
-    return msgpack.unpackb(packed)
+    _, _, (decoded,) = msgpack.unpackb(ok_event(Packer().pack(value)))
+    return decoded
 
 
 def _short(value: Any) -> str:

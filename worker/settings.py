@@ -38,7 +38,6 @@ class WorkerSettings(BaseSettings):
     loadable: Annotated[str, AfterValidator(_modules)] = Field(
         "", description="packages and modules, comma-separated, from which scripts/models.py may load; * for all"
     )
-
     devices: str = Field("", description="GPUs of this machine, comma-separated; each worker sees one of them, in turn")
 
     def device_names(self) -> list[str]:

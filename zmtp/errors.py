@@ -9,10 +9,6 @@ class PeerError(ZmtpError):
     """The peer broke the protocol or is not acceptable. The text says what the peer did. Close the connection."""
 
 
-class NotZmtpError(PeerError):
-    """The peer speaks another protocol, such as HTTP."""
-
-
 class UnreachableError(ZmtpError):
     """No connection has this identity."""
 

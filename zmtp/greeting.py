@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
-from zmtp.errors import NotZmtpError, PeerError
+from zmtp.errors import PeerError
 
 GREETING_BYTES = 64
+
+EXPLANATION = b"\r\nThis port speaks ZMTP, the protocol of ZeroMQ, and neither HTTP nor plain text.\r\n"
+"""For a person who tries the port with a browser, curl or nc."""
 
 _SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 _VERSION = b"\x03\x01"
@@ -40,7 +43,7 @@ def check_signature(data: bytes) -> None:
         PeerError: if they cannot begin a greeting.
     """
     if data[0] != 0xFF or (len(data) > 9 and data[9] & 1 == 0):
-        raise NotZmtpError(f"the peer does not speak ZMTP; it began with {data[:_SHOWN_BYTES]!r}")
+        raise PeerError(f"the peer does not speak ZMTP; it began with {data[:_SHOWN_BYTES]!r}")
 
 
 def parse_greeting(data: bytes) -> Greeting:

@@ -17,7 +17,7 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from zmtp.commands import PING
 from zmtp.connection import LARGE_BYTES, Connection
 from zmtp.endpoint import IpcEndpoint, parse_endpoint
-from zmtp.errors import NotZmtpError, PeerError, StalledError, UnreachableError
+from zmtp.errors import PeerError, StalledError, UnreachableError
 from zmtp.limits import PeerLimits
 from zmtp.listen import bound_endpoint, listen
 from zmtp.mechanism import Mechanism, Null
@@ -28,9 +28,6 @@ HANDSHAKE_TIMEOUT_S = 5.0
 
 MAX_CHECK_INTERVAL_S = 1.0
 """Time between two checks of the timeouts, in seconds. A quarter of the heartbeat interval, if that is shorter."""
-
-_EXPLANATION = b"\r\nThis port speaks ZMTP, the protocol of ZeroMQ, and neither HTTP nor plain text.\r\n"
-"""For a person who tries the port with a browser, curl or nc."""
 
 ACCEPT_RETRY_S = 1.0
 """How long the router accepts no connections after the system had no descriptor left, in seconds."""
@@ -273,9 +270,8 @@ class Router:
         except PeerError as error:
             self.peer_errors.append(str(error))
             is_open = False
-            if isinstance(error, NotZmtpError):
-                connection.enqueue([_EXPLANATION])
-                connection.flush()
+            self._send_replies(connection)  # the session may have a last word
+            self._flush(connection)
         if not is_open:
             self._drop(connection)
             return

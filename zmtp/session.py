@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from zmtp.commands import encode_metadata, encode_pong, error_reason, parse_metadata, split_command
 from zmtp.errors import PeerError
 from zmtp.frames import COMMAND, COMMAND_FLAGS, LONG, MAX_FRAMES, MORE, encode_frame, split_frames
-from zmtp.greeting import GREETING_BYTES, check_signature, encode_greeting, parse_greeting
+from zmtp.greeting import EXPLANATION, GREETING_BYTES, check_signature, encode_greeting, parse_greeting
 from zmtp.mechanism import Mechanism, Null
 
 READ_BYTES = 64 * 1024
@@ -33,8 +33,8 @@ class Session:
         routing_id: the routing id that the peer has chosen for itself; empty if it has not.
         supports_heartbeats: whether the peer speaks ZMTP 3.1, so that it must answer a PING.
         wraps: whether messages must go through `wrap` before they are sent.
-        to_send: chunks that the session itself must send: the greeting, the handshake and PONGs. Send them before any
-            message, unwrapped, and then clear the list.
+        to_send: chunks that the session itself must send: the greeting, the handshake, PONGs and a last word. Send them
+            before any message, unwrapped, and then clear the list.
     """
 
     __slots__ = (
@@ -130,7 +130,7 @@ class Session:
             Messages, each a list of frames.
 
         Raises:
-            PeerError: if the data breaks the protocol.
+            PeerError: if the data breaks the protocol. `to_send` may then have a last word for the peer.
         """
         if self._missing_bytes:
             return self._continue_large(data)
@@ -139,7 +139,7 @@ class Session:
         if len(data) < self._needed_bytes:
             self._data = data
             if self._expects_greeting:
-                check_signature(data)
+                self._check_signature(data)
             return []
         return self._read(data, self._read_greeting(data) if self._expects_greeting else 0)
 
@@ -256,8 +256,16 @@ class Session:
 
     # -- handshake and commands -----------------------------------------------------------------------------------
 
+    def _check_signature(self, data: bytes) -> None:
+        try:
+            check_signature(data)
+        except PeerError:
+            self.to_send.append(EXPLANATION)
+            raise
+
     def _read_greeting(self, data: bytes) -> int:
         """Read the peer's greeting, begin the handshake, and return where the rest of `data` begins."""
+        self._check_signature(data)
         greeting = parse_greeting(data)
         mechanism = self._mechanism
         if greeting.mechanism != mechanism.name:

@@ -31,6 +31,7 @@ def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readine
     """
     able: set[str] = set()
     ready: set[str] = set()
+    withheld: set[str] = set()
 
     def read() -> Iterator[None]:
         for model in list(core.registry.models.values()):
@@ -41,17 +42,20 @@ def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readine
                         ready.add(model.qualified_name)
             yield
 
+        for worker in list(core.registry.workers.values()):
+            withheld.update(core.deployment.withheld_by(worker))
+            yield
+
     read_in_slices(ask, read())
-    draining, is_empty, loaded, withheld = ask(
+    draining, is_empty, loaded = ask(
         lambda: (
             core.draining,
             not core.registry.models and not core.registry.workers,
             core.deployment.expected_models(),
-            core.deployment.withheld_models(),
         )
     )
     expected = set(expected_models) or able
-    return Readiness(draining, is_empty, sorted(expected.union(loaded) - ready), withheld)
+    return Readiness(draining, is_empty, sorted(expected.union(loaded) - ready), sorted(withheld))
 
 
 def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:

@@ -7,15 +7,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gevent
 import psutil
 import pytest
 import zerorpc
 
-from tests.processes import Cluster, cluster, free_ports, get, samples, total, wait_until
+from tests.processes import Cluster, Process, cluster, free_ports, get, samples, total, wait_until
 from worker.process.numeric_threads import VARIABLES
+
+
+def the_worker(made: Cluster) -> Process:
+    """The only worker of a cluster."""
+    (worker,) = [one for one in made.processes if one.pid in made.worker_http]
+    return worker
+
 
 # -- processes that a model forks ------------------------------------------------------------------------------------
 
@@ -30,7 +36,7 @@ def forking(tmp_path: Path) -> Iterator[Cluster]:
 
 def test_children_of_a_model_keep_neither_the_port_nor_the_connection_of_a_killed_worker(forking: Cluster) -> None:
     children = forking.client().forker_predict(None)
-    (worker,) = [one for one in forking.processes if one.pid in forking.worker_http]
+    worker = the_worker(forking)
     http = forking.worker_http[worker.pid]
     try:
         worker.signal(signal.SIGKILL)
@@ -57,7 +63,7 @@ def test_a_model_can_terminate_its_children(forking: Cluster) -> None:
 
 def test_what_a_child_logs_is_in_the_log(forking: Cluster) -> None:
     assert forking.client().forker_predict("log") == 0
-    (worker,) = [one for one in forking.processes if one.pid in forking.worker_http]
+    worker = the_worker(forking)
     wait_until(lambda: "WARNING child: a line of a child" in worker.output(), 5, "the line is in the log")
 
 
@@ -66,7 +72,7 @@ def test_what_a_child_logs_is_in_the_log(forking: Cluster) -> None:
 
 def test_a_worker_whose_model_took_sigterm_drains(tmp_path: Path) -> None:
     with cluster(tmp_path, "TakesSignals") as made:
-        (worker,) = [one for one in made.processes if one.pid in made.worker_http]
+        worker = the_worker(made)
         load = made.load("signaltaker_predict", argument="1.0", calls=1, in_flight=1)
         wait_until(lambda: made.in_flight() == 1, 5, "the call runs")
         begin_s = time.monotonic()
@@ -80,9 +86,32 @@ def test_a_worker_whose_model_took_sigterm_drains(tmp_path: Path) -> None:
         ) in worker.output()
 
 
+def test_a_worker_drains_after_a_loaded_model_has_taken_sigterm(tmp_path: Path) -> None:
+    made = Cluster(tmp_path)
+    admin = zerorpc.Client(made.admin, timeout=30)
+    try:
+        made.start_broker()
+        made.start_worker("EchoOnly", WORKER_LOADABLE="*")
+        made.wait_for_workers(1)
+        admin.load_model({"module_name": "tests.services.habits", "class_name": "LibrarySignalTaker"}, [])
+        worker = the_worker(made)
+        ignored = Path(f"/proc/{worker.pid}/status")
+        wait_until(lambda: not _ignores_sigterm(ignored.read_text()), 5, "the worker's handler is in force again")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    finally:
+        admin.close()
+        made.close()
+
+
+def _ignores_sigterm(status: str) -> bool:
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")]
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_worker_ends_although_a_thread_of_its_model_does_not(tmp_path: Path) -> None:
     with cluster(tmp_path, "KeepsThreads") as made:
-        (worker,) = [one for one in made.processes if one.pid in made.worker_http]
+        worker = the_worker(made)
         worker.signal(signal.SIGTERM)
         assert worker.wait(8) == 0
         assert "ending although not everything has ended: keeper" in worker.output()
@@ -117,7 +146,7 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.close()
 
 
-def habits_worker(made: Cluster) -> tuple[str, Any]:
+def habits_worker(made: Cluster) -> tuple[str, Process]:
     """The HTTP address and the process of the worker with the habits."""
     pid, http = next(iter(made.worker_http.items()))
     return http, next(one for one in made.processes if one.pid == pid)

@@ -130,6 +130,14 @@ def test_everything_speaks_ipv6(make: Made) -> None:
             [sys.executable, *command], cwd=REPOSITORY, env=make.environment, capture_output=True, text=True, check=True
         )
         assert "iris_model" in printed.stdout
+    folder = make.run_folder / "service"
+    describe = ["-m", "scripts.describe", make.environment["BROKER_FRONTEND"], "--folder", str(folder)]
+    subprocess.run([sys.executable, *describe], cwd=REPOSITORY, env=make.environment, check=True)
+    program = f"import service_client as s; print(s.Service({make.environment['BROKER_FRONTEND']!r}).get_models())"
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=make.environment, capture_output=True, text=True, check=True
+    )
+    assert "iris_model" in printed.stdout
 
 
 @pytest.mark.parametrize("name", ["50%so", "100% off", "a'b"])

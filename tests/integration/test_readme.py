@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.made import Made
-from tests.processes import REPOSITORY, Cluster, cluster
+from tests.processes import REPOSITORY, Cluster, cluster, own_environment
 
 pytestmark = pytest.mark.one_process
 
@@ -129,6 +129,14 @@ def test_the_own_model_of_the_readme_can_be_hosted(tmp_path: Path) -> None:
     subprocess.run([*install, "--target", str(site), str(package)], check=True, timeout=100)
     indented = block("python", '"module_name": "fever_model"').replace("\n", "\n    ")
     (site / "my_config.py").write_text(f"from typing import Any, ClassVar\n\n\nclass Mine:\n    {indented}\n")
+
+    (trying,) = re.findall(
+        r"^    \.venv/bin/python (scripts/try_model\.py fever_model:FeverModel) '(.*)'$", README, re.M
+    )
+    command = [sys.executable, *trying[0].split(), trying[1]]
+    environment = {**own_environment(), "PYTHONPATH": str(site)}
+    tried = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert "{'fever': True}" in tried.stdout
 
     with cluster(tmp_path) as made:
         made.start_worker(PYTHONPATH=str(site), APP_SETTINGS="my_config:Mine")

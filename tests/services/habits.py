@@ -1,6 +1,7 @@
 """Models that do what people's models do to the rows, to the process and to the machine. Each has one habit."""
 
 import asyncio
+import ctypes
 import locale
 import logging
 import multiprocessing
@@ -145,6 +146,16 @@ class SignalTaker(_TestModel):
 
     def predict(self, data: Any) -> Any:
         time.sleep(data)
+        return data
+
+
+class LibrarySignalTaker(_TestModel):
+    """Ignores SIGTERM by the C library, of which Python learns nothing."""
+
+    def __init__(self) -> None:
+        ctypes.CDLL(None).signal(signal.SIGTERM, 1)  # SIG_IGN
+
+    def predict(self, data: Any) -> Any:
         return data
 
 

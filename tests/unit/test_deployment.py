@@ -8,6 +8,8 @@ import pytest
 
 from broker.core.core import Core
 from broker.core.state.plan import DeploymentPlan, LoadedModel, SavedRoute
+from broker.http.slices import ask_directly
+from broker.http.status import readiness
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.protocol import ModelDescription, Version
@@ -101,14 +103,14 @@ def test_a_configured_model_that_was_unloaded_is_named_everywhere() -> None:
     row = rows(world)["wine", "1.0"]
     assert (row["state"], row["from"]) == ("unloaded", "wine.model:Wine")
     assert row["troubles"] == [f"it is configured and was unloaded: {says}"]
-    assert world.core.deployment.withheld_models() == ["wine 1.0"]
+    assert readiness(world.core, ask_directly, []).withheld == ["wine 1.0"]
     notes = world.core.outbox.take_notes()
     assert notes.count("wine 1.0 is configured and was unloaded: workers do not host it") == 1
     load(world, entry=entry)
     for worker in (W1, W2):
         number, _ = order_of(world, worker, protocol.LOAD)
         world.from_worker(worker, protocol.LOADED, number, write_description(wine))
-    assert world.core.deployment.withheld_models() == []
+    assert readiness(world.core, ask_directly, []).withheld == []
 
 
 # -- loading

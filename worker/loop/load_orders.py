@@ -21,10 +21,11 @@ LOADING_TIMEOUT_S = 600.0
 
 
 class LoadOrders:
-    """The orders of the broker to this worker. Only the leader uses it, apart from `timeout_s`.
+    """The orders of the broker to this worker. Only the leader uses it, apart from `timeout_s` and `ended`.
 
     Attributes:
         loader: loads the models.
+        ended: how many loads have ended, well or not. Any thread may read it.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class LoadOrders:
         self._hosted = hosted
         self._leadership = leadership
         self.loader = Loader(connection.wake, loadable)
+        self.ended = 0
 
     @property
     def timeout_s(self) -> float:
@@ -54,6 +56,7 @@ class LoadOrders:
     def host_loaded(self) -> None:
         """Host the models that have been loaded, and report each to the broker."""
         while (result := self.loader.take()) is not None:
+            self.ended += 1
             if result.registration is not self._session.registration:
                 log.warning("dropped a loaded model: the registration in which the order came has ended")
                 continue

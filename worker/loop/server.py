@@ -63,7 +63,7 @@ class Server:
 
         Args:
             models: the configured models. Each is loaded when its turn comes.
-            keep_signals: makes signals call `stop`; called with who may have prevented it, after each model and often.
+            keep_signals: makes signals call `stop`; called with who may have prevented it, after each load.
 
         Raises:
             RefusedError: if the broker refuses this worker.
@@ -73,10 +73,13 @@ class Server:
             keep_signals(model.description.qualified_name)
         self._loop.start()
         self._leadership.start(1 + self._hosted.slots, self._lead)
+        loads_seen = self._orders.ended
         while not self._leadership.over.wait(LEADER_TIMEOUT_S if self._loop.running else POLL_MS / 1000):
             now_s = time.monotonic()
             self._leadership.check_leader(now_s)
-            keep_signals("a model")
+            if loads_seen != self._orders.ended:
+                loads_seen = self._orders.ended
+                keep_signals("a loaded model")
             self._watchdog.check(tuple(self._loop.running), self._orders.timeout_s, now_s)
         self._watchdog.close()
         if self._failure is not None:

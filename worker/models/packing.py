@@ -33,14 +33,14 @@ class Packer:
             TypeError, OverflowError, ValueError: if a stock client could not read the result. The text names the part
                 of the result, and is fit for the caller.
         """
+        cause: Exception = TypeError("the model's result cannot be sent")
         try:
             if _has_text_keys(result):
                 return self._pack(result)
-        except Exception:
-            _explain(result)
-            raise  # not expected: _explain found nothing wrong
+        except Exception as error:
+            cause = error
         _explain(result)
-        raise TypeError("the model's result cannot be sent")  # not expected either
+        raise cause  # not expected: _explain has found nothing wrong
 
 
 def _plain(value: Any) -> Any:

@@ -34,16 +34,11 @@ def end_after(main: Callable[[], None]) -> NoReturn:
         log.critical("this worker ends: %r", error, exc_info=error)
         logs.flush()
     finally:
-        end_within_grace(code)
+        ServerThread(target=_end_after_grace, args=[code], name="end", daemon=True).start()
     sys.exit(code)
 
 
-def end_within_grace(code: int = 0) -> None:
-    """End the process with that exit code in `GRACE_S`, unless it ends by itself before."""
-    ServerThread(target=_end, args=[code], name="end", daemon=True).start()
-
-
-def _end(code: int) -> None:
+def _end_after_grace(code: int) -> None:
     time.sleep(GRACE_S)
     main = threading.main_thread()
     left = [one.name for one in threading.enumerate() if not one.daemon and one is not main]

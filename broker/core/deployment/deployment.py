@@ -68,7 +68,7 @@ class Deployment:
         self._scheduler = scheduler
         self._orders = orders
         self._outbox = outbox
-        self._noted: set[ModelKey] = set()  # the withheld models that the log has named
+        self._noted: set[str] = set()  # the withheld models that the log has named
         self.plan = TrackedPlan(plan)
         self.restorer = Restorer(self.plan, orders, outbox)
         self.routing = Routing(registry, self.plan, outbox)
@@ -154,9 +154,9 @@ class Deployment:
         """Return the qualified names of the models that administrators have loaded."""
         return {model.model for model in self.plan.loaded}
 
-    def withheld_models(self) -> list[str]:
-        """Return the model versions that workers are configured to host and an administrator has unloaded."""
-        return [f"{name} {version}" for name, version in lookups.withheld_models(self._registry, self.plan)]
+    def withheld_by(self, worker: Worker) -> list[str]:
+        """Return the model versions that a worker is configured to host and an administrator has unloaded."""
+        return [f"{name} {version}" for name, version in lookups.withheld_by(worker, set(self.plan.unloaded))]
 
     def _refuse_if_draining(self) -> None:
         if self._scheduler.draining:
@@ -174,10 +174,10 @@ class Deployment:
     def worker_registered(self, worker: Worker) -> None:
         """A worker has registered and hosts its models, but for unloaded ones: bring it up to the plan."""
         described = {model.key: model for model in worker.description.models}
-        for key in lookups.withheld_models(self._registry, self.plan):
-            if key not in self._noted:
-                self._noted.add(key)
-                self._outbox.note(f"{key[0]} {key[1]} is configured and was unloaded: workers do not host it")
+        for model in self.withheld_by(worker):
+            if model not in self._noted:
+                self._noted.add(model)
+                self._outbox.note(f"{model} is configured and was unloaded: workers do not host it")
         self._unloader.worker_registered(worker, described)
         for name in dict.fromkeys(name for name, _ in described):
             self.routing.pin_default(name)

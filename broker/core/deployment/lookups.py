@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +62,21 @@ def is_configured(registry: Registry, plan: TrackedPlan, key: ModelKey) -> bool:
     return plan.find(key) is None
 
 
+def withheld_by(worker: Worker, unloaded: Collection[ModelKey]) -> dict[ModelKey, dict[str, Any]]:
+    """Return those of the unloaded model versions that a worker is configured to host, with their entries."""
+    if not unloaded:
+        return {}
+    models = worker.description.models
+    return {model.key: model.entry for model in models if model.is_configured and model.key in unloaded}
+
+
 def withheld_models(registry: Registry, plan: TrackedPlan) -> dict[ModelKey, dict[str, Any]]:
-    """Return the model versions that workers are configured to host and an administrator has unloaded, with entries."""
-    return {
-        model.key: model.entry
-        for worker in registry.workers.values()
-        for model in worker.description.models
-        if model.is_configured and plan.is_unloaded(model.key)
-    }
+    """Return the unloaded model versions that any worker is configured to host, with their entries."""
+    unloaded = set(plan.unloaded)
+    found: dict[ModelKey, dict[str, Any]] = {}
+    for worker in registry.workers.values():
+        found.update(withheld_by(worker, unloaded))
+    return found
 
 
 def callable_versions(registry: Registry, name: str) -> list[Version]:
