@@ -184,6 +184,22 @@ def test_clients_with_fewer_open_streams_come_first() -> None:
     assert order == [A, B, C, C, B], "after its first turn, A gives up one for each stream that it has open"
 
 
+def test_a_stream_that_waited_for_the_reserved_part_begins_when_a_lost_worker_makes_that_smaller() -> None:
+    world = World()
+    world.join(W1, max_streams=5)
+    world.join(W2, max_streams=5)
+    for i in range(10):
+        world.call(A, i, STREAM)
+    begun = {identity: world.work_of(identity) for identity in (W1, W2)}
+    (full,) = [identity for identity, work in begun.items() if len(work) == 5]
+    (other,) = [identity for identity, work in begun.items() if len(work) == 4]
+    for work in begun[full]:
+        world.answer(full, work.number, "STREAM", "item")  # so that they are not retried
+    world.core.workers.lost(full, world.now_s)
+    world.flush()
+    assert len(world.work_of(other)) == 1, "one of five is free, and a tenth of five is none"
+
+
 @pytest.mark.fault(48)
 def test_an_unread_stream_gives_way_when_a_client_with_fewer_waits() -> None:
     world = World()

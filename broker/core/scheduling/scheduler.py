@@ -239,6 +239,10 @@ class Scheduler:
         lost = self._calls.release_all(worker)
         how = "left" if reason is None else f"was lost ({reason}) with {len(lost)} calls in flight"
         self._outbox.note(f"worker {worker.description.id} {how}")
+        for call in lost:
+            if call.target.is_stream and call.batch is not None:
+                # The reserved part of the pool's streams shrinks with them, so another worker may begin one.
+                self._dirty[call.batch.replica.pool] = None
         for call in reversed(lost):  # each goes to the head of its queue, so the oldest goes last
             if call.is_with_worker:
                 self._retry_or_fail(call, worker, now_s)
