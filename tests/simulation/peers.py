@@ -33,6 +33,9 @@ OLD_S = 300.0
 IMPATIENT = 0.1
 """Share of calls that their clients do not wait for longer than 3 s."""
 
+CANCELLING = 0.5
+"""Share of those calls that their clients cancel."""
+
 LAST = ("OK", "ERR", "STREAM_DONE")
 
 OWN_ERRORS = ("NoWorkers", "ServerBusy", "DeadlineExceeded", "WorkerLost", "Draining", "WorkerError", "NameError")
@@ -43,7 +46,10 @@ OWN_ERRORS = ("NoWorkers", "ServerBusy", "DeadlineExceeded", "WorkerLost", "Drai
 
 @dataclass(eq=False)
 class Call:
-    """What a client knows of a call that it made: `abandoned` by itself, `dropped` by the broker."""
+    """What a client knows of a call that it made: `abandoned` by itself, `dropped` by the broker.
+
+    If it has told the broker that it does not wait any more, `cancelled_s` says when.
+    """
 
     token: int
     link: Link
@@ -55,6 +61,7 @@ class Call:
     ended: bool = False
     abandoned: bool = False
     dropped: bool = False
+    cancelled_s: float | None = None
 
 
 class Client:
@@ -86,11 +93,15 @@ class Client:
         event = msgpack.packb([header, procedure, [{**what, "token": token}]])
         self.link.to_broker([b"", event])
         if self._network.agenda.chance.random() < IMPATIENT:
-            self._network.agenda.after(3.0, lambda: self._give_up(call))
+            self._network.agenda.after(3.0, lambda: self._give_up(message_id, call))
 
-    def _give_up(self, call: Call) -> None:
-        """A time-out of the client's own: it tells nobody, and stays connected."""
+    def _give_up(self, message_id: bytes, call: Call) -> None:
+        """A time-out of the client's own: it stays connected. A stock client tells nobody; another one cancels."""
+        is_open = not (call.abandoned or call.ended or self.is_frozen)
         call.abandoned = call.abandoned or not call.ended
+        if is_open and self._network.agenda.chance.random() < CANCELLING:
+            call.cancelled_s = self._network.agenda.now_s
+            self._later_event(message_id, call, "_zpc_cancel", 0)
 
     def make_room(self, message_id: bytes, slots: int) -> None:
         """Take more items of a stream."""
@@ -190,8 +201,10 @@ class Client:
         """A call that this client has given up, after it had sent heartbeats, is not kept for ever."""
         assert self._heartbeat_s is not None
         now_s, patience_s = self._network.agenda.now_s, max(LEAST_CLIENT_TIMEOUT_S, 4 * self._heartbeat_s)
-        has_beaten = call.beat_s > call.made_s
-        if has_beaten and now_s > max(call.beat_s, self.disturbed_until_s) + patience_s + 3:
+        said_s, is_known = call.beat_s, call.beat_s > call.made_s
+        if call.cancelled_s is not None:
+            said_s, is_known, patience_s = call.cancelled_s, True, 0.0
+        if is_known and now_s > max(said_s, self.disturbed_until_s) + patience_s + 3:
             client = self._network.broker.core.calls.clients.get(call.link.identity)
             assert client is None or msgpack.packb(message_id) not in client.open, "a given-up call is still there"
 

@@ -774,6 +774,32 @@ def test_a_call_whose_client_has_stopped_its_heartbeats_is_dropped(
     assert world.outcomes() == {"ok": 1, "cancelled": 1}
 
 
+def send_cancel(world: World, client: bytes, message_id: bytes) -> list[Reply]:
+    return world.send_event(client, {"message_id": b"x", "v": 3, "response_to": message_id}, "_zpc_cancel", [])
+
+
+def test_a_client_can_cancel_a_call_that_waits_and_one_that_runs(world: World) -> None:
+    world.call(b"c", b"running")
+    world.call(b"c", b"waiting")
+    (work,) = world.work_of(b"w1")
+    for message_id in (b"running", b"waiting", b"waiting"):
+        assert send_cancel(world, b"c", message_id) == []
+    assert len(world.core.calls) == 0
+    assert world.kinds_to(b"w1").count(protocol.CANCEL) == 1
+    world.answer(b"w1", work.number)
+    assert world.work_of(b"w1") == [], "the one that waited is never begun"
+    assert world.outcomes() == {"ok": 1, "cancelled": 1}
+    assert +world.core.counters.bad_frames == {"unknown_conversation": 1}, "the second one for the same call"
+    world.assert_at_rest()
+
+
+def test_a_client_cannot_cancel_the_call_of_another(world: World) -> None:
+    world.call(b"c", b"id")
+    send_cancel(world, b"another", b"id")
+    assert len(world.core.calls) == 1
+    assert protocol.CANCEL not in world.kinds_to(b"w1")
+
+
 def test_a_client_without_heartbeats_is_waited_for(world: World) -> None:
     world.call(b"c", b"id")
     world.pass_time(1000)

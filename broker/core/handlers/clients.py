@@ -27,6 +27,8 @@ _ABANDONED_CHECK_INTERVAL_S = 1.0
 
 _NO_ID = b""
 
+_LATER_EVENTS = (events.ZPC_HEARTBEAT, events.ZPC_MORE, events.ZPC_CANCEL)
+
 
 class ClientHandler:
     """Handles the messages from the frontend.
@@ -185,8 +187,11 @@ class ClientHandler:
         if call is None:
             self._counters.bad_frames["unknown_conversation"] += 1
             return
-        if event.name not in (events.ZPC_HEARTBEAT, events.ZPC_MORE) or len(payload) > events.MAX_LATER_EVENT_BYTES:
+        if event.name not in _LATER_EVENTS or len(payload) > events.MAX_LATER_EVENT_BYTES:
             self._counters.bad_frames["unexpected_event"] += 1
+            return
+        if event.name == events.ZPC_CANCEL:
+            self._drop(call, now_s)
             return
         if event.name == events.ZPC_HEARTBEAT:
             self._calls.on_heartbeat(call, now_s)
