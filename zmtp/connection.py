@@ -26,6 +26,7 @@ class Connection:
         unread_bytes: how much of the peer's input waits, as the owner has last counted it.
         address: the peer's IP address; empty for a Unix socket.
         unsent_bytes: how much waits because the system did not accept it; 0 if the system accepted everything.
+        broken_by: the error of the system that has ended the connection; empty if there was none.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Connection:
         "_socket",
         "_unsent",
         "address",
+        "broken_by",
         "connected_s",
         "identity",
         "last_received_s",
@@ -54,6 +56,7 @@ class Connection:
         self.ping_sent_s = float("-inf")
         self.unread_bytes = 0
         self.unsent_bytes = 0
+        self.broken_by = ""
         self._socket = connected
         self._queued: list[bytes] = []  # chunks that no `flush` has reached yet
         # Chunks that the system did not accept at once. The first may have been sent in part.
@@ -91,7 +94,8 @@ class Connection:
             data = self._socket.recv(min(session.read_bytes, most))
         except BlockingIOError:
             return True
-        except OSError:
+        except OSError as error:
+            self.broken_by = error.strerror or str(error)
             return False
         if not data:
             return False

@@ -6,7 +6,8 @@ libzmq has a thread of its own beside the caller's, and needs twice the CPU time
 import socket
 import time
 from collections.abc import Callable
-from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any, Protocol
 
 from zmtp.connection import Connection
 from zmtp.endpoint import TcpEndpoint, parse_endpoint, resolve
@@ -21,18 +22,34 @@ RECONNECT_INTERVAL_S = 0.1
 _PEER_TYPES = (b"ROUTER", b"DEALER", b"REP")
 
 
+class Watcher(Protocol):
+    """What a DEALER needs of a selector. An event loop can look like one."""
+
+    def register(self, fileobj: Connection, events: int, data: Any = None) -> object:
+        """Watch a connection for events: EVENT_READ, EVENT_WRITE or both."""
+
+    def modify(self, fileobj: Connection, events: int, data: Any = None) -> object:
+        """Watch it for other events."""
+
+    def unregister(self, fileobj: Connection) -> object:
+        """Stop watching it."""
+
+
 class Dealer:
     """Sends and receives events. An event travels as a message of two frames: an empty delimiter, then the event.
 
     A DEALER reconnects when its connection breaks. Events that have left its queue by then are lost.
+
+    Attributes:
+        broken_by: the error of the system that has ended the last connection; empty if the peer closed it.
     """
 
-    def __init__(self, endpoint: str, selector: BaseSelector, mechanism: Callable[[], Mechanism] = Null) -> None:
+    def __init__(self, endpoint: str, selector: Watcher, mechanism: Callable[[], Mechanism] = Null) -> None:
         """Start to connect.
 
         Args:
             endpoint: `tcp://host:port` or `ipc://path`.
-            selector: the DEALER registers its connection there; the `data` of the key is the DEALER.
+            selector: the DEALER registers its connection there; the `data` is the DEALER.
             mechanism: makes the security of each connection.
 
         Raises:
@@ -48,6 +65,7 @@ class Dealer:
         self._queued: list[bytes] = []  # encoded events; they outlive a connection that breaks
         self._reconnect_at_s = 0.0
         self._connection: Connection | None = None
+        self.broken_by = ""
         self._connect()
 
     def _connect(self) -> None:
@@ -63,7 +81,8 @@ class Dealer:
             connecting.connect(self._address)
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as error:
+            self._connection.broken_by = error.strerror or str(error)
             self._disconnect()
 
     def close(self) -> None:
@@ -75,6 +94,7 @@ class Dealer:
         assert self._connection is not None
         self._selector.unregister(self._connection)
         self._connection.close()
+        self.broken_by = self._connection.broken_by
         self._connection = None
         self._reconnect_at_s = time.monotonic() + RECONNECT_INTERVAL_S
 
@@ -82,6 +102,17 @@ class Dealer:
     def is_connected(self) -> bool:
         """Whether a connection exists or is being made."""
         return self._connection is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the handshake of the connection is complete."""
+        return self._connection is not None and self._connection.session.is_ready
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next `flush` sends at once: the handshake is complete and the system has accepted everything."""
+        connection = self._connection
+        return connection is not None and connection.session.is_ready and not connection.unsent_bytes
 
     def reconnect_if_due(self) -> None:
         """Reconnect if the connection has been gone for `RECONNECT_INTERVAL_S`."""
