@@ -50,8 +50,10 @@ _KNOWN_HEADER_KEYS = _OWN_HEADER_KEYS | {TIMEOUT_KEY}
 ZPC_HEARTBEAT = "_zpc_hb"
 ZPC_MORE = "_zpc_more"
 ZPC_CANCEL = "_zpc_cancel"
-"""Ends a call that its client does not wait for any more. Stock clients have no such event: they stop to send heartbeats.
-A stock server ignores it."""
+"""Ends a call that its client does not wait for any more (`clients/python`).
+
+A stock client has no such event: it only stops its heartbeats. A stock server ignores it.
+"""
 OK = "OK"
 ERR = "ERR"
 STREAM = "STREAM"

@@ -202,12 +202,15 @@ class AsyncStream:
 
     def __init__(self, pending: _Pending) -> None:
         self._pending = pending
+        self._is_closed = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
         pending = self._pending
+        if self._is_closed:
+            raise StopAsyncIteration
         if not pending.call.items:
             pending.attempts.restart(pending.driver.loop.time())
             await pending.settle()
@@ -218,8 +221,8 @@ class AsyncStream:
 
     async def close(self) -> None:
         """End the stream, and with it the server's work. May be called twice."""
+        self._is_closed = True
         self._pending.leave()
-        self._pending.call.items.clear()
 
     async def __aenter__(self) -> Self:
         return self

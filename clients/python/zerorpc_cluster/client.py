@@ -219,12 +219,15 @@ class Stream:
 
     def __init__(self, pending: _Pending) -> None:
         self._pending = pending
+        self._is_closed = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
         pending = self._pending
+        if self._is_closed:
+            raise StopIteration
         if not pending.call.items:
             pending.attempts.restart(time.monotonic())
             pending.settle()
@@ -235,8 +238,8 @@ class Stream:
 
     def close(self) -> None:
         """End the stream, and with it the server's work. May be called twice."""
+        self._is_closed = True
         self._pending.leave()
-        self._pending.call.items.clear()
 
     def __enter__(self) -> Self:
         return self
