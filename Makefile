@@ -3,6 +3,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 MODEL_FILES := $(wildcard models/*/pyproject.toml)
+CLIENT_FILES := clients/python/pyproject.toml
 
 # The scripts see these, from the command line or from the environment.
 ifdef WORKERS
@@ -28,7 +29,7 @@ $(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); secon
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs try test test-model test-faults bench-tools bench bench-peers docs simulate mutants lint format
+.PHONY: help up down restart status logs try test test-model test-faults bench-tools bench bench-clients bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +45,7 @@ help:
 	@echo "make test-faults: run the tests of docs/reliability.md, and print their figures"
 	@echo "make bench    compare this cluster with plain ZeroRPC servers (docs/performance.md)"
 	@echo "make bench-peers: compare it with other model servers too, each in its own virtual environment"
+	@echo "make bench-clients: compare the clients: the stock one, and those of clients/python"
 	@echo "make bench-tools: install the requirements of scripts/load.py, the load generator"
 	@echo "make docs     write a page and a typed Python client for the running service"
 	@echo "make simulate SEEDS=100 STEPS=5000: run the routing core through long simulated worlds"
@@ -54,11 +56,11 @@ $(VENV)/.installed: requirements.txt $(MODEL_FILES) deploy/zerorpc_command.pth s
 	@scripts/make_venv $(VENV) requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-bench.txt requirements-docs.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-bench.txt requirements-docs.txt $(CLIENT_FILES) $(VENV)/.installed
 	@scripts/make_venv $(VENV) requirements-dev.txt
 	@touch $@
 
-$(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed
+$(VENV)/.installed-bench: requirements-bench.txt $(CLIENT_FILES) $(VENV)/.installed
 	@scripts/make_venv $(VENV) requirements-bench.txt
 	@touch $@
 
@@ -96,6 +98,9 @@ bench-tools: $(VENV)/.installed-bench
 
 bench: $(VENV)/.installed-bench
 	$(PY) -m bench $(ARGS)
+
+bench-clients: $(VENV)/.installed-bench
+	$(PY) -m bench.clients $(ARGS)
 
 bench-peers: $(VENV)/.installed-bench
 	@bench/peers/make_venvs $(PY) .venv-peers

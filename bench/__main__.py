@@ -6,34 +6,17 @@ python -m bench --peers         other model servers as well
 
 import argparse
 import json
-import platform
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from bench import report
 from bench.compare import compare
 from bench.growth import measure_growth
+from bench.machine import describe_machine
 from bench.running import BenchError
 from bench.systems import echo_systems, peer_systems, zerorpc_systems
-
-
-def _describe_machine() -> dict[str, str]:
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    return {
-        "cpu": model,
-        "cores": str(psutil.cpu_count()),
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
 
 
 def main() -> None:
@@ -69,7 +52,7 @@ def main() -> None:
             return
         results: dict[str, Any] = {
             "made": datetime.now(UTC).date().isoformat(),
-            "machine": _describe_machine(),
+            "machine": describe_machine(),
             "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
             "compare": [asdict(point) for point in points],
         }

@@ -169,23 +169,33 @@ def _save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
+def origin(results: dict[str, Any]) -> str:
+    """Return when, where and how results were measured."""
+    machine = ", ".join(f"{name}: {value}" for name, value in results["machine"].items())
+    return f"{results['made']}; {machine}; {results['how']}"
+
+
+def replace_part(text: str, name: str, part: str) -> str:
+    """Return a document with another text between its markers of that name."""
+    pattern = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    found = pattern.search(text)
+    assert found is not None, f"the document has no marker for {name}"
+    return f"{text[: found.start()]}{found[1]}{part}\n{found[2]}{text[found.end() :]}"
+
+
 def update_document(results: Results | None = None) -> None:
     """Update the tables in docs/performance.md, and the plots."""
     results = results or Results()
     text = DOCUMENT.read_text()
-    machine = ", ".join(f"{name}: {value}" for name, value in results.all["machine"].items())
     parts = {
-        "machine": f"{results.all['made']}; {machine}; {results.all['how']}",
+        "machine": origin(results.all),
         "ratios": target_table(results),
         "compare": comparison_table(results),
     }
     if "growth" in results.all:
         parts["growth"] = growth_tables(results)
     for name, part in parts.items():
-        pattern = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        found = pattern.search(text)
-        assert found is not None, f"{DOCUMENT} has no marker for {name}"
-        text = f"{text[: found.start()]}{found[1]}{part}\n{found[2]}{text[found.end() :]}"
+        text = replace_part(text, name, part)
     DOCUMENT.write_text(text)
     draw_plots(results)
 

@@ -1,5 +1,6 @@
 """The calls of the Python client, without a connection: events in, events to send out."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -7,7 +8,7 @@ import pytest
 from zerorpc_cluster import ConnectionLostError, RemoteError, StreamMismatchError
 from zerorpc_cluster.calls import Call, Calls
 from zerorpc_cluster.errors import ClientError
-from zerorpc_cluster.events import BadEventError, encode_body, encode_call, new_ids
+from zerorpc_cluster.events import BadEventError, Ids, encode_body, encode_call
 
 HEARTBEAT_S = 5.0
 SLOTS = 10
@@ -20,7 +21,7 @@ class World:
         self.calls = Calls(heartbeat_s, SLOTS)
         self.now_s = 100.0
         self.woken: list[Call] = []
-        self._ids = new_ids()
+        self._ids = Ids()
 
     def call(self, *, is_stream: bool = False) -> Call:
         number = next(self._ids)
@@ -226,7 +227,7 @@ def test_bytes_that_are_no_answer_are_refused(world: World, event: bytes) -> Non
 
 
 def test_a_header_may_have_keys_of_its_own_but_not_those_of_the_protocol() -> None:
-    number, body = next(new_ids()), encode_body("work", ())
+    number, body = next(Ids()), encode_body("work", ())
     header, name, arguments = msgpack.unpackb(encode_call(number, {"traceparent": "00-a-b-01"}, body))
     assert header == {"message_id": number, "v": 3, "traceparent": "00-a-b-01"}
     assert (name, arguments) == ("work", [])
@@ -238,3 +239,10 @@ def test_a_header_may_have_keys_of_its_own_but_not_those_of_the_protocol() -> No
 def test_an_argument_that_msgpack_does_not_have_is_refused_at_once(argument: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         encode_body("work", (argument,))
+
+
+def test_threads_take_ids_at_the_same_time() -> None:
+    ids = Ids()
+    with ThreadPoolExecutor(8) as pool:
+        taken = pool.map(lambda _: [next(ids) for _ in range(20_000)], range(8))
+        assert len({number for part in taken for number in part}) == 160_000

@@ -1,8 +1,9 @@
 """Documents agree with the code that they describe."""
 
+import json
 import re
 
-from bench import report
+from bench import clients, report
 from broker.core.state.counters import BAD_FRAMES
 from scripts import metrics_reference
 from tests.processes import REPOSITORY
@@ -24,3 +25,10 @@ def test_the_tables_of_performance_are_those_of_the_results() -> None:
     text, results = report.DOCUMENT.read_text(), report.Results()
     for table in (report.target_table(results), report.comparison_table(results), report.growth_tables(results)):
         assert table in text, "update it: python -m bench.report"
+
+
+def test_the_table_of_clients_is_that_of_its_results() -> None:
+    results = json.loads(clients.RESULTS.read_text())
+    text = clients.DOCUMENT.read_text()
+    assert clients.table(results) in text, "measure again: make bench-clients"
+    assert report.origin(results) in text

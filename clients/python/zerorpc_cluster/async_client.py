@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +38,7 @@ class AsyncClient:
         """
         self._address = check_address(address)
         self._options = options or Options()
-        self._ids = events.new_ids()
+        self._ids = events.Ids()
         self._is_closed = False
         self._driver: LoopDriver | None = None
 
@@ -136,7 +136,7 @@ class _Pending:
 
     __slots__ = ("_ids", "attempts", "call", "driver")
 
-    def __init__(self, driver: LoopDriver, ids: Iterator[bytes], attempts: Attempts) -> None:
+    def __init__(self, driver: LoopDriver, ids: events.Ids, attempts: Attempts) -> None:
         self.attempts = attempts
         self.driver = driver
         self._ids = ids

@@ -90,7 +90,7 @@ class Calls:
         self._slots = slots
         self._unsent: dict[bytes, Call] = {}  # in their order
         self._later: list[bytes] = []  # heartbeats, slots and cancellations for the present connection
-        self._own_ids = events.new_ids()
+        self._own_ids = events.Ids()
 
     # -- what the caller does -------------------------------------------------------------------------------------
 

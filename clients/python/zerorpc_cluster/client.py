@@ -45,7 +45,7 @@ class Client:
 
     def _start_driver(self) -> None:
         self._pid = os.getpid()
-        self._ids = events.new_ids()
+        self._ids = events.Ids()
         self._driver = ThreadDriver(self._address, self._options)
 
     def __getattr__(self, procedure: str) -> Callable[..., Any]:
@@ -164,7 +164,7 @@ class _Pending:
 
     __slots__ = ("_driver", "_ids", "attempts", "call")
 
-    def __init__(self, driver: ThreadDriver, ids: Iterator[bytes], attempts: Attempts) -> None:
+    def __init__(self, driver: ThreadDriver, ids: events.Ids, attempts: Attempts) -> None:
         self.attempts = attempts
         self._driver = driver
         self._ids = ids
