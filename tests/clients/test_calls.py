@@ -8,7 +8,8 @@ import pytest
 from zerorpc_cluster import ConnectionLostError, RemoteError, StreamMismatchError
 from zerorpc_cluster.calls import Call, Calls
 from zerorpc_cluster.errors import ClientError
-from zerorpc_cluster.events import BadEventError, Ids, encode_body, encode_call
+from zerorpc_cluster.events import BadEventError, encode_body, encode_call
+from zerorpc_cluster.ids import Ids
 
 HEARTBEAT_S = 5.0
 SLOTS = 10
@@ -18,7 +19,7 @@ class World:
     """The calls of one client, and a server that is written by hand."""
 
     def __init__(self, heartbeat_s: float | None = HEARTBEAT_S) -> None:
-        self.calls = Calls(heartbeat_s, SLOTS)
+        self.calls = Calls(Ids(), heartbeat_s, SLOTS)
         self.now_s = 100.0
         self.woken: list[Call] = []
         self._ids = Ids()

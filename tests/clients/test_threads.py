@@ -97,6 +97,18 @@ def test_a_child_that_was_forked_gets_a_connection_of_its_own(echo: Cluster) -> 
         assert slow.result(10) > 0
 
 
+def test_a_child_that_drops_a_stream_of_its_parent_does_not_end_it(echo: Cluster) -> None:
+    with Client(echo.frontend) as client:
+        streams = [client.stream("echo_predict_stream", list(range(1000)))]
+        assert next(streams[0]) == 0
+        child = os.fork()
+        if child == 0:
+            streams.clear()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert list(streams[0]) == list(range(1, 1000))
+
+
 def test_an_interrupt_ends_the_call_and_leaves_the_client_usable(echo: Cluster) -> None:
     program = f"""
 import os, signal, threading

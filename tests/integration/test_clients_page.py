@@ -16,7 +16,7 @@ ADDRESS = "tcp://127.0.0.1:4242"
 
 @pytest.fixture(scope="module")
 def iris(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("clients"), "LightIris") as made:
+    with cluster(tmp_path_factory.mktemp("clients"), None) as made:
         yield made
 
 

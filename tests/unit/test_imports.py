@@ -6,9 +6,21 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("bench", "broker", "cluster", "scripts", "worker", "zmtp")
+CLIENT = "zerorpc_cluster"
+FOLDERS = {
+    **{name: REPOSITORY / name for name in ("bench", "broker", "cluster", "scripts", "worker", "zmtp")},
+    CLIENT: REPOSITORY / "clients" / "python" / CLIENT,
+}
+PACKAGES = tuple(FOLDERS)
 
-CORE = ("broker.core", "cluster.wire", "cluster.histogram")
+CORE = (
+    "broker.core",
+    "cluster.wire",
+    "cluster.histogram",
+    "zerorpc_cluster.calls",
+    "zerorpc_cluster.events",
+    "zerorpc_cluster.errors",
+)
 """The pure part: no socket, no clock, no thread, no chance."""
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -43,7 +55,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "worker.process": ("cluster",),
     "worker": ("cluster", "zmtp"),
     "broker": ("cluster", "zmtp"),
-    "bench": ("cluster", "zmtp", "scripts", "worker", "broker"),
+    "bench": ("cluster", "zmtp", "scripts", "worker", "broker", "zerorpc_cluster"),
+    "zerorpc_cluster": ("zmtp",),
     "scripts": ("cluster", "zmtp", "bench", "worker", "broker"),
 }
 """What a folder may import of this repository beside itself. The longest name that fits a module counts."""
@@ -67,6 +80,7 @@ PARSERS = {
     "cluster.wire.events": {"msgpack"},
     "cluster.wire.unpacking": {"msgpack"},
     "cluster.wire.descriptions": {"msgpack", "pydantic"},
+    "zerorpc_cluster.events": {"msgpack"},
 }
 """The edge of the core, where bytes are parsed, and the libraries that each module needs for it."""
 
@@ -82,15 +96,17 @@ SOCKETS = {
     "zmtp.listen",
     "zmtp.endpoint",
     "zmtp.router",
+    "zerorpc_cluster.loop_driver",
+    "zerorpc_cluster.thread_driver",
 }
 """The modules that touch a socket; `scripts` and `bench`, which only use the cluster, are free to."""
 
 
 def modules() -> dict[str, Path]:
     found = {}
-    for package in PACKAGES:
-        for path in sorted((REPOSITORY / package).rglob("*.py")):
-            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    for folder in FOLDERS.values():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
             if "peers" not in parts and "services" not in parts:
                 found[".".join(parts).removesuffix(".__init__")] = path
     return found
@@ -145,7 +161,7 @@ def test_the_core_imports_nothing_that_acts(module: str) -> None:
     assert foreign <= PURE_STANDARD_LIBRARY | PARSERS.get(module, set()), f"{module} imports {foreign}"
 
 
-@pytest.mark.parametrize("folder", ["zmtp", "cluster", "broker", "worker"])
+@pytest.mark.parametrize("folder", ["zmtp", "cluster", "broker", "worker", CLIENT])
 def test_few_modules_touch_a_socket(folder: str) -> None:
     touching = {
         name

@@ -7,11 +7,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from zerorpc_cluster import events
 from zerorpc_cluster.attempts import Attempts
 from zerorpc_cluster.calls import Call
 from zerorpc_cluster.chunks import check_chunks, check_outputs
 from zerorpc_cluster.errors import ClientClosedError
+from zerorpc_cluster.ids import Ids
 from zerorpc_cluster.loop_driver import LoopDriver
 from zerorpc_cluster.options import DEFAULT_ADDRESS, Options, check_address
 
@@ -38,7 +38,7 @@ class AsyncClient:
         """
         self._address = check_address(address)
         self._options = options or Options()
-        self._ids = events.Ids()
+        self._ids = Ids()
         self._is_closed = False
         self._driver: LoopDriver | None = None
 
@@ -49,7 +49,7 @@ class AsyncClient:
 
     async def call(self, procedure: str, *arguments: Any, timeout_s: float | None = None) -> Any:
         """Call a procedure and return its result. Arguments and errors are those of `Client.call`."""
-        return (await self._begin(procedure, arguments, timeout_s).settle()).result
+        return (await _settle(self._begin(procedure, arguments, timeout_s))).result
 
     def stream(self, procedure: str, *arguments: Any, timeout_s: float | None = None) -> "AsyncStream":
         """Call a procedure that answers with a stream. Arguments and errors are those of `Client.stream`.
@@ -81,7 +81,7 @@ class AsyncClient:
         in_flight: int,
         timeout_s: float | None,
     ) -> AsyncIterator[Any]:
-        begun: deque[tuple[_Pending, int]] = deque()
+        begun: deque[tuple[Attempts[LoopDriver], int]] = deque()
         try:
             async for chunk in _chunks(rows, chunk_rows):
                 begun.append((self._begin(procedure, (chunk,), timeout_s), len(chunk)))
@@ -92,8 +92,8 @@ class AsyncClient:
                 for output in await _outputs(*begun.popleft()):
                     yield output
         finally:
-            for pending, _ in begun:
-                pending.leave()
+            for attempts, _ in begun:
+                attempts.leave()
 
     async def close(self) -> None:
         """Close the connection. Calls in flight raise `ClientClosedError`. May be called twice."""
@@ -113,69 +113,52 @@ class AsyncClient:
 
     def _begin(
         self, procedure: str, arguments: tuple[Any, ...], timeout_s: float | None, *, is_stream: bool = False
-    ) -> "_Pending":
+    ) -> Attempts[LoopDriver]:
         if self._is_closed:
             raise ClientClosedError("the client has been closed")
         if self._driver is None:
             self._driver = LoopDriver(self._address, self._options)
         elif self._driver.loop is not asyncio.get_running_loop():
             raise RuntimeError("an AsyncClient belongs to the event loop of its first call: make one for each loop")
-        now_s = self._driver.loop.time()
-        attempts = Attempts(procedure, arguments, self._options, timeout_s, now_s, is_stream=is_stream)
-        return _Pending(self._driver, self._ids, attempts)
+        return Attempts(
+            self._driver,
+            self._ids,
+            self._options,
+            procedure,
+            arguments,
+            timeout_s,
+            self._driver.loop.time(),
+            is_stream=is_stream,
+        )
 
 
-class _Pending:
-    """A call that has been made, and the attempts that it has left.
+async def _settle(attempts: Attempts[LoopDriver]) -> Call:
+    """Wait for the result or the next item, and return the attempt that has it.
 
-    Attributes:
-        attempts: says until when to wait, and whether to try again.
-        call: the present attempt.
-        driver: moves its bytes.
+    Raises:
+        ClientError: as `Client.call` does.
     """
-
-    __slots__ = ("_ids", "attempts", "call", "driver")
-
-    def __init__(self, driver: LoopDriver, ids: events.Ids, attempts: Attempts) -> None:
-        self.attempts = attempts
-        self.driver = driver
-        self._ids = ids
-        self._start()
-
-    def _start(self) -> None:
-        self.call = self.attempts.new_call(next(self._ids))
-        self.driver.start(self.call)
-
-    async def settle(self) -> Call:
-        """Wait for the result or the next item, and return the attempt that has it.
-
-        Raises:
-            ClientError: as `Client.call` does.
-        """
-        while True:
-            call = self.call
-            try:
-                await self.driver.wait(call, self.attempts.until_s)
-            except BaseException:  # the task has been cancelled
-                self.leave()
-                raise
-            if not call.is_settled:
-                self.driver.expire(call, self.attempts.timeout_s)
-            if call.items or call.error is None:
-                return call
-            delay_s = self.attempts.delay_s(call.error, self.driver.loop.time())
-            if delay_s is None:
-                raise call.error
-            await asyncio.sleep(delay_s)
-            self._start()
-
-    def leave(self) -> None:
-        """End the call if it is open, and tell the server that nobody waits for it."""
-        self.driver.abandon(self.call)
+    driver = attempts.driver
+    while True:
+        call = attempts.call
+        try:
+            await driver.wait(call, attempts.until_s)
+        except BaseException:  # the task has been cancelled
+            attempts.leave()
+            raise
+        if not call.is_settled:
+            driver.expire(call, attempts.timeout_s)
+        if call.items or call.error is None:
+            return call
+        delay_s = attempts.delay_s(call.error, attempts.driver.loop.time())
+        if delay_s is None:
+            raise call.error
+        await asyncio.sleep(delay_s)
+        attempts.start()
 
 
-async def _outputs(pending: _Pending, rows: int) -> list[Any]:
-    return check_outputs(pending.call.procedure, (await pending.settle()).result, rows)
+async def _outputs(attempts: Attempts[LoopDriver], rows: int) -> list[Any]:
+    return check_outputs(attempts.call.procedure, (await _settle(attempts)).result, rows)
 
 
 async def _chunks(rows: Iterable[Any] | AsyncIterable[Any], chunk_rows: int) -> AsyncIterator[list[Any]]:
@@ -200,29 +183,29 @@ async def _chunks(rows: Iterable[Any] | AsyncIterable[Any], chunk_rows: int) -> 
 class AsyncStream:
     """The items of a stream, for one task at a time."""
 
-    def __init__(self, pending: _Pending) -> None:
-        self._pending = pending
+    def __init__(self, attempts: Attempts[LoopDriver]) -> None:
+        self._attempts = attempts
         self._is_closed = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        pending = self._pending
+        attempts = self._attempts
         if self._is_closed:
             raise StopAsyncIteration
-        if not pending.call.items:
-            pending.attempts.restart(pending.driver.loop.time())
-            await pending.settle()
-        if not pending.call.items:
+        if not attempts.call.items:
+            attempts.restart_clock(attempts.driver.loop.time())
+            await _settle(attempts)
+        if not attempts.call.items:
             raise StopAsyncIteration
-        pending.attempts.stop_retrying()
-        return pending.driver.take_item(pending.call)
+        attempts.stop_retrying()
+        return attempts.driver.take_item(attempts.call)
 
     async def close(self) -> None:
         """End the stream, and with it the server's work. May be called twice."""
         self._is_closed = True
-        self._pending.leave()
+        self._attempts.leave()
 
     async def __aenter__(self) -> Self:
         return self
@@ -233,4 +216,4 @@ class AsyncStream:
         await self.close()
 
     def __del__(self) -> None:
-        self._pending.driver.abandon_soon(self._pending.call)
+        self._attempts.driver.abandon_soon(self._attempts.call)

@@ -1,47 +1,82 @@
-"""What a call sends, how long it may take, and when it is made again."""
+"""One call of a user: what it sends, how long it may take, and when it is made again."""
 
 import random
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from zerorpc_cluster import events
 from zerorpc_cluster.calls import Call
 from zerorpc_cluster.errors import ClientError, RemoteError
+from zerorpc_cluster.ids import Ids
 from zerorpc_cluster.options import Options
 
 
-class Attempts:
+class Driver(Protocol):
+    """What moves the bytes of calls."""
+
+    def start(self, call: Call) -> None:
+        """Begin a call."""
+
+    def abandon(self, call: Call) -> None:
+        """End a call that nobody waits for any more."""
+
+
+DriverT = TypeVar("DriverT", bound=Driver)
+
+
+class Attempts(Generic[DriverT]):
     """The attempts of one call.
 
     Attributes:
+        driver: moves their bytes.
+        call: the present attempt.
         timeout_s: how long the call, or the next item of a stream, may take, in seconds.
         until_s: when the call must have ended, in monotonic seconds.
     """
 
-    __slots__ = ("_body", "_delay_s", "_header", "_is_stream", "_left", "_procedure", "timeout_s", "until_s")
+    __slots__ = (
+        "_body",
+        "_delay_s",
+        "_header",
+        "_ids",
+        "_is_stream",
+        "_left",
+        "_procedure",
+        "call",
+        "driver",
+        "timeout_s",
+        "until_s",
+    )
 
     def __init__(
         self,
+        driver: DriverT,
+        ids: Ids,
+        options: Options,
         procedure: str,
         arguments: tuple[Any, ...],
-        options: Options,
         timeout_s: float | None,
         now_s: float,
         *,
         is_stream: bool,
     ) -> None:
-        """Encode the call.
+        """Make the first attempt.
 
         Args:
+            driver: moves its bytes.
+            ids: of the client.
+            options: of the client.
             procedure: what to call.
             arguments: its arguments.
-            options: of the client.
             timeout_s: how long the call may take, in seconds; None for the time in the options.
             now_s: monotonic seconds.
             is_stream: whether a stream is expected.
 
         Raises:
             TypeError, ValueError: if msgpack cannot encode an argument.
+            ClientClosedError: if the client has been closed.
         """
+        self.driver = driver
+        self._ids = ids
         self._procedure = procedure
         self._body = events.encode_body(procedure, arguments)
         self._header = options.header()
@@ -51,13 +86,20 @@ class Attempts:
         self.until_s = now_s + self.timeout_s
         self._left = options.retries
         self._delay_s = options.retry_delay_s
+        self.start()
 
-    def new_call(self, number: bytes) -> Call:
-        """Return the next attempt, with an id of its own."""
+    def start(self) -> None:
+        """Make the next attempt."""
+        number = next(self._ids)
         event = events.encode_call(number, self._header, self._body)
-        return Call(number, self._procedure, event, is_stream=self._is_stream)
+        self.call = Call(number, self._procedure, event, is_stream=self._is_stream)
+        self.driver.start(self.call)
 
-    def restart(self, now_s: float) -> None:
+    def leave(self) -> None:
+        """End the call if it is open, and tell the server that nobody waits for it."""
+        self.driver.abandon(self.call)
+
+    def restart_clock(self, now_s: float) -> None:
         """Give the next item of a stream the whole time."""
         self.until_s = now_s + self.timeout_s
 

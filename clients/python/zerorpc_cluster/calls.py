@@ -4,7 +4,7 @@ Times are arguments, in monotonic seconds.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zerorpc_cluster import events
@@ -78,10 +78,11 @@ class Calls:
         open: by id, those that have no last event yet.
     """
 
-    def __init__(self, heartbeat_s: float | None, slots: int) -> None:
+    def __init__(self, own_ids: Iterator[bytes], heartbeat_s: float | None, slots: int) -> None:
         """Begin without calls.
 
         Args:
+            own_ids: ids for heartbeats and other events of open calls.
             heartbeat_s: time between two heartbeats of a call, in seconds; None for no heartbeats.
             slots: most items of a stream that may wait.
         """
@@ -90,7 +91,7 @@ class Calls:
         self._slots = slots
         self._unsent: dict[bytes, Call] = {}  # in their order
         self._later: list[bytes] = []  # heartbeats, slots and cancellations for the present connection
-        self._own_ids = events.Ids()
+        self._own_ids = own_ids
 
     # -- what the caller does -------------------------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from zerorpc_cluster import events
 from zerorpc_cluster.attempts import Attempts
 from zerorpc_cluster.calls import Call
 from zerorpc_cluster.chunks import check_chunks, check_outputs
 from zerorpc_cluster.errors import ClientClosedError
+from zerorpc_cluster.ids import Ids
 from zerorpc_cluster.options import DEFAULT_ADDRESS, Options, check_address
 from zerorpc_cluster.thread_driver import ThreadDriver
 
@@ -45,7 +45,7 @@ class Client:
 
     def _start_driver(self) -> None:
         self._pid = os.getpid()
-        self._ids = events.Ids()
+        self._ids = Ids()
         self._driver = ThreadDriver(self._address, self._options)
 
     def __getattr__(self, procedure: str) -> Callable[..., Any]:
@@ -69,7 +69,7 @@ class Client:
             TypeError, ValueError: if msgpack cannot encode an argument.
             ClientClosedError: if the client has been closed.
         """
-        return self._begin(procedure, arguments, timeout_s).settle().result
+        return _settle(self._begin(procedure, arguments, timeout_s)).result
 
     def stream(self, procedure: str, *arguments: Any, timeout_s: float | None = None) -> "Stream":
         """Call a procedure that answers with a stream.
@@ -116,7 +116,7 @@ class Client:
     def _map(
         self, procedure: str, rows: Iterator[Any], chunk_rows: int, in_flight: int, timeout_s: float | None
     ) -> Iterator[Any]:
-        begun: deque[tuple[_Pending, int]] = deque()
+        begun: deque[tuple[Attempts[ThreadDriver], int]] = deque()
         try:
             while chunk := list(islice(rows, chunk_rows)):
                 begun.append((self._begin(procedure, (chunk,), timeout_s), len(chunk)))
@@ -125,8 +125,8 @@ class Client:
             while begun:
                 yield from _outputs(*begun.popleft())
         finally:
-            for pending, _ in begun:
-                pending.leave()
+            for attempts, _ in begun:
+                attempts.leave()
 
     def close(self) -> None:
         """Close the connection. Calls in flight raise `ClientClosedError`. May be called twice."""
@@ -144,102 +144,78 @@ class Client:
 
     def _begin(
         self, procedure: str, arguments: tuple[Any, ...], timeout_s: float | None, *, is_stream: bool = False
-    ) -> "_Pending":
+    ) -> Attempts[ThreadDriver]:
         if self._is_closed:
             raise ClientClosedError("the client has been closed")
         if self._pid != os.getpid():
             self._start_driver()
-        now_s = time.monotonic()
-        attempts = Attempts(procedure, arguments, self._options, timeout_s, now_s, is_stream=is_stream)
-        return _Pending(self._driver, self._ids, attempts)
+        return Attempts(
+            self._driver,
+            self._ids,
+            self._options,
+            procedure,
+            arguments,
+            timeout_s,
+            time.monotonic(),
+            is_stream=is_stream,
+        )
 
 
-class _Pending:
-    """A call that has been made, and the attempts that it has left.
+def _settle(attempts: Attempts[ThreadDriver]) -> Call:
+    """Wait for the result or the next item, and return the attempt that has it.
 
-    Attributes:
-        attempts: says until when to wait, and whether to try again.
-        call: the present attempt.
+    Raises:
+        ClientError: as `Client.call` does.
     """
-
-    __slots__ = ("_driver", "_ids", "attempts", "call")
-
-    def __init__(self, driver: ThreadDriver, ids: events.Ids, attempts: Attempts) -> None:
-        self.attempts = attempts
-        self._driver = driver
-        self._ids = ids
-        self._start()
-
-    def _start(self) -> None:
-        self.call = self.attempts.new_call(next(self._ids))
-        self._driver.start(self.call)
-
-    def settle(self) -> Call:
-        """Wait for the result or the next item, and return the attempt that has it.
-
-        Raises:
-            ClientError: as `Client.call` does.
-        """
-        while True:
-            call = self.call
-            try:
-                self._driver.wait(call, self.attempts.until_s)
-            except BaseException:  # an interrupt
-                self.leave()
-                raise
-            if not call.is_settled:
-                self._driver.expire(call, self.attempts.timeout_s)
-            if call.items or call.error is None:
-                return call
-            delay_s = self.attempts.delay_s(call.error, time.monotonic())
-            if delay_s is None:
-                raise call.error
-            time.sleep(delay_s)
-            self._start()
-
-    def take_item(self) -> Any:
-        """Return an item of a call that has one."""
-        return self._driver.take_item(self.call)
-
-    def leave(self) -> None:
-        """End the call if it is open, and tell the server that nobody waits for it."""
-        self._driver.abandon(self.call)
-
-    def drop(self) -> None:
-        """Do the same for the garbage collector."""
-        self._driver.abandon_unlocked(self.call)
+    driver = attempts.driver
+    while True:
+        call = attempts.call
+        try:
+            driver.wait(call, attempts.until_s)
+        except BaseException:  # an interrupt
+            attempts.leave()
+            raise
+        if not call.is_settled:
+            driver.expire(call, attempts.timeout_s)
+        if call.items or call.error is None:
+            return call
+        delay_s = attempts.delay_s(call.error, time.monotonic())
+        if delay_s is None:
+            raise call.error
+        time.sleep(delay_s)
+        attempts.start()
 
 
-def _outputs(pending: _Pending, rows: int) -> list[Any]:
-    return check_outputs(pending.call.procedure, pending.settle().result, rows)
+def _outputs(attempts: Attempts[ThreadDriver], rows: int) -> list[Any]:
+    return check_outputs(attempts.call.procedure, _settle(attempts).result, rows)
 
 
 class Stream:
     """The items of a stream, for one thread at a time."""
 
-    def __init__(self, pending: _Pending) -> None:
-        self._pending = pending
+    def __init__(self, attempts: Attempts[ThreadDriver]) -> None:
+        self._attempts = attempts
         self._is_closed = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
-        pending = self._pending
+        attempts = self._attempts
         if self._is_closed:
             raise StopIteration
-        if not pending.call.items:
-            pending.attempts.restart(time.monotonic())
-            pending.settle()
-        if not pending.call.items:
+        if not attempts.call.items:
+            attempts.restart_clock(time.monotonic())
+            _settle(attempts)
+        if not attempts.call.items:
             raise StopIteration
-        pending.attempts.stop_retrying()
-        return pending.take_item()
+        attempts.stop_retrying()
+        return attempts.driver.take_item(attempts.call)
 
     def close(self) -> None:
         """End the stream, and with it the server's work. May be called twice."""
         self._is_closed = True
-        self._pending.leave()
+        self._attempts.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -250,4 +226,4 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        self._pending.drop()
+        self._attempts.driver.abandon_unlocked(self._attempts.call)

@@ -3,10 +3,8 @@
 Source: zerorpc-python, doc/protocol.md. Keeps no state.
 """
 
-import itertools
-import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -44,20 +42,6 @@ class Answer(NamedTuple):
     call: bytes
     name: str
     arguments: Any
-
-
-class Ids:
-    """Ids for calls, each of `ID_BYTES`, that no other client uses. Threads may share them: a generator fails then."""
-
-    def __init__(self) -> None:
-        self._prefix = os.urandom(ID_BYTES - 8)
-        self._numbers = itertools.count()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> bytes:
-        return self._prefix + next(self._numbers).to_bytes(8, "big")
 
 
 def encode_body(procedure: str, arguments: tuple[Any, ...]) -> bytes:

@@ -3,6 +3,7 @@
 from zerorpc_cluster.calls import Call, Calls
 from zerorpc_cluster.errors import CallTimeoutError, ClientError, ConnectionLostError
 from zerorpc_cluster.events import BadEventError
+from zerorpc_cluster.ids import Ids
 from zerorpc_cluster.options import Options
 from zmtp.dealer import Dealer, Watcher
 from zmtp.errors import PeerError
@@ -32,7 +33,7 @@ class Line:
             watcher: watches the connection.
             options: for the calls.
         """
-        self.calls = Calls(options.heartbeat_s, options.slots)
+        self.calls = Calls(Ids(), options.heartbeat_s, options.slots)
         self.problem = "there is no connection yet"
         self.retry_at_s = 0.0
         self._address = address

@@ -5,6 +5,7 @@ has come, and passes the lead on when its own has. So a call that comes alone co
 waits, a thread of the client's own looks after the connection once a second.
 """
 
+import os
 import threading
 import time
 import weakref
@@ -41,6 +42,7 @@ class ThreadDriver:
         """Begin without a connection."""
         self.mutex = threading.Lock()
         self._address = address
+        self._pid = os.getpid()
         self._selector = DefaultSelector()
         self.line = Line(address, self._selector, options)
         self._left: deque[Call] = deque()  # calls whose callers have left, and whose server does not know it yet
@@ -115,6 +117,8 @@ class ThreadDriver:
 
     def abandon_unlocked(self, call: Call) -> None:
         """Do the same, but never wait: the garbage collector may run in a thread that holds the lock."""
+        if self._pid != os.getpid():
+            return  # a forked child drops what belongs to its parent
         self._left.append(call)
         if self.mutex.acquire(blocking=False):
             try:
