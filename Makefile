@@ -29,7 +29,7 @@ $(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); secon
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs try test test-model test-faults bench-tools bench bench-clients bench-peers docs simulate mutants lint format
+.PHONY: help up down restart status logs compose try test test-model test-faults bench-tools bench bench-clients bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
 	@echo "make restart  restart the workers one at a time; no call is lost"
 	@echo "make down     stop everything, after the calls in flight have ended"
+	@echo "make compose  start the cluster in containers (WORKERS=..., APP=path/to/folder)"
 	@echo "make try MODEL=module:Class [INPUT='{json}']: try a model without a cluster"
 	@echo "make test-model NAME=...: run the tests of models/NAME"
 	@echo "make test     run the tests (ARGS=... for pytest; NIGHTLY=1: also the long forms)"
@@ -81,6 +82,9 @@ up: $(VENV)/.installed $(APP_INSTALLED)
 down restart status logs:
 	@test -x $(PY) || { echo "error: there is no $(VENV), so no cluster has been started here; start one with make up" >&2; exit 1; }
 	@$(PY) -m scripts.$@ $(if $(and $(FOLLOW),$(filter logs,$@)),--follow)
+
+compose: $(VENV)/.installed
+	@$(PY) -m scripts.compose
 
 try: $(VENV)/.installed
 	@$(PY) -m scripts.try_model $(MODEL) $(if $(INPUT),'$(INPUT)')

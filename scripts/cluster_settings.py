@@ -88,7 +88,7 @@ def cluster_settings() -> ClusterSettings:
         use_app_folder()
         logs.formatter_from_environment()
         broker, worker = load_settings(BrokerSettings), load_settings(WorkerSettings)
-        made = ClusterSettings(broker, worker, _workers(), loading_timeout_s())
+        made = ClusterSettings(broker, worker, worker_count(), loading_timeout_s())
         ModelManager(configured_entries(), made.worker.hosted_models())
     except ConfigError as error:
         fail(str(error))
@@ -98,7 +98,8 @@ def cluster_settings() -> ClusterSettings:
     return made
 
 
-def _workers() -> int:
+def worker_count() -> int:
+    """Return how many workers `WORKERS` asks for; a wrong value ends the command."""
     value = os.environ.get("WORKERS") or str(DEFAULT_WORKERS)
     if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) <= _MOST_WORKERS:
         fail(f"WORKERS={value!r} is wrong: it should be a whole number from 1 to {_MOST_WORKERS}")

@@ -1,5 +1,6 @@
 """Starts, queries and stops supervisord, for the commands of the Makefile."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,8 +8,9 @@ import time
 import xmlrpc.client
 from typing import Any
 
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults
 
+from cluster.runtime.supervisor import supervisor_at
 from scripts.cluster_settings import LOGS, REPOSITORY, SOCKET, ClusterSettings, fail
 
 _CONFIGURATION = REPOSITORY / "deploy" / "supervisord.conf"
@@ -19,6 +21,8 @@ _POLL_S = 0.1
 def start(made: ClusterSettings) -> None:
     """Start supervisord in the background, which starts the processes."""
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(_CONFIGURATION)]
+    if os.getuid() == 0:
+        command += ["--user", "root"]  # without it, supervisord logs a CRIT line that asks for it
     result = subprocess.run(command, env=made.environment(), capture_output=True, text=True, check=False)
     if result.returncode != 0:
         fail(f"supervisord did not start: {_without_values((result.stderr or result.stdout).strip())}")
@@ -30,8 +34,7 @@ def _without_values(text: str) -> str:
 
 
 def _supervisor() -> Any:
-    transport = SupervisorTransport(serverurl=f"unix://{SOCKET}")
-    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+    return supervisor_at(f"unix://{SOCKET}").supervisor
 
 
 def processes() -> list[dict[str, Any]]:

@@ -10,9 +10,8 @@ import sys
 import xmlrpc.client
 from typing import NoReturn
 
-from supervisor.xmlrpc import SupervisorTransport
-
 from cluster.runtime.settings import AddressTakenError
+from cluster.runtime.supervisor import supervisor_at
 
 EXIT_CODE = 2
 
@@ -36,8 +35,7 @@ def _stop_in_supervisor(url: str) -> None:
     # to stop it. Supervisord passes its address and the process's name to its children by environment variables.
     name = f"{os.environ.get('SUPERVISOR_GROUP_NAME')}:{os.environ.get('SUPERVISOR_PROCESS_NAME')}"
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the stop sends it, and it would hide the exit code
-    server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=SupervisorTransport(serverurl=url))
     try:
-        server.supervisor.stopProcess(name, False)
+        supervisor_at(url).supervisor.stopProcess(name, False)
     except (OSError, xmlrpc.client.Error) as failure:
         print(f"cannot reach supervisor at {url}: {failure}; it will restart this process", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,11 +1,12 @@
-# The cluster's image with a folder of your own models (README, "Host your own model"). In the clone of the cluster:
+# The cluster's image with a folder of your own models (README, "Host your own model"). `make compose APP=../wine` builds
+# and starts it. The same by hand, in the clone of the cluster:
 #   docker build -f deploy/Dockerfile -t zerorpc-cluster .
 #   docker build -f deploy/examples/app.Dockerfile -t my-models ../wine
 #   WORKER_IMAGE=my-models docker compose up -d --wait
 ARG BASE=zerorpc-cluster
 FROM ${BASE}
-# The class in models.py that lists the models.
-ARG APP_SETTINGS=models:Mine
+# models:Class names the class that lists the models; without a name, models.py has only one.
+ARG APP_SETTINGS=models:
 USER root
 COPY . /srv/app
 RUN if [ -f /srv/app/requirements.txt ]; then \

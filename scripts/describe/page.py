@@ -7,10 +7,11 @@ from scripts.describe.templates import template
 
 def render(document: dict[str, Any]) -> str:
     """Return the page as HTML: self-contained, without scripts and external resources."""
-    by_model: dict[str, list[dict[str, Any]]] = {}
+    by_model: dict[str, dict[str, list[dict[str, Any]]]] = {}  # qualified name -> version, "" first -> methods
     for method in document["methods"]:
         tags = method.get("tags") or [{"name": ""}]
-        by_model.setdefault(tags[0]["name"], []).append(method)
+        versions = by_model.setdefault(tags[0]["name"], {"": []})
+        versions.setdefault(method.get("x-version", ""), []).append(method)
     page = template("page.html.jinja")
     return page.render(document=document, by_model=by_model, resolved=lambda part: _resolved(document, part))
 

@@ -276,7 +276,7 @@ class Wine(MLModel):
 
 def test_a_folder_of_ones_own_becomes_an_image_of_workers(disturbed: Compose, tmp_path: Path) -> None:
     new = f"{IMAGE}-wine"
-    (tmp_path / "wine.py").write_text(WINE.replace("import tomli_w_of_the_requirements\n", "import pytz\n"))
+    (tmp_path / "wine.py").write_text(WINE)
     (tmp_path / "models.py").write_text('class Mine:\n    models = [{"module_name": "wine", "class_name": "Wine"}]\n')
     (tmp_path / "requirements.txt").write_text("pytz\n")
     build = ["build", "-f", "deploy/examples/app.Dockerfile", "--build-arg", f"BASE={IMAGE}", "-t", new, str(tmp_path)]

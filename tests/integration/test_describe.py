@@ -1,6 +1,7 @@
 """`make docs`: the page and the typed client that come from the running service's own document."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser
 from tests.processes import REPOSITORY, Cluster, cluster, own_environment
 
 pytestmark = pytest.mark.one_process
@@ -62,12 +64,28 @@ def test_the_page_shows_every_procedure_and_loads_nothing(folder: Path, service:
     page = _Page((folder / "index.html").read_text())
     procedures = service.client()._zerorpc_list()
     assert set(procedures) < set(page.ids)
-    assert page.links == [f"#{name}" for name in [*procedures, "errors"]]
+    pinned = re.compile(r"_v\d+_\d+_")
+    assert page.links == [f"#{name}" for name in [*(name for name in procedures if not pinned.search(name)), "errors"]]
     assert set(page.links) <= {f"#{name}" for name in page.ids}
     assert "script" not in page.tags
     assert '"species": "setosa"' in page.text
     assert "in centimetres" in page.text, "what a model's schema says of a field"
     assert "Answered with a stream" in page.text
+
+
+@pytest.mark.parametrize("width", [375, 1600])
+def test_the_page_fits_a_phone_and_folds_the_versions(folder: Path, width: int) -> None:
+    with browser(width) as page:
+        page.get((folder / "index.html").as_uri())
+        assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+        version = page.find_element("id", "iris_model_v0_1_predict")
+        assert not version.is_displayed()
+        assert page.find_element("id", "iris_model_predict").is_displayed()
+        for folded in page.find_elements("css selector", "details"):
+            page.execute_script("arguments[0].open = true", folded)
+        assert version.is_displayed()
+        assert page.execute_script("return document.documentElement.scrollWidth") == width
+        assert page.get_log("browser") == []
 
 
 def test_the_document_is_the_service_s(folder: Path, service: Cluster) -> None:

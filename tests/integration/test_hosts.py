@@ -7,15 +7,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import zerorpc
-from supervisor.xmlrpc import SupervisorTransport
 
+from cluster.runtime.supervisor import supervisor_at
 from scripts.supervision import _without_values
 from tests.integration.made import Made
 from tests.processes import REPOSITORY, START_S, Load, free_port, free_ports, wait_until
@@ -85,8 +84,7 @@ def test_no_command_asks_a_proxy(make: Made) -> None:
 
 def test_the_time_to_stop_follows_from_the_time_to_drain(make: Made) -> None:
     make("up", WORKERS="1", BROKER_DRAIN_TIMEOUT_S="60", WORKER_DRAIN_TIMEOUT_S="40.5")
-    transport = SupervisorTransport(serverurl=f"unix://{make.run_folder}/supervisor.sock")
-    with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+    with supervisor_at(f"unix://{make.run_folder}/supervisor.sock") as proxy:
         found: Any = proxy.supervisor.getAllConfigInfo()
     assert {one["group"]: one["stopwaitsecs"] for one in found if one["group"] != "reaper"} == {
         "broker": 65,

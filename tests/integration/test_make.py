@@ -39,6 +39,7 @@ def test_up_serves_and_down_stops(make: Made) -> None:
     logs = make("logs")
     assert f"worker-{make.worker_port}.log" in logs
     assert "broker.log" in logs
+    assert " CRIT " not in (make.run_folder / "logs" / "supervisord.log").read_text()
     assert "stopped" in make("down")
     assert get(make.http, "/healthz")[0] == 0
     assert "not running" in make("status", code=1)

@@ -102,9 +102,9 @@ def test_a_folder_of_ones_own_is_hosted(make: Made, tmp_path: Path) -> None:
     ("text", "says"),
     [
         (None, "it should be a folder with models.py, in which a class lists the models"),
-        ("x = 1", "models.py should have one class with a list `models`; it has none"),
-        ("class A:\n    models = []\nclass B:\n    models = []", "it has A, B: name one, as in APP_SETTINGS=A"),
-        ("import no_such_module", "models.py cannot be imported: ModuleNotFoundError: No module named 'no_such_"),
+        ("x = 1", "models should have one class with a list `models`; it has none"),
+        ("class A:\n    models = []\nclass B:\n    models = []", "it has A, B: name one, as in APP_SETTINGS=models:A"),
+        ("import no_such_module", "models cannot be imported: ModuleNotFoundError: No module named 'no_such_"),
     ],
 )
 def test_a_folder_that_is_not_as_it_should_be_is_one_sentence(

@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Mapping
+from types import ModuleType
 
 from cluster.runtime.settings import ConfigError
 from worker.models.entry import ModelEntry, parse_entry
@@ -30,6 +31,7 @@ def configured_entries(environ: Mapping[str, str] = os.environ) -> list[ModelEnt
 
 
 def _config_class(name: str) -> type:
+    """Import the configuration: `Class` of `worker.config`, `module:Class`, or `module:` for the only one there."""
     module_name, colon, class_name = name.rpartition(":")
     if not colon:
         module_name = DEFAULT_MODULE
@@ -40,6 +42,8 @@ def _config_class(name: str) -> type:
             f"APP_SETTINGS={name!r}: {module_name or DEFAULT_MODULE} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
+    if colon and not class_name:
+        return _only_config(module)
     config = getattr(module, class_name, None)
     if not isinstance(config, type):
         known = [key for key, value in vars(module).items() if isinstance(value, type) and hasattr(value, "models")]
@@ -47,3 +51,20 @@ def _config_class(name: str) -> type:
             f"APP_SETTINGS={name!r} is not a configuration; the configurations are {', '.join(known) or 'none'}"
         )
     return config
+
+
+def _only_config(module: ModuleType) -> type:
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and isinstance(getattr(value, "models", None), list)
+    ]
+    if len(found) != 1:
+        known = ", ".join(one.__name__ for one in found) or "none"
+        raise ConfigError(
+            f"{module.__name__} should have one class with a list `models`; it has {known}: name one, as in "
+            f"APP_SETTINGS={module.__name__}:{found[0].__name__ if found else 'Mine'}"
+        )
+    return found[0]

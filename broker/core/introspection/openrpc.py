@@ -93,6 +93,8 @@ def _method(procedure: Procedure, registry: Registry, names: Mapping[ModelKey, s
         param, result = row, _array({})
     method = _described(procedure, dict.fromkeys(procedure.args, param), result, _OF_MODELS)
     method["tags"] = [{"name": model.qualified_name}]
+    if procedure.version is not None:
+        method["x-version"] = ".".join(map(str, procedure.version))
     if procedure.is_stream:
         method["x-stream"] = True
     if examples and len(procedure.args) == 1:
