@@ -90,6 +90,7 @@ try: $(VENV)/.installed
 	@$(PY) -m scripts.try_model $(MODEL) $(if $(INPUT),'$(INPUT)')
 
 test-model: $(VENV)/.installed-dev
+	@test -d "models/$(NAME)" -a -n "$(NAME)" || { echo "error: NAME='$(NAME)' is no folder in models/; there are $(notdir $(wildcard models/*))" >&2; exit 1; }
 	@$(PY) -m pytest models/$(NAME) $(ARGS)
 
 test: $(VENV)/.installed-dev
