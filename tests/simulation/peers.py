@@ -30,10 +30,10 @@ MAX_STREAMS = 5
 OLD_S = 300.0
 """When the last traces of a call that was given up must be gone."""
 
-IMPATIENT = 0.1
+IMPATIENT = 0.15
 """Share of calls that their clients do not wait for longer than 3 s."""
 
-CANCELLING = 0.5
+CANCELLING = 0.3
 """Share of those calls that their clients cancel."""
 
 LAST = ("OK", "ERR", "STREAM_DONE")
