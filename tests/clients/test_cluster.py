@@ -136,7 +136,7 @@ def test_a_call_without_an_answer_in_time_ends_here_and_at_the_broker(sleeper: C
     assert str(raised.value) == text
     assert isinstance(raised.value, TimeoutError)
     assert not raised.value.not_executed
-    assert sleeper.open_calls() == 0, "the client has cancelled it"
+    wait_until(lambda: sleeper.open_calls() == 0, 1, "the client has cancelled it")
     wait_until(lambda: sleeper.in_flight() == 0, 5, "the worker is free")
 
 
@@ -153,7 +153,7 @@ def test_a_queued_call_that_is_given_up_is_never_executed(sleeper: Cluster, conn
 
 
 def test_long_calls_have_heartbeats(sleeper: Cluster, connect: Connect) -> None:
-    client = connect(sleeper.frontend, heartbeat_s=0.5)
+    client = connect(sleeper.frontend, heartbeat_s=1.0)  # it gives up after two
     assert client.call("sleeper_predict", 5.0) > 0
 
 
