@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.one_process]
 def project() -> Iterator[Compose]:
     made = Compose()
     made.environment["COMPOSE_PROJECT_NAME"] += "-make"
+    # An image of its own: one that changes beside test_compose.py would have its containers made anew.
+    made.environment["BROKER_IMAGE"] = made.environment["WORKER_IMAGE"] = f"{IMAGE}-make"
     made("build", "--quiet")
     try:
         yield made
