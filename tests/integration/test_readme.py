@@ -60,6 +60,7 @@ def test_the_commands_output_is_as_shown(iris: Cluster) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.alone  # it measures a time that installing beside it would double
 def test_from_a_fresh_clone_to_a_prediction_of_ones_own_forest_takes_less_than_90_s(tmp_path: Path) -> None:
     """The commands of the README, in a clone without a virtual environment, with addresses of the test's own."""
     begin_s = time.monotonic()
