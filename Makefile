@@ -29,11 +29,12 @@ $(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); secon
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs compose try test test-model test-faults bench-tools bench bench-clients bench-peers docs simulate mutants lint format
+.PHONY: help up down restart status logs compose try test test-model test-faults bench-tools bench bench-clients bench-keys bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
+	@echo "              SECURE=1: with keys, made at the first time (docs/security.md)"
 	@echo "              APP=path/to/folder: with the models of its models.py (README, Host your own model)"
 	@echo "make status   show the state of each process"
 	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
@@ -47,6 +48,7 @@ help:
 	@echo "make bench    compare this cluster with plain ZeroRPC servers (docs/performance.md)"
 	@echo "make bench-peers: compare it with other model servers too, each in its own virtual environment"
 	@echo "make bench-clients: compare the clients: the stock one, and those of clients/python"
+	@echo "make bench-keys: compare the cluster with keys to the cluster without"
 	@echo "make bench-tools: install the requirements of scripts/load.py, the load generator"
 	@echo "make docs     write a page and a typed Python client for the running service"
 	@echo "make simulate SEEDS=100 STEPS=5000: run the routing core through long simulated worlds"
@@ -103,6 +105,9 @@ bench-tools: $(VENV)/.installed-bench
 
 bench: $(VENV)/.installed-bench
 	$(PY) -m bench $(ARGS)
+
+bench-keys: $(VENV)/.installed-bench
+	@$(PY) -m bench.keys $(ARGS)
 
 bench-clients: $(VENV)/.installed-bench
 	$(PY) -m bench.clients $(ARGS)

@@ -1,12 +1,13 @@
 """Open calls over several connections to a ZeroRPC service, as cheap for the caller as they can be."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 import msgpack
 
 from zmtp.dealer import Dealer
+from zmtp.mechanism import Mechanism, Null
 
 # A first event, as stock Python clients write it (zerorpc `Event.pack`).
 _HEAD = b"\x93\x82\xaamessage_id\xc4\x20"
@@ -27,15 +28,29 @@ class Calls:
         made: number of calls so far.
     """
 
-    def __init__(self, address: str, connections: int, procedure: str, argument: Any) -> None:
+    def __init__(
+        self,
+        address: str,
+        connections: int,
+        procedure: str,
+        argument: Any,
+        mechanism: Callable[[], Mechanism] = Null,
+    ) -> None:
         """Connect.
+
+        Args:
+            address: the service's.
+            connections: how many to make.
+            procedure: what to call.
+            argument: its argument.
+            mechanism: makes the security of each connection.
 
         Raises:
             ValueError: if the address is not valid.
             OSError: if its host is not known.
         """
         self._selector = DefaultSelector()
-        self.dealers = [Dealer(address, self._selector) for _ in range(connections)]
+        self.dealers = [Dealer(address, self._selector, mechanism) for _ in range(connections)]
         self._dirty = set(self.dealers)  # they may have something to send, or have to reconnect
         self._tail = _VERSION + msgpack.packb(procedure) + msgpack.packb([argument])
         self.open: dict[bytes, float] = {}

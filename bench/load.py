@@ -5,13 +5,19 @@ import sys
 import time
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.calls import Calls, read_body
+from cluster.runtime.curve_files import read_public, read_secret
+from cluster.runtime.settings import ConfigError
+from zmtp.curve import CurveClient
 from zmtp.dealer import Dealer
 from zmtp.errors import PeerError
+from zmtp.mechanism import Mechanism, Null
 
 try:
     from hdrh.histogram import HdrHistogram
@@ -73,14 +79,16 @@ class Load:
         outcomes: calls by outcome.
     """
 
-    def __init__(self, address: str, connections: int, procedure: str, argument: Any) -> None:
-        """Connect.
+    def __init__(
+        self, address: str, connections: int, procedure: str, argument: Any, mechanism: Callable[[], Mechanism]
+    ) -> None:
+        """Connect; see `Calls`.
 
         Raises:
             ValueError: if the address is not valid.
             OSError: if its host is not known.
         """
-        self._calls = Calls(address, connections, procedure, argument)
+        self._calls = Calls(address, connections, procedure, argument, mechanism)
         self._items: dict[bytes, list[Any]] = {}  # received items of the open streams
         self._right: set[bytes] = set()  # answers that have been compared and are as expected
         self._expected: Any = None
@@ -245,10 +253,23 @@ def plot(histogram: HdrHistogram, title: str, path: Path) -> None:
     plt.close(figure)
 
 
+def _mechanism(options: argparse.Namespace) -> Callable[[], Mechanism]:
+    """Return the security of each connection; wrong key files end the program."""
+    if options.secret is None and options.broker_key is None:
+        return Null
+    try:
+        if options.secret is None or options.broker_key is None:
+            raise ConfigError("--secret and --broker-key belong together")
+        keys, broker_key = read_secret("--secret", options.secret), read_public("--broker-key", options.broker_key)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    return partial(CurveClient, keys, broker_key)
+
+
 def measure(options: argparse.Namespace) -> tuple[Result, HdrHistogram]:
     """Run the load that the options describe; end the program if the service cannot be called."""
     try:
-        load = Load(options.address, options.connections, options.procedure, options.data)
+        load = Load(options.address, options.connections, options.procedure, options.data, _mechanism(options))
         answer = load.first_answer()
     except TimeoutError as error:
         sys.exit(f"error: {options.address}: {error}; is the cluster running? Start it with make up")

@@ -11,6 +11,7 @@ from broker.io import process
 from broker.io.loop import Loop
 from broker.io.peer_limits import divide
 from broker.io.plan_writer import PlanWriter
+from broker.io.security import CLIENTS, WORKERS, Security, exposed
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
 from cluster.runtime import logs, standard_input
@@ -31,10 +32,16 @@ def main() -> None:
         process.raise_descriptor_limit()
         settings = load_settings(BrokerSettings)
         state = StateFile(settings.state)
-        core = Core(max_message_bytes=settings.max_message_bytes, limits=settings.limits(), plan=state.read())
+        security = Security(settings)
+        core = Core(
+            max_message_bytes=settings.max_message_bytes,
+            limits=settings.limits(),
+            plan=state.read(),
+            access=security.rules,
+        )
         core.counters.state_file[BROKEN] += state.was_broken
         connections = divide(process.descriptor_limit())
-        loop = Loop(core, settings, PlanWriter(state.write, settings.state), connections)
+        loop = Loop(core, settings, PlanWriter(state.write, settings.state), connections, security)
         page_handlers = pages(core, loop, settings.expected())
         http = HttpServer("BROKER_HTTP", settings.http, page_handlers, max_connections=connections.http)
     except ConfigError as error:
@@ -47,12 +54,25 @@ def main() -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     http.start()
+    security.watch(loop)
+    _warn_if_exposed(settings, security)
     log.info("clients at %s, workers at %s, HTTP at %s", settings.frontend, settings.backend, settings.http)
     try:
         loop.run()
     finally:
+        security.stop()
         loop.close()
     log.info("stopped")
+
+
+def _warn_if_exposed(settings: BrokerSettings, security: Security) -> None:
+    ports = {CLIENTS: ("BROKER_FRONTEND", settings.frontend), WORKERS: ("BROKER_BACKEND", settings.backend)}
+    names = exposed(dict(port for socket, port in ports.items() if not security.is_keyed(socket)))
+    if names:
+        log.warning(
+            "%s can be reached by other machines and has no keys: whoever reaches it is trusted (docs/security.md)",
+            " and ".join(names),
+        )
 
 
 if __name__ == "__main__":

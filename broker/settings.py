@@ -30,6 +30,17 @@ class BrokerSettings(BaseSettings):
     state: str = Field(
         "", description="file that keeps which models were loaded, unloaded and routed; if empty, a restart forgets it"
     )
+    curve_secret: str = Field(
+        "", description="file with the secret key of this broker, for every port that has keys (docs/security.md)"
+    )
+    client_keys: str = Field(
+        "", description="folder with the public keys of the clients that may connect; * for any key; open if empty"
+    )
+    worker_keys: str = Field("", description="likewise for workers")
+    admin_keys: str = Field("", description="likewise for administrators")
+    access: str = Field(
+        "", description="TOML file that says which client may call what, and which worker may host what"
+    )
     max_message_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="largest event that a client may send, in bytes"
     )

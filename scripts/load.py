@@ -42,6 +42,8 @@ def _options() -> argparse.Namespace:
         metavar="S",
         help="load before it that is not measured (default: %(default)s)",
     )
+    parser.add_argument("--secret", metavar="FILE", help="the client's secret key, if the service requires one")
+    parser.add_argument("--broker-key", metavar="FILE", help="the service's public key, likewise")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw latency by percentile (.png, .svg, .pdf)")
     options = parser.parse_args()

@@ -14,13 +14,17 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import zerorpc
+
 from scripts.arguments import model_class, setting
 from scripts.calling import result_of
 from scripts.loading_timeout import SETTING, loading_timeout_s
+from scripts.zerorpc_curve import CurveContext
 
 RUN = Path(os.environ.get("CLUSTER_RUN") or Path(__file__).resolve().parents[1] / "run").absolute()
 DEFAULT_ADDRESS = os.environ.get("BROKER_ADMIN") or f"ipc://{RUN}/broker-admin.sock"
@@ -37,6 +41,8 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", default=DEFAULT_ADDRESS, help="the broker's BROKER_ADMIN (default: %(default)s)")
+    parser.add_argument("--secret", metavar="FILE", help="an administrator's secret key, if the broker requires one")
+    parser.add_argument("--broker-key", metavar="FILE", help="the broker's public key, likewise")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, do: Callable[[argparse.Namespace], str], text: str) -> argparse.ArgumentParser:
@@ -92,7 +98,8 @@ def _weight(text: str) -> tuple[str, int]:
 
 
 def _ask(options: argparse.Namespace, procedure: str, *args: object) -> Any:
-    return result_of(options.address, UNLOADING_TIMEOUT_S, lambda client: client(procedure, *args))
+    context = _context(options)
+    return result_of(options.address, UNLOADING_TIMEOUT_S, lambda client: client(procedure, *args), context=context)
 
 
 def _ask_to_load(options: argparse.Namespace, procedure: str, *args: object) -> Any:
@@ -101,7 +108,20 @@ def _ask_to_load(options: argparse.Namespace, procedure: str, *args: object) -> 
         f"the model is not loaded after {longest_s:g} s ({SETTING}); the broker goes on: "
         "scripts/models.py list shows how far it is, and scripts/models.py cancel stops it"
     )
-    return result_of(options.address, longest_s, lambda client: client(procedure, *args), late)
+    context = _context(options)
+    return result_of(options.address, longest_s, lambda client: client(procedure, *args), late, context)
+
+
+def _context(options: argparse.Namespace) -> zerorpc.Context:
+    """Return the context of the administrator's client: with keys if they are given, and never with a client's."""
+    if not options.secret and not options.broker_key:
+        return zerorpc.Context()
+    if not options.secret or not options.broker_key:
+        sys.exit("error: --secret and --broker-key belong together")
+    try:
+        return CurveContext(options.secret, options.broker_key)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
 def _list(options: argparse.Namespace) -> str:

@@ -12,10 +12,11 @@ import zerorpc
 
 from cluster.runtime.local_http import read_page
 from cluster.runtime.settings import connect_address
-from scripts import interrupts, leftovers, ports, supervision, waiting
+from scripts import interrupts, leftovers, ports, secure, supervision, waiting
 from scripts.calling import new_client
 from scripts.cluster_settings import ClusterSettings, check_open_files, cluster_settings, fail, make_folder
 from scripts.supervision import LogMark
+from scripts.zerorpc_curve import SECRET_VARIABLE, SERVER_VARIABLE
 
 _LOG_LINES = 15
 _TRACEBACK_LINES = 200
@@ -25,6 +26,8 @@ _FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_
 def main() -> None:
     """Start, wait, predict, print."""
     interrupts.explain(_what_runs)
+    if os.environ.get("SECURE") not in (None, "", "0") or secure.is_in_use():
+        secure.use_keys()
     settings = cluster_settings()
     mark = LogMark()
     running = sum(process["group"] == "worker" for process in supervision.processes())
@@ -132,7 +135,10 @@ def _show(settings: ClusterSettings) -> None:
         fail(f"the cluster runs, and a call to {address} failed: {error}")
     finally:
         client.close()
-    command = Path(os.path.relpath(sys.prefix)) / "bin" / "zerorpc"
+    command = str(Path(os.path.relpath(sys.prefix)) / "bin" / "zerorpc")
+    if SECRET_VARIABLE in os.environ:
+        keys = " ".join(os.path.relpath(os.environ[name]) for name in (SECRET_VARIABLE, SERVER_VARIABLE))
+        command = f"{os.path.relpath(sys.executable)} scripts/zerorpc_curve.py {keys}"
     print(f"\nclients:    {address}   (try: {command} {address})")
     print(f"workers:    {settings.broker.backend}")
     print(f"metrics:    http://{settings.broker.http}/metrics, workers at http://{settings.broker.http}/workers")

@@ -24,6 +24,10 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True)
 
     broker: Endpoint = Field("tcp://127.0.0.1:4243", description="the broker's address for workers")
+    curve_secret: str = Field(
+        "", description="file with the secret key of this worker, if the broker requires keys (docs/security.md)"
+    )
+    broker_key: str = Field("", description="the broker's public key: a file, or the key itself")
     http: HostPort = Field("127.0.0.1:8421", description="metrics and health")
     metrics_address: HostPort | None = Field(
         None, description="where Prometheus reaches this worker, if not at WORKER_HTTP as seen from here"

@@ -8,6 +8,7 @@ from zmtp.frames import COMMAND, encode_frame
 _TTL_BYTES = 2
 _MAX_CONTEXT_BYTES = 16
 _SHOWN_BYTES = 80
+_STATUSES = {b"300": " (temporary failure)", b"400": " (the key is not accepted)", b"500": " (internal failure)"}
 
 
 def encode_command(name: bytes, body: bytes = b"") -> bytes:
@@ -32,9 +33,19 @@ def encode_pong(ping: bytes) -> bytes:
     return encode_command(b"PONG", ping[_TTL_BYTES : _TTL_BYTES + _MAX_CONTEXT_BYTES])
 
 
-def error_reason(body: bytes) -> bytes:
-    """The reason in the body of an ERROR, shortened to what a log line can take."""
-    return body[1 : 1 + _SHOWN_BYTES]
+def encode_error(reason: bytes) -> bytes:
+    """Encode an ERROR, which ends a handshake.
+
+    Args:
+        reason: at most 255 bytes.
+    """
+    return encode_command(b"ERROR", bytes((len(reason),)) + reason)
+
+
+def error_reason(body: bytes) -> str:
+    """The reason in the body of an ERROR, shortened to what a log line can take; statuses of RFC 27 are explained."""
+    reason = body[1 : 1 + _SHOWN_BYTES]
+    return f"{reason!r}{_STATUSES.get(reason, '')}"
 
 
 def encode_metadata(properties: Mapping[bytes, bytes]) -> bytes:

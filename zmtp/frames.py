@@ -3,7 +3,7 @@
 A frame is a flags byte, a size of 1 or 8 bytes, and a body. RFC 37 calls this "framing" (section 2, "Formal Grammar").
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 MORE = 1
 """Flag: another frame of the same message follows."""
@@ -56,16 +56,6 @@ def encode_frame(flags: int, body: bytes) -> bytes:
     """Encode one frame. `flags` are MORE, COMMAND or 0; this function adds LONG where it is needed."""
     size = len(body)
     return (bytes((flags, size)) if size < 256 else _long_header(flags, size)) + body
-
-
-def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split whole frames that this process has encoded; yield the flags (without LONG) and the body of each."""
-    at = 0
-    while at < len(data):
-        start = at + (9 if data[at] & LONG else 2)
-        stop = start + int.from_bytes(data[at + 1 : start], "big")
-        yield data[at] & ~LONG, data[start:stop]
-        at = stop
 
 
 def _long_header(flags: int, size: int) -> bytes:

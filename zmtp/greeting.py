@@ -6,6 +6,9 @@ from zmtp.errors import PeerError
 
 GREETING_BYTES = 64
 
+VERSION_BYTES = 12
+"""The part of the greeting that a peer of any version reads first: the signature and the version."""
+
 EXPLANATION = b"\r\nThis port speaks ZMTP, the protocol of ZeroMQ, and neither HTTP nor plain text.\r\n"
 """For a person who tries the port with a browser, curl or nc."""
 

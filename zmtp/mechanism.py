@@ -1,7 +1,7 @@
 """Security mechanisms: how the ends of a connection authenticate each other, and how they protect frames.
 
 A `Session` does the greeting itself. Then its mechanism runs the handshake, and afterwards it may wrap frames.
-`Null` is the only mechanism now. CURVE (RFC 25 and 26) will be a second class with the same interface.
+`Null` has no security; `zmtp.curve` has the two ends of CURVE.
 """
 
 from typing import Protocol
@@ -22,12 +22,16 @@ class Mechanism(Protocol):
         wraps: whether the mechanism changes frames after the handshake. If False, the session calls neither `wrap` nor
             `unwrap`, and reads frames on its fast path.
         peer_metadata: the encoded properties of the peer; None until the handshake is complete.
+        peer_name: who the peer is, as this end names the peer's key; empty if the mechanism does not tell.
+        peer_key: the long-term public key of the peer; empty if there is none.
     """
 
     name: bytes
     as_server: bool
     wraps: bool
     peer_metadata: bytes | None
+    peer_name: str
+    peer_key: bytes
 
     def begin(self, peer: Greeting, metadata: bytes) -> list[bytes]:
         """Begin the handshake, after the greeting of the peer.
@@ -50,11 +54,11 @@ class Mechanism(Protocol):
             PeerError: if the command is wrong or comes out of turn.
         """
 
-    def wrap(self, flags: int, body: bytes) -> tuple[int, bytes]:
-        """Protect a frame: take its flags (MORE or COMMAND) and body, return the flags and body to send."""
+    def wrap(self, frames: bytes) -> bytes:
+        """Protect whole encoded frames; return the encoded frames to send."""
 
     def unwrap(self, flags: int, body: bytes) -> tuple[int, bytes]:
-        """Undo the peer's `wrap`.
+        """Undo the peer's `wrap` for one frame, whose flags come without LONG.
 
         Raises:
             PeerError: if the frame is not authentic.
@@ -64,11 +68,11 @@ class Mechanism(Protocol):
 class Null:
     """No security: both ends send READY with their metadata. Frames stay as they are."""
 
-    __slots__ = ("peer_metadata",)
-
     name = b"NULL"
     as_server = False
     wraps = False
+    peer_name = ""
+    peer_key = b""
 
     def __init__(self) -> None:
         self.peer_metadata: bytes | None = None
@@ -88,9 +92,9 @@ class Null:
         self.peer_metadata = body
         return []
 
-    def wrap(self, flags: int, body: bytes) -> tuple[int, bytes]:
-        """Return the frame unchanged."""
-        return flags, body
+    def wrap(self, frames: bytes) -> bytes:
+        """Return the frames unchanged."""
+        return frames
 
     def unwrap(self, flags: int, body: bytes) -> tuple[int, bytes]:
         """Return the frame unchanged."""

@@ -48,6 +48,9 @@ MESSAGES_PER_TURN = 16
 ACCEPTS_PER_TURN = 256
 """Most connections that the router accepts before it serves the existing ones."""
 
+HANDSHAKES_PER_TURN = 64
+"""Most steps of handshakes in a turn. A step of CURVE takes some 0.1 ms, and thousands of peers may connect at once."""
+
 KEEPALIVE_S = 30
 """TCP keep-alive asks the system of a silent peer after this time, in seconds. It is for peers without heartbeats.
 
@@ -67,7 +70,7 @@ class Router:
     Attributes:
         endpoint: where the router listens. If the port was given as 0, this has the port that the system chose.
         disconnected: identities of connections that have ended. The caller empties the list.
-        peer_errors: what the peers of closed connections did wrong, as text. The caller empties the list.
+        peer_errors: what the peers of closed connections did wrong. The caller empties the list.
         accept_pauses: how often it has stopped accepting connections, because it had `max_connections` or the system
             had no descriptor left.
     """
@@ -107,6 +110,7 @@ class Router:
         self._unsent_bytes = 0  # of all connections
         self._unread: dict[Connection, None] = {}  # the connections of which input waits
         self._unread_bytes = 0  # of all connections
+        self._handshakes_left = HANDSHAKES_PER_TURN
         self._check_interval_s = min(limits.heartbeat_interval_s / 4 or MAX_CHECK_INTERVAL_S, MAX_CHECK_INTERVAL_S)
         self._checked_s = float("-inf")
         self._is_accepting = True
@@ -114,7 +118,7 @@ class Router:
         self.accept_pauses = 0
         self.endpoint = str(bound_endpoint(parsed, self._listener))
         self.disconnected: list[bytes] = []
-        self.peer_errors: list[str] = []
+        self.peer_errors: list[PeerError] = []
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -224,6 +228,25 @@ class Router:
         connection = self._connections.get(identity)
         return connection.address if connection is not None else ""
 
+    def name_of(self, identity: bytes) -> str:
+        """Return who a peer is, by its key; empty without keys, or if it is not connected any more."""
+        connection = self._connections.get(identity)
+        return connection.session.peer_name if connection is not None else ""
+
+    def drop_keys(self, is_accepted: Callable[[bytes], bool]) -> list[bytes]:
+        """Drop the peers whose keys are not accepted any more; return their identities.
+
+        Args:
+            is_accepted: tells it of a long-term public key.
+        """
+        refused = [
+            one for one in self._connections.values() if one.session.peer_key and not is_accepted(one.session.peer_key)
+        ]
+        for connection in refused:
+            connection.messages.clear()
+            self._drop(connection)
+        return [connection.identity for connection in refused]
+
     # -- receiving ------------------------------------------------------------------------------------------------
 
     @property
@@ -258,6 +281,10 @@ class Router:
                 # The peer is reading a large message, so it is alive. A PING would wait behind that message.
                 connection.last_received_s = now_s
         if events & EVENT_READ and not connection.has_pending:  # pending messages are taken first
+            if not connection.session.is_ready:
+                if not self._handshakes_left:
+                    return  # the selector reports it again in the next turn
+                self._handshakes_left -= 1
             self._receive(connection, now_s)
 
     def _receive(self, connection: Connection, now_s: float) -> None:
@@ -268,7 +295,7 @@ class Router:
             if not was_ready and session.is_ready:
                 self._claim_routing_id(connection)
         except PeerError as error:
-            self.peer_errors.append(str(error))
+            self.peer_errors.append(error)
             is_open = False
             self._send_replies(connection)  # the session may have a last word
             self._flush(connection)
@@ -295,7 +322,7 @@ class Router:
         while limit and self._unread_bytes > limit:
             stalled = [one for one in self._unread if now_s - one.last_received_s >= STALL_S]
             largest = max(stalled or self._unread, key=lambda one: one.unread_bytes)
-            self.peer_errors.append(f"{self._unread_bytes} bytes of input wait; the limit is {limit}")
+            self.peer_errors.append(PeerError(f"{self._unread_bytes} bytes of input wait; the limit is {limit}"))
             self._drop(largest)
 
     # -- sending --------------------------------------------------------------------------------------------------
@@ -350,7 +377,8 @@ class Router:
         connection.session.to_send.clear()
 
     def flush(self) -> None:
-        """Send what the systems accept now. The selector reports when a system accepts more."""
+        """End a turn: send what the systems accept now. The selector reports when a system accepts more."""
+        self._handshakes_left = HANDSHAKES_PER_TURN
         for connection in self._to_flush:
             if connection not in self._stalled:  # the selector reports when a stalled one accepts more
                 self._flush(connection)
@@ -400,7 +428,7 @@ class Router:
         """Drop a peer that does not complete its message, unless the rest has arrived while this process was paused."""
         self._receive(connection, now_s)
         if connection.last_received_s < now_s and connection.identity in self._connections:
-            self.peer_errors.append(f"a message stayed incomplete for {INCOMPLETE_TIMEOUT_S:g} s")
+            self.peer_errors.append(PeerError(f"a message stayed incomplete for {INCOMPLETE_TIMEOUT_S:g} s"))
             self._drop(connection)
 
     def _check_heartbeat(self, connection: Connection, now_s: float) -> None:

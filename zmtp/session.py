@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Collection, Sequence
 
-from zmtp.commands import encode_metadata, encode_pong, error_reason, parse_metadata, split_command
-from zmtp.errors import PeerError
-from zmtp.frames import COMMAND, COMMAND_FLAGS, LONG, MAX_FRAMES, MORE, encode_frame, split_frames
-from zmtp.greeting import EXPLANATION, GREETING_BYTES, check_signature, encode_greeting, parse_greeting
+from zmtp.commands import encode_error, encode_metadata, encode_pong, error_reason, parse_metadata, split_command
+from zmtp.errors import MECHANISM, PeerError
+from zmtp.frames import COMMAND, COMMAND_FLAGS, LONG, MAX_FRAMES, MORE, encode_frame
+from zmtp.greeting import EXPLANATION, GREETING_BYTES, VERSION_BYTES, check_signature, encode_greeting, parse_greeting
 from zmtp.mechanism import Mechanism, Null
 
 READ_BYTES = 64 * 1024
@@ -51,6 +51,7 @@ class Session:
         "_peer_types",
         "_pieces",
         "_read_limit",
+        "_rest_of_greeting",
         "_slow_flags",
         "_socket_type",
         "has_buffered",
@@ -101,7 +102,22 @@ class Session:
         self.routing_id = b""
         self.supports_heartbeats = False
         self.wraps = False
-        self.to_send: list[bytes] = [encode_greeting(self._mechanism.name, self._mechanism.as_server)]
+        greeting = encode_greeting(self._mechanism.name, self._mechanism.as_server)
+        # libzmq closes a connection without a word when it reads another mechanism than its own. So a server first
+        # sends the version alone, and learns the peer's mechanism, which the log should name, before it tells its own.
+        at = VERSION_BYTES if self._mechanism.as_server else GREETING_BYTES
+        self.to_send: list[bytes] = [greeting[:at]]
+        self._rest_of_greeting = greeting[at:]
+
+    @property
+    def peer_name(self) -> str:
+        """Who the peer is, as this end names its key; empty without keys, and before the handshake is complete."""
+        return self._mechanism.peer_name
+
+    @property
+    def peer_key(self) -> bytes:
+        """The long-term public key of the peer; empty without keys, and before the handshake is complete."""
+        return self._mechanism.peer_key
 
     # -- receiving ------------------------------------------------------------------------------------------------
 
@@ -169,7 +185,7 @@ class Session:
                 start = at + 2
                 stop = start + data[at + 1]
             is_slow = flags >= self._slow_flags
-            if is_slow:
+            if is_slow and not self.wraps:
                 self._check_flags(flags)
             if stop > end:
                 self._needed_bytes = stop - at
@@ -268,8 +284,12 @@ class Session:
         self._check_signature(data)
         greeting = parse_greeting(data)
         mechanism = self._mechanism
+        if self._rest_of_greeting:
+            self.to_send.append(self._rest_of_greeting)
         if greeting.mechanism != mechanism.name:
-            raise PeerError(f"the peer uses the mechanism {greeting.mechanism!r}; this end uses {mechanism.name!r}")
+            text = f"the peer uses the mechanism {greeting.mechanism!r}; this end uses {mechanism.name!r}"
+            self._send_commands([encode_error(f"this port requires {mechanism.name.decode()}".encode())])
+            raise PeerError(text, MECHANISM)
         self._expects_greeting = False
         self.supports_heartbeats = greeting.version >= (3, 1)
         metadata = encode_metadata({b"Socket-Type": self._socket_type, b"Identity": b""})
@@ -279,7 +299,7 @@ class Session:
     def _on_command(self, command: bytes) -> None:
         name, body = split_command(command)
         if name == b"ERROR":
-            raise PeerError(f"the peer refused the connection: {error_reason(body)!r}")
+            raise PeerError(f"the peer refused the connection: {error_reason(body)}")
         if not self.is_ready:
             self._send_commands(self._mechanism.receive(name, body))
             if self._mechanism.peer_metadata is not None:
@@ -309,5 +329,4 @@ class Session:
 
     def wrap(self, chunks: Sequence[bytes]) -> list[bytes]:
         """Protect encoded frames. Call it for every message if the mechanism `wraps`."""
-        wrap = self._mechanism.wrap
-        return [encode_frame(*wrap(flags, body)) for flags, body in split_frames(b"".join(chunks))]
+        return [self._mechanism.wrap(b"".join(chunks))]

@@ -22,6 +22,7 @@ from broker.core.scheduling.deadlines import Deadlines
 from broker.core.scheduling.repairing import Repairer
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.scheduling.unread import UnreadStreams
+from broker.core.state.access import Access, AccessRules
 from broker.core.state.call_table import CallTable
 from broker.core.state.counters import WRITE, Counters
 from broker.core.state.outbox import Outbox
@@ -34,6 +35,7 @@ class Core:
 
     Attributes:
         registry: workers, models and procedures.
+        access: who may call and host what, and what each name has open.
         calls: all calls.
         counters: counts that belong to no procedure and no worker.
         outbox: what is to be sent and logged.
@@ -41,14 +43,23 @@ class Core:
         deployment: models that were loaded, unloaded and routed while the cluster runs.
     """
 
-    def __init__(self, *, max_message_bytes: int, limits: QueueLimits, plan: DeploymentPlan | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        limits: QueueLimits,
+        plan: DeploymentPlan | None = None,
+        access: AccessRules | None = None,
+    ) -> None:
         """Build an empty broker.
 
         Args:
             max_message_bytes: limit on the bytes of a client's event; a larger one gets `MessageTooLarge`.
             limits: how many calls may wait, and for how long.
             plan: what a former broker kept of loaded, unloaded and routed models.
+            access: who may call and host what; everyone everything by default.
         """
+        self.access = Access(access)
         self.registry = Registry(builtins.own_procedures())
         self.counters = Counters()
         self.outbox = Outbox()
@@ -65,6 +76,7 @@ class Core:
             self._scheduler,
             self.outbox,
             plan or DeploymentPlan(),
+            self.access,
             has_waiting=lambda pool: bool(self.calls.queues[pool]),
         )
         self.clients = ClientHandler(
@@ -74,10 +86,11 @@ class Core:
             admission,
             self.counters,
             self.outbox,
+            self.access,
             max_message_bytes=max_message_bytes,
         )
         self.workers = WorkerHandler(
-            self.registry, self.calls, self._scheduler, self.deployment, self.counters, self.outbox
+            self.registry, self.calls, self._scheduler, self.deployment, self.counters, self.outbox, self.access
         )
         self.admin = AdminHandler(self.deployment, self.outbox)
         self._forgetter = Forgetter(
@@ -92,6 +105,12 @@ class Core:
     def drain(self) -> None:
         """Refuse new calls from now on; open calls continue."""
         self._scheduler.draining = True
+
+    def change_access(self, rules: AccessRules, now_s: float) -> None:
+        """Put other access rules in force: for open connections, and for workers, which may have to go."""
+        self.access.change(rules)
+        self.registry.documents.clear()
+        self.workers.access_changed(now_s)
 
     def plan_saved(self, changes: int, *, is_on_disk: bool) -> None:
         """Take note that the deployment plan was saved: administrators who wait for that get their answers.

@@ -41,6 +41,7 @@ ERROR_KINDS = {
     "NameError": ErrorKind(-32601, "there is no such procedure", "no"),
     "BadRequest": ErrorKind(-32602, "the arguments cannot be read, or are too many or too few", _NO_ROW),
     "MessageTooLarge": ErrorKind(1, "the call has more bytes than are accepted", "no"),
+    "NotAllowed": ErrorKind(10, "this client may not call the procedure", "no"),
     "ServerBusy": ErrorKind(2, "the procedure's queue, or this client's share of it, is full", "no"),
     "NoWorkers": ErrorKind(3, "no worker that hosts the model has been ready for a while", "no"),
     "Draining": ErrorKind(4, "the broker is shutting down", "no"),
@@ -92,6 +93,11 @@ def no_procedure(name: str) -> Failure:
     """The service does not have a procedure of that name."""
     text = f"{name[:80]!a} is not a procedure of this service; _zerorpc_list returns their names"
     return Failure("NameError", text, counters.NOT_FOUND)
+
+
+def not_allowed(client: str, name: str) -> Failure:
+    """The client's rules do not allow the procedure, whether it exists or not."""
+    return Failure("NotAllowed", f"client {client!r} may not call {name[:80]!r}", counters.NOT_ALLOWED)
 
 
 def draining() -> Failure:

@@ -271,6 +271,19 @@ def _broker_wide(counts: BrokerCounts, all_counts: Snapshot) -> list[Metric]:
             "reason",
             counts.state_file,
         ),
+        _by_label(
+            "counter",
+            "zerorpc_broker_client_requests",
+            "Requests, by the name of the client's key.",
+            "client",
+            counts.client_requests,
+        ),
+        _single(
+            "counter",
+            "zerorpc_broker_access_file_failures",
+            "Changes of the access file that were broken; the rules before them stayed in force.",
+            counts.access_file_failures,
+        ),
         _by_label("gauge", "zerorpc_broker_connections", "Connections, by socket.", "socket", counts.connections),
         _by_label(
             "counter",

@@ -69,8 +69,10 @@ class BrokerCounts(NamedTuple):
     clients_dropped: Mapping[str, int]
     connections: Mapping[str, int]
     accept_pauses: Mapping[str, int]
+    client_requests: Mapping[str, int]
     retries: int
     late_replies: int
+    access_file_failures: int
     longest_turn_s: float
     open_calls: int
     draining: bool
@@ -146,8 +148,10 @@ def _broker(core: Core) -> BrokerCounts:
         Counter(counts.clients_dropped),
         Counter(counts.connections),
         Counter(counts.accept_pauses),
+        core.access.requests(),
         counts.retries,
         counts.late_replies,
+        counts.access_file_failures,
         counts.turn_s.highest(),
         len(core.calls),
         core.draining,

@@ -69,6 +69,7 @@ def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:
                     "id": worker.description.id,
                     "host": worker.description.host,
                     "pid": worker.description.pid,
+                    "key": worker.key_name,
                     "state": worker.state,
                     "models": sorted({pool.model.qualified_name for pool in worker.replicas}),
                     "loading": core.deployment.pending_loads(worker),

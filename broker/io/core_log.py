@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from broker.core.core import Core
 from broker.io.process import descriptor_limit
+from zmtp.errors import PeerError
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class CoreLog:
         self._core = core
         self._logged_s = float("-inf")
         self._logged_bad_frames = 0
-        self._last_peer_error = ""
+        self._peer_errors: dict[str, str] = {}  # the last text for each reason since the last line
         self._full_logged_s = float("-inf")
         self._logged_pauses = 0
 
@@ -30,22 +31,22 @@ class CoreLog:
         """Log the lines that the core has produced."""
         notes = self._core.outbox.take_notes()
         for note in notes[:MAX_LINES_PER_TICK]:
-            log.info(note)
+            log.info(note.text, extra={name: value for name, value in note.fields.items() if value})
         if len(notes) > MAX_LINES_PER_TICK:
             log.info("... and %d more lines of this kind", len(notes) - MAX_LINES_PER_TICK)
 
-    def log_bad_frames(self, peer_errors: Iterable[str], now_s: float) -> None:
-        """Count connections that were closed for a violation of ZMTP; log bad frames at most once a second."""
-        for text in peer_errors:
-            self._core.counters.bad_frames["zmtp"] += 1
-            self._last_peer_error = f"; a connection was closed: {text}"
+    def log_bad_frames(self, peer_errors: Iterable[PeerError], now_s: float) -> None:
+        """Count connections that were closed for what the peer did; log bad frames at most once a second."""
+        for error in peer_errors:
+            self._core.counters.bad_frames[error.reason] += 1
+            self._peer_errors[error.reason] = f"; a connection was closed: {error}"
         reasons = self._core.counters.bad_frames
         if reasons.total() > self._logged_bad_frames and now_s - self._logged_s >= _BAD_FRAMES_INTERVAL_S:
             count, so_far = reasons.total() - self._logged_bad_frames, dict(+reasons)
-            log.warning("%d bad frames dropped; so far: %s%s", count, so_far, self._last_peer_error)
+            log.warning("%d bad frames dropped; so far: %s%s", count, so_far, "".join(self._peer_errors.values()))
             self._logged_bad_frames = reasons.total()
             self._logged_s = now_s
-            self._last_peer_error = ""
+            self._peer_errors.clear()
 
     def log_full_sockets(self, now_s: float) -> None:
         """Log, at most once a minute, that a socket has had all the connections that it may have."""

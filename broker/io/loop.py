@@ -12,11 +12,17 @@ from typing import Any, TypeVar
 import zmtp
 from broker.core.core import Core
 from broker.core.state import counters
+from broker.core.state.access import AccessRules
 from broker.core.state.outbox import ToClient, ToWorker
 from broker.io.addresses import network_of
 from broker.io.core_log import CoreLog
+from broker.io.keyring import Keyring
 from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS, Connections, with_connections
 from broker.io.plan_writer import PlanWriter
+from broker.io.security import ADMINS as ADMIN_SOCKET
+from broker.io.security import CLIENTS as CLIENT_SOCKET
+from broker.io.security import WORKERS as WORKER_SOCKET
+from broker.io.security import Security
 from broker.io.sockets import OpenRouter, open_router
 from broker.settings import BrokerSettings
 from cluster.runtime.waker import Waker
@@ -58,6 +64,7 @@ class Loop:
         settings: BrokerSettings,
         plans: PlanWriter,
         connections: Connections,
+        security: Security,
         *,
         clock: Callable[[], float] = time.monotonic,
         open_router: OpenRouter = open_router,
@@ -69,6 +76,7 @@ class Loop:
             settings: addresses and times.
             plans: saves what the next broker has to know.
             connections: how many each socket may have.
+            security: which peers each socket accepts.
             clock: returns monotonic seconds.
             open_router: opens a socket; tests pass one that needs none.
 
@@ -82,10 +90,13 @@ class Loop:
         self._selector = DefaultSelector()
         clients = with_connections(CLIENTS, connections.clients)
         workers = with_connections(WORKERS, connections.workers)
-        self._frontend = open_router("BROKER_FRONTEND", settings.frontend, self._selector, clients)
-        self._backend = open_router("BROKER_BACKEND", settings.backend, self._selector, workers)
+        for_clients, for_workers = security.mechanism(CLIENT_SOCKET), security.mechanism(WORKER_SOCKET)
+        self._frontend = open_router("BROKER_FRONTEND", settings.frontend, self._selector, clients, for_clients)
+        self._backend = open_router("BROKER_BACKEND", settings.backend, self._selector, workers, for_workers)
         self._admin: Router | None = None
         core.clients.address_of = lambda identity: network_of(self._frontend.address_of(identity))
+        core.clients.name_of = self._frontend.name_of
+        core.workers.name_workers_by(self._backend.name_of)
         # The backend before the frontend: answers free capacity for the calls that the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
             (self._backend, core.workers.message),
@@ -93,11 +104,12 @@ class Loop:
         ]
         if settings.admin:
             admins = with_connections(ADMINS, connections.admins)
-            self._admin = open_router("BROKER_ADMIN", settings.admin, self._selector, admins)
+            for_admins = security.mechanism(ADMIN_SOCKET)
+            self._admin = open_router("BROKER_ADMIN", settings.admin, self._selector, admins, for_admins)
             self._handlers.append((self._admin, core.admin.message))
-        self._routers = [("clients", self._frontend), ("workers", self._backend)]
+        self._routers = [(CLIENT_SOCKET, self._frontend), (WORKER_SOCKET, self._backend)]
         if self._admin is not None:
-            self._routers.append(("admins", self._admin))
+            self._routers.append((ADMIN_SOCKET, self._admin))
         self._waker = Waker()
         self._selector.register(self._waker, EVENT_READ, self._answer_questions)
         self._questions: deque[Callable[[], None]] = deque()
@@ -132,6 +144,31 @@ class Loop:
         """Have the loop call a function between two messages, and do not wait for it."""
         self._questions.append(call)
         self._waker.wake()
+
+    def apply_keys(self, socket: str, ring: Keyring) -> None:
+        """Drop the peers of a socket whose keys are not accepted any more. For other threads; does not wait."""
+        self._tell(partial(self._drop_revoked, socket, ring))
+
+    def _drop_revoked(self, socket: str, ring: Keyring) -> None:
+        router = dict(self._routers)[socket]
+        dropped = router.drop_keys(ring.accepts)
+        if dropped:
+            log.info("%d connections of %s were closed, because their keys were revoked", len(dropped), socket)
+        if socket == CLIENT_SOCKET:
+            now_s = self._clock()
+            for identity in dropped:
+                self._lose_client(identity, counters.REVOKED, now_s)
+            self._core.access.forget(ring.names)
+
+    def apply_access(self, rules: AccessRules | None) -> None:
+        """Put access rules in force; None if their file is broken. For other threads; does not wait."""
+        self._tell(partial(self._change_access, rules))
+
+    def _change_access(self, rules: AccessRules | None) -> None:
+        if rules is None:
+            self._core.counters.access_file_failures += 1
+        else:
+            self._guarded(partial(self._core.change_access, rules, self._clock()), "a change", "the access rules")
 
     @property
     def signal_fd(self) -> int:
@@ -257,7 +294,7 @@ class Loop:
         self._frontend.disconnected.clear()  # the core learns of a lost client when it sends to it
         if self._admin is not None:
             self._admin.disconnected.clear()
-        peer_errors = [text for router, _ in self._handlers for text in _take_all(router.peer_errors)]
+        peer_errors = [error for router, _ in self._handlers for error in _take_all(router.peer_errors)]
         self._core_log.log_bad_frames(peer_errors, now_s)
         self._count_connections(now_s)
         self._core_log.log_notes()

@@ -9,15 +9,18 @@ from selectors import BaseSelector
 
 from cluster.runtime.settings import ConfigError, bind_error
 from zmtp.limits import PeerLimits
+from zmtp.mechanism import Mechanism
 from zmtp.router import Router
 
 _MAX_PATH_BYTES = 107  # of a Unix socket on Linux; other systems allow a few less
 
-OpenRouter = Callable[[str, str, BaseSelector, PeerLimits], Router]
-"""Opens a router: (name of the setting, endpoint, selector, limits)."""
+OpenRouter = Callable[[str, str, BaseSelector, PeerLimits, Callable[[], Mechanism]], Router]
+"""Opens a router: (name of the setting, endpoint, selector, limits, what makes the security of each connection)."""
 
 
-def open_router(setting: str, endpoint: str, selector: BaseSelector, limits: PeerLimits) -> Router:
+def open_router(
+    setting: str, endpoint: str, selector: BaseSelector, limits: PeerLimits, mechanism: Callable[[], Mechanism]
+) -> Router:
     """Bind a ROUTER.
 
     Args:
@@ -25,6 +28,7 @@ def open_router(setting: str, endpoint: str, selector: BaseSelector, limits: Pee
         endpoint: `tcp://host:port` or `ipc://path`.
         selector: the selector of the message loop.
         limits: limits for its peers.
+        mechanism: makes the security of each connection.
 
     Raises:
         ConfigError: if the address cannot be bound.
@@ -33,7 +37,7 @@ def open_router(setting: str, endpoint: str, selector: BaseSelector, limits: Pee
         if endpoint.startswith("ipc://"):
             _check_path(setting, endpoint, endpoint.removeprefix("ipc://"))
         with _for_this_user_only() if setting == "BROKER_ADMIN" else nullcontext():
-            return Router(endpoint, selector, limits)
+            return Router(endpoint, selector, limits, mechanism)
     except OSError as error:
         raise bind_error(setting, endpoint, error) from error
 

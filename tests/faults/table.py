@@ -154,6 +154,18 @@ ROWS = {
         "the state file is truncated; the disk is slow or full",
         "the broker sets the file aside and starts; no call waits for the disk; a failure is logged and counted",
     ),
+    64: (
+        "handshakes and messages of CURVE that are malformed, truncated, repeated, out of turn or forged",
+        "their connections end, counted by reason; no other client notices",
+    ),
+    65: (
+        "2,000 connections stop in the middle of the handshake of CURVE",
+        "they take a few KiB each, and end after 5 s",
+    ),
+    66: (
+        "a client or a worker without a key, with an unlisted, revoked or wrong key",
+        "it is refused, no byte of it is processed, and the log says which of these it is",
+    ),
 }
 """By number: the fault, and what the cluster must do."""
 

@@ -65,6 +65,7 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
     clients = core.calls.clients
     _check_streams(core)
     assert sum(len(client.open) for client in clients.values()) == len(core.calls)
+    assert sum(account.open_calls for account in core.access.accounts.values()) == len(core.calls)
     late_s = CHECK_INTERVAL_S + 0.5
     for number, call in core.calls._open.items():
         assert call.client is not None

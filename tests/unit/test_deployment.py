@@ -104,7 +104,7 @@ def test_a_configured_model_that_was_unloaded_is_named_everywhere() -> None:
     assert (row["state"], row["from"]) == ("unloaded", "wine.model:Wine")
     assert row["troubles"] == [f"it is configured and was unloaded: {says}"]
     assert readiness(world.core, ask_directly, []).withheld == ["wine 1.0"]
-    notes = world.core.outbox.take_notes()
+    notes = [note.text for note in world.core.outbox.take_notes()]
     assert notes.count("wine 1.0 is configured and was unloaded: workers do not host it") == 1
     load(world, entry=entry)
     for worker in (W1, W2):

@@ -3,10 +3,12 @@
 import json
 import re
 
-from bench import clients, report
+from bench import clients, keys, report
 from broker.core.state.counters import BAD_FRAMES
 from scripts import metrics_reference
 from tests.processes import REPOSITORY
+from zmtp import curve
+from zmtp.errors import MECHANISM, ZMTP
 
 
 def test_every_metric_is_in_the_reference() -> None:
@@ -18,13 +20,19 @@ def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
     files = [*(REPOSITORY / "broker").rglob("*.py"), *(REPOSITORY / "cluster").rglob("*.py")]
     named = [re.findall(r'(?:BadFrameError\(|bad_frames\[)"(\w+)"', path.read_text()) for path in files]
     arguments = "arguments"  # of an error from a worker; the broker counts it as "worker_event"
-    assert {name for names in named for name in names} - {arguments} == set(BAD_FRAMES)
+    of_peers = {ZMTP, MECHANISM, curve.HANDSHAKE, curve.SERVER_KEY, curve.CLIENT_KEY, curve.MESSAGE}
+    assert {name for names in named for name in names} - {arguments} | of_peers == set(BAD_FRAMES)
 
 
 def test_the_tables_of_performance_are_those_of_the_results() -> None:
     text, results = report.DOCUMENT.read_text(), report.Results()
     for table in (report.target_table(results), report.comparison_table(results), report.growth_tables(results)):
         assert table in text, "update it: python -m bench.report"
+
+
+def test_the_table_of_keys_is_that_of_its_results() -> None:
+    results = json.loads(keys.RESULTS.read_text())
+    assert keys.table(results) in report.DOCUMENT.read_text(), "measure again: make bench-keys"
 
 
 def test_the_table_of_clients_is_that_of_its_results() -> None:

@@ -16,13 +16,15 @@ from broker.io import core_log
 from broker.io.loop import Loop
 from broker.io.peer_limits import divide
 from broker.io.plan_writer import PlanWriter
+from broker.io.security import Security
 from broker.settings import BrokerSettings
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import write_pairs
 from tests.unit.world import LIMITS, describe
-from zmtp.errors import StalledError, UnreachableError
+from zmtp.errors import PeerError, StalledError, UnreachableError
 from zmtp.limits import PeerLimits
+from zmtp.mechanism import Mechanism
 from zmtp.router import Router
 
 A, B = b"client-a", b"client-b"
@@ -39,7 +41,7 @@ class FakeRouter:
         self.inbox: list[tuple[bytes, list[bytes]]] = []
         self.sent: list[tuple[bytes, bytes]] = []
         self.disconnected: list[bytes] = []
-        self.peer_errors: list[str] = []
+        self.peer_errors: list[PeerError] = []
         self.unreachable: set[bytes] = set()
         self.stalled: set[bytes] = set()
         self.is_stalled = False
@@ -65,6 +67,9 @@ class FakeRouter:
     def address_of(self, identity: bytes) -> str:
         return "192.0.2.1"
 
+    def name_of(self, identity: bytes) -> str:
+        return ""
+
     def flush(self) -> None:
         self.journal.append(f"{self.name} flushes")
 
@@ -88,13 +93,26 @@ class Bench:
         self.disk.set()
         self.plans = PlanWriter(self._write, "state.json")
         self.loop = Loop(
-            self.core, settings, self.plans, divide(1000), clock=lambda: self.now_s, open_router=self._open
+            self.core,
+            settings,
+            self.plans,
+            divide(1000),
+            Security(settings),
+            clock=lambda: self.now_s,
+            open_router=self._open,
         )
         self.frontend = self.routers["BROKER_FRONTEND"]
         self.backend = self.routers["BROKER_BACKEND"]
         self.admin = self.routers["BROKER_ADMIN"]
 
-    def _open(self, setting: str, _endpoint: str, _selector: BaseSelector, _limits: PeerLimits) -> Router:
+    def _open(
+        self,
+        setting: str,
+        _endpoint: str,
+        _selector: BaseSelector,
+        _limits: PeerLimits,
+        _mechanism: Callable[[], Mechanism],
+    ) -> Router:
         self.routers[setting] = FakeRouter(setting, self.journal)
         return cast(Router, self.routers[setting])
 

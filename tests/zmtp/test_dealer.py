@@ -17,15 +17,16 @@ from zmtp.dealer import Dealer
 from zmtp.errors import PeerError
 from zmtp.frames import encode_event
 from zmtp.limits import PeerLimits
+from zmtp.mechanism import Mechanism, Null
 from zmtp.router import Router
 
 
 class Client:
     """A dealer and the loop around it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, mechanism: Callable[[], Mechanism] = Null) -> None:
         self.selector = DefaultSelector()
-        self.dealer = Dealer(address, self.selector)
+        self.dealer = Dealer(address, self.selector, mechanism)
         self.events: list[bytes] = []
 
     def turn(self) -> None:

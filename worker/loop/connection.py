@@ -4,10 +4,12 @@ from typing import Protocol
 
 import zmq
 import zmq.backend
+from zmq.utils import z85
 
 from cluster.runtime import forks
 from cluster.runtime.waker import Waker
 from cluster.wire.pairs import LARGE_BYTES
+from zmtp.curve import CurveKeys
 
 CLOSE_LINGER_MS = 1000
 """Longest time in milliseconds for the last messages to leave when the connection is closed."""
@@ -44,13 +46,17 @@ class Connection(Protocol):
 class BrokerConnection:
     """A DEALER socket. A `Connection`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: CurveKeys | None = None, broker_key: bytes = b"") -> None:
         """Build; `connect` connects.
 
         Args:
             address: the broker's ZeroMQ endpoint for workers.
+            keys: the long-term keys of this worker, if the broker requires keys.
+            broker_key: the long-term public key of the broker, 32 bytes.
         """
         self.address = address
+        self._keys = keys
+        self._broker_key = broker_key
         self._context = zmq.Context()
         self._dealer: zmq.Socket[bytes] | None = None
         self._poller = zmq.Poller()
@@ -77,6 +83,10 @@ class BrokerConnection:
         dealer.immediate = True  # queue nothing while the broker is not connected
         dealer.reconnect_ivl = 100
         dealer.reconnect_ivl_max = 1000
+        if self._keys is not None:
+            dealer.curve_publickey = z85.encode(self._keys.public)
+            dealer.curve_secretkey = z85.encode(self._keys.secret)
+            dealer.curve_serverkey = z85.encode(self._broker_key)
         dealer.connect(self.address)
         self._dealer = dealer
         self._poller = zmq.Poller()

@@ -6,6 +6,8 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 
+from cluster.runtime.curve_files import read_public, read_secret
+from cluster.runtime.settings import ConfigError
 from cluster.wire import protocol
 from cluster.wire.protocol import WorkerDescription
 from worker.jobs.counters import WorkerCounters
@@ -19,17 +21,42 @@ from worker.loop.watchdog import Watchdog
 from worker.models.loadable import LoadableModules
 from worker.models.loaded_model import LoadedModel
 from worker.settings import WorkerSettings
+from zmtp.curve import CurveKeys
 
 log = logging.getLogger(__name__)
+
+
+def _keys(settings: WorkerSettings) -> tuple[CurveKeys | None, bytes]:
+    """Return this worker's keys and the broker's key; None if it has none.
+
+    Raises:
+        ConfigError: if only one is set, or a file is wrong.
+    """
+    if bool(settings.curve_secret) != bool(settings.broker_key):
+        missing = "WORKER_BROKER_KEY" if settings.curve_secret else "WORKER_CURVE_SECRET"
+        raise ConfigError(
+            f"{missing} is not set: a worker with keys needs its own secret key and the broker's public key"
+        )
+    if not settings.curve_secret:
+        return None, b""
+    return (
+        read_secret("WORKER_CURVE_SECRET", settings.curve_secret),
+        read_public("WORKER_BROKER_KEY", settings.broker_key),
+    )
 
 
 class Server:
     """Serves a worker's models to the broker."""
 
     def __init__(self, settings: WorkerSettings, counters: WorkerCounters, loadable: LoadableModules) -> None:
+        """Build; `serve` serves.
+
+        Raises:
+            ConfigError: if the settings of the keys are wrong.
+        """
         self._settings = settings
         self._hosted = HostedModels(counters, expose_tracebacks=settings.expose_tracebacks)
-        self._connection = BrokerConnection(settings.broker)
+        self._connection = BrokerConnection(settings.broker, *_keys(settings))
         self._session = BrokerSession(self._connection, counters, self._describe)
         self._leadership = Leadership()
         self._orders = LoadOrders(self._connection, self._session, self._hosted, self._leadership, loadable)

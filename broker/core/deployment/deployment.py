@@ -26,6 +26,7 @@ from broker.core.deployment.routing import Routing
 from broker.core.deployment.tracked_plan import TrackedPlan
 from broker.core.deployment.unloading import Answer, Unloader
 from broker.core.errors import ProcedureError
+from broker.core.state.access import Access
 from broker.core.state.counters import EXIT, HEARTBEAT
 from cluster.wire.protocol import ModelDescription, ModelKey, Version, model_source
 
@@ -51,6 +52,7 @@ class Deployment:
         scheduler: Scheduler,
         outbox: Outbox,
         plan: DeploymentPlan,
+        access: Access,
         *,
         has_waiting: Callable[[WorkerPool], bool],
     ) -> None:
@@ -61,10 +63,12 @@ class Deployment:
             scheduler: knows whether the broker drains.
             outbox: takes orders to workers, and log lines.
             plan: what an earlier broker saved.
+            access: knows which models the workers of a key may host.
             has_waiting: returns whether calls wait in the queue of a pool.
         """
         orders = Orders(outbox)
         self._registry = registry
+        self._access = access
         self._scheduler = scheduler
         self._orders = orders
         self._outbox = outbox
@@ -236,7 +240,7 @@ class Deployment:
             other = model_source(replica.entry)
             if replica.entry and replica.worker is not worker and other != model_source(model.entry):
                 return f"{name} {version} is {other} on other workers: rename the model, or give it another version"
-        return self._registry.objection([model]) or ""
+        return self._access.hosting_objection(worker.key_name, [name]) or self._registry.objection([model]) or ""
 
     def _discard(self, worker: Worker, key: ModelKey) -> None:
         """Have a worker unload a model that it has loaded but may not serve.

@@ -12,6 +12,7 @@ from broker.core.deployment.deployment import Deployment
 from broker.core.deployment.unloading import Answer
 from broker.core.errors import ProcedureError
 from broker.core.introspection import builtins
+from broker.core.introspection.view import View
 from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure
 from broker.core.state.registry import Registry
@@ -113,7 +114,7 @@ class AdminHandler:
                 self._procedures[procedure.name](answer, *args)
                 self._deployment.advance(now_s)
             else:
-                answer(builtins.answer(self._registry, procedure.name, args))
+                answer(builtins.answer(View(self._registry), procedure.name, args))
         except ProcedureError as error:
             answer(error)
 

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from broker.core import errors
 from broker.core.errors import Failure, ProcedureError
 from broker.core.introspection import builtins
+from broker.core.introspection.view import View
 from broker.core.scheduling.admission import Admission
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
+from broker.core.state.access import ANONYMOUS, Access, Patterns
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import QUEUED, Call, Client
 from broker.core.state.counters import Counters
@@ -25,6 +27,9 @@ that."""
 _ABANDONED_CHECK_INTERVAL_S = 1.0
 """Seconds between two checks for calls that their clients have abandoned."""
 
+_NOTE_INTERVAL_S = 1.0
+"""Seconds between two lines in the log about calls that are not allowed; the metrics count them all."""
+
 _NO_ID = b""
 
 _LATER_EVENTS = (events.ZPC_HEARTBEAT, events.ZPC_MORE, events.ZPC_CANCEL)
@@ -35,6 +40,7 @@ class ClientHandler:
 
     Attributes:
         address_of: returns where the client of an identity connects from.
+        name_of: returns the name of its key; empty if it has none.
     """
 
     def __init__(
@@ -45,11 +51,14 @@ class ClientHandler:
         admission: Admission,
         counts: Counters,
         outbox: Outbox,
+        access: Access,
         *,
         max_message_bytes: int,
     ) -> None:
         self.address_of: Callable[[bytes], str] = lambda _: ""
-        self._checked_s = float("-inf")
+        self.name_of: Callable[[bytes], str] = lambda _: ""
+        self._access = access
+        self._checked_s = self._noted_s = float("-inf")
         self._registry = registry
         self._calls = calls
         self._scheduler = scheduler
@@ -73,7 +82,8 @@ class ClientHandler:
         if event.response_to is not None:
             self._later_event(client, event, payload, now_s)
         elif client is None:
-            self._first_event(Client(identity, self.address_of(identity)), event, payload, now_s)
+            account = self._access.account(self.name_of(identity) or ANONYMOUS)
+            self._first_event(Client(identity, self.address_of(identity), account), event, payload, now_s)
         elif event.message_id in client.open:
             self._counters.bad_frames["duplicate_message_id"] += 1
         else:
@@ -125,6 +135,7 @@ class ClientHandler:
     # -- the first event of a call --------------------------------------------------------------------------------
 
     def _first_event(self, client: Client, event: ClientEvent, payload: bytes, now_s: float) -> None:
+        client.account.requests += 1
         procedure = self._registry.procedures.get(event.name) if event.name is not None else None
         split = procedure.split if procedure is not None else None
         target = None if procedure is None else procedure.target if split is None else split.head
@@ -132,12 +143,15 @@ class ClientHandler:
         if split is not None and (refusal is None or self._admission.is_full(split.head.pool)):
             split.advance()  # a call that is refused for itself takes no turn: others keep their shares
         if refusal is not None:
+            if refusal.outcome is counters.NOT_ALLOWED and now_s - self._noted_s >= _NOTE_INTERVAL_S:
+                self._noted_s = now_s
+                self._outbox.note(f"a call was refused: {refusal.text}", client=client.account.name)
             body = events.encode_error_body(event.version, refusal.name, refusal.text)
             self._calls.answer(client.identity, event, target or procedure, refusal.outcome, body)
             return
         assert procedure is not None
         if target is None:
-            self._answer_builtin(client.identity, event, procedure, payload)
+            self._answer_builtin(client, event, procedure, payload)
         else:
             call = self._calls.open(client, event, target, payload, now_s)
             self._scheduler.on_new_call(call, now_s)
@@ -156,6 +170,9 @@ class ClientHandler:
             return errors.message_too_large(len(payload), self._max_message_bytes)
         if event.name is None:
             return errors.name_not_a_string()
+        rules = client.account.rules
+        if rules.allowed is not None and not _is_allowed(rules.allowed, procedure, event.name):
+            return errors.not_allowed(client.account.name, event.name)
         if procedure is None:
             return errors.no_procedure(event.name)
         if self._scheduler.draining:
@@ -169,16 +186,17 @@ class ClientHandler:
             return errors.bad_timeout()
         return None if target is None else self._admission.refusal(target.pool, client, len(payload), now_s)
 
-    def _answer_builtin(self, identity: bytes, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:
+    def _answer_builtin(self, client: Client, event: ClientEvent, procedure: Procedure, payload: bytes) -> None:
         try:
-            value = builtins.answer(self._registry, procedure.name, _builtin_arguments(procedure, event, payload))
+            view = View(self._registry, client.account.rules.allowed)
+            value = builtins.answer(view, procedure.name, _builtin_arguments(procedure, event, payload))
             outcome, body = counters.OK, events.encode_ok_body(value)
         except BadArgumentsError as error:
             refusal = errors.bad_request(str(error))
             outcome, body = refusal.outcome, events.encode_error_body(event.version, refusal.name, refusal.text)
         except ProcedureError as error:
             outcome, body = counters.ERROR, events.encode_error_body(event.version, error.name, error.text)
-        self._calls.answer(identity, event, procedure, outcome, body)
+        self._calls.answer(client.identity, event, procedure, outcome, body)
 
     # -- later events ---------------------------------------------------------------------------------------------
 
@@ -208,6 +226,11 @@ class ClientHandler:
             assert call.batch is not None
             worker = call.batch.replica.worker
             self._outbox.to_worker(worker.identity, protocol.MORE, call.number, slots.to_bytes(4, "big"))
+
+
+def _is_allowed(allowed: Patterns, procedure: Procedure | None, name: str) -> bool:
+    """Whether a client may call a name. The answer is the same for one that exists and for one that does not."""
+    return allowed.permit_unknown(name) if procedure is None else allowed.permit(procedure)
 
 
 def _builtin_arguments(procedure: Procedure, event: ClientEvent, payload: bytes) -> list[object]:

@@ -6,6 +6,7 @@ from itertools import islice
 from broker.core.deployment.deployment import Deployment
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
+from broker.core.state.access import Access
 from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Worker
 from broker.core.state.registry import Registry
@@ -28,7 +29,11 @@ class Registrations:
         scheduler: learns of new capacity.
         deployment: knows which models were unloaded.
         outbox: takes the messages to workers, and log lines.
+        access: knows which models the workers of a key may host.
         drop: removes a worker that registers again: (worker, reason of the loss, monotonic seconds).
+
+    Attributes:
+        name_of: returns the name of a worker's key; empty if it has none.
     """
 
     def __init__(
@@ -37,13 +42,16 @@ class Registrations:
         scheduler: Scheduler,
         deployment: Deployment,
         outbox: Outbox,
+        access: Access,
         drop: Callable[[Worker, str | None, float], None],
     ) -> None:
         self._registry = registry
         self._scheduler = scheduler
         self._deployment = deployment
         self._outbox = outbox
+        self._access = access
         self._drop = drop
+        self.name_of: Callable[[bytes], str] = lambda _: ""
         self._left: dict[Worker, Iterator[ModelDescription]] = {}
 
     def ready(self, identity: bytes, parts: Sequence[bytes], now_s: float) -> None:
@@ -57,7 +65,9 @@ class Registrations:
         if worker is not None and worker.description.id == description.id:
             self._outbox.to_worker(identity, protocol.WELCOME)  # it repeated READY before it had read the WELCOME
             return
-        objection = self._registry.objection(description.models)
+        key_name = self.name_of(identity)
+        names = (model.qualified_name for model in description.models)
+        objection = self._access.hosting_objection(key_name, names) or self._registry.objection(description.models)
         if objection is not None:
             self._refuse(identity, worker, f"{description.id}: {objection}", now_s)
             return
@@ -66,10 +76,19 @@ class Registrations:
             self._drop(former, counters.EVICTED, now_s)
         if worker is not None:
             self._drop(worker, counters.EVICTED, now_s)
-        self._register(identity, description, now_s)
+        self._register(identity, description, key_name, now_s)
 
-    def _register(self, identity: bytes, description: WorkerDescription, now_s: float) -> None:
+    def access_changed(self, now_s: float) -> None:
+        """Refuse the workers that host what their keys may not host any more."""
+        for worker in list(self._registry.workers.values()):
+            hosted = (pool.model.qualified_name for pool in worker.replicas)
+            objection = self._access.hosting_objection(worker.key_name, hosted)
+            if objection is not None:
+                self._refuse(worker.identity, worker, f"{worker.description.id}: {objection}", now_s)
+
+    def _register(self, identity: bytes, description: WorkerDescription, key_name: str, now_s: float) -> None:
         worker = self._registry.add(identity, description, now_s)
+        worker.key_name = key_name
         self._outbox.to_worker(identity, protocol.WELCOME)
         self._left[worker] = iter(description.models)
         self._host_some(worker, now_s)
@@ -78,7 +97,7 @@ class Registrations:
         if worker is not None:
             self._drop(worker, counters.EVICTED, now_s)
         self._outbox.to_worker(identity, protocol.BYE, reason[:_MAX_REASON_LENGTH].encode("utf-8", "replace"))
-        self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON_LENGTH]!a}")
+        self._outbox.note(f"a worker was refused: {reason[:_MAX_REASON_LENGTH]!a}", key=self.name_of(identity))
 
     # -- hosting --------------------------------------------------------------------------------------------------
 
@@ -102,7 +121,9 @@ class Registrations:
         del self._left[worker]
         self._deployment.worker_registered(worker)
         names = ", ".join(_name(pool.model) for pool in worker.replicas if not pool.is_for_streams)
-        self._outbox.note(f"worker {worker.description.id} registered; it hosts {names or 'nothing'}")
+        self._outbox.note(
+            f"worker {worker.description.id} registered; it hosts {names or 'nothing'}", key=worker.key_name
+        )
 
     def host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
         """Offer the calls of a model, which the worker has just registered or loaded, to the worker."""

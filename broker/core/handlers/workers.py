@@ -1,6 +1,6 @@
 """The workers' messages: registration, answers, leaving, and models that were loaded or unloaded (docs/protocol.md)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from broker.core import errors
@@ -8,6 +8,7 @@ from broker.core.deployment.deployment import Deployment
 from broker.core.handlers.registration import Registrations
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
+from broker.core.state.access import Access
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import Call
 from broker.core.state.counters import Counters
@@ -50,6 +51,7 @@ class WorkerHandler:
         deployment: Deployment,
         counts: Counters,
         outbox: Outbox,
+        access: Access,
     ) -> None:
         self._registry = registry
         self._calls = calls
@@ -58,7 +60,15 @@ class WorkerHandler:
         self._counters = counts
         self._outbox = outbox
         self._pinged_s = float("-inf")
-        self._registrations = Registrations(registry, scheduler, deployment, outbox, self._drop)
+        self._registrations = Registrations(registry, scheduler, deployment, outbox, access, self._drop)
+
+    def name_workers_by(self, name_of: Callable[[bytes], str]) -> None:
+        """Set the function that returns the name of a worker's key; empty if it has none."""
+        self._registrations.name_of = name_of
+
+    def access_changed(self, now_s: float) -> None:
+        """Send the workers away that host what their keys may not host any more."""
+        self._registrations.access_changed(now_s)
 
     def message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """Handle a message: its kind, then the kind's frames."""

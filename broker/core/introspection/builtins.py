@@ -1,4 +1,4 @@
-"""The procedures that the broker answers itself, for the whole cluster: registry in, plain values out.
+"""The procedures that the broker answers itself, for what a client sees of the cluster: a view in, plain values out.
 
 The `_zerorpc_*` answers have the shapes of zerorpc-python's `ServerBase._inject_builtins`. zerorpc-python's own
 fail on Python 3.11 and later, which has no `inspect.getargspec`; these use the workers' descriptions instead.
@@ -9,8 +9,8 @@ from typing import Any
 
 from broker.core.errors import ProcedureError
 from broker.core.introspection import openrpc
+from broker.core.introspection.view import View
 from broker.core.state.procedures import Procedure
-from broker.core.state.registry import Registry
 from cluster.wire import events
 from cluster.wire.protocol import ModelDescription
 
@@ -22,11 +22,11 @@ def own_procedures() -> list[Procedure]:
     return [Procedure(name, doc, args) for name, (_, args, doc) in _ANSWERS.items()]
 
 
-def answer(registry: Registry, name: str, args: list[Any]) -> object:
+def answer(view: View, name: str, args: list[Any]) -> object:
     """Answer one of the broker's own procedures.
 
     Args:
-        registry: workers, models and procedures of the cluster.
+        view: what the client sees of the cluster.
         name: name of one of `own_procedures`.
         args: as many as the procedure has.
 
@@ -34,14 +34,12 @@ def answer(registry: Registry, name: str, args: list[Any]) -> object:
         ProcedureError: for the caller.
     """
     function, _, _ = _ANSWERS[name]
-    return function(registry, *args)
+    return function(view, *args)
 
 
-def _get_models(registry: Registry) -> list[dict[str, Any]]:
+def _get_models(view: View) -> list[dict[str, Any]]:
     return [
-        _summary(one.description)
-        for model_versions in registry.models.values()
-        for one in model_versions.callable_versions
+        _summary(one.description) for model_versions in view.models.values() for one in model_versions.callable_versions
     ]
 
 
@@ -55,62 +53,64 @@ def _summary(model: ModelDescription) -> dict[str, Any]:
     }
 
 
-def _get_model_metadata(registry: Registry, qualified_name: object) -> dict[str, Any]:
-    model = _described(registry, qualified_name)
+def _get_model_metadata(view: View, qualified_name: object) -> dict[str, Any]:
+    model = _described(view, qualified_name)
     if model is None:
         raise ProcedureError("ValueError", "Metadata not found for this model.")
     return {**_summary(model), "input_schema": model.input_schema, "output_schema": model.output_schema}
 
 
-def _described(registry: Registry, name: object) -> ModelDescription | None:
+def _described(view: View, name: object) -> ModelDescription | None:
     """Return the model of a qualified name: the version that answers its calls, or the version that the name pins."""
     if not isinstance(name, str):
         return None
-    if name in registry.models and (current := registry.models[name].current) is not None:
+    models = view.models
+    if name in models and (current := models[name].current) is not None:
         return current.description
-    able = (one.description for model_versions in registry.models.values() for one in model_versions.callable_versions)
+    able = (one.description for model_versions in models.values() for one in model_versions.callable_versions)
     return next((description for description in able if description.pinned_name == name), None)
 
 
-def _get_service_schema(registry: Registry) -> events.Packed:
-    if registry.document is None:
-        registry.document = events.pack(openrpc.document(registry))
-    return events.Packed(registry.document)
+def _get_service_schema(view: View) -> events.Packed:
+    document = view.document
+    if document is None:
+        document = view.document = events.pack(openrpc.document(view))
+    return events.Packed(document)
 
 
-def _procedure(registry: Registry, name: object) -> Procedure:
-    procedure = registry.procedures.get(name) if isinstance(name, str) else None
+def _procedure(view: View, name: object) -> Procedure:
+    procedure = view.procedure(name) if isinstance(name, str) else None
     if procedure is None:
         # A zerorpc server raises KeyError from its dictionary. A value that is not a name may be large: show its type.
         raise ProcedureError("KeyError", ascii(name[:80]) if isinstance(name, str) else type(name).__name__)
     return procedure
 
 
-def _name(_: Registry) -> str:
+def _name(_: View) -> str:
     return SERVICE_NAME
 
 
-def _ping(_: Registry) -> list[str]:
+def _ping(_: View) -> list[str]:
     return ["pong", SERVICE_NAME]
 
 
-def _list(registry: Registry) -> list[str]:
-    return [procedure.name for procedure in registry.public()]
+def _list(view: View) -> list[str]:
+    return [procedure.name for procedure in view.public()]
 
 
-def _help(registry: Registry, name: object) -> str:
-    return _procedure(registry, name).doc
+def _help(view: View, name: object) -> str:
+    return _procedure(view, name).doc
 
 
-def _args(registry: Registry, name: object) -> list[Any]:
+def _args(view: View, name: object) -> list[Any]:
     """Return the shape of `inspect.getargspec`: names, name of varargs, name of keywords, defaults."""
-    return [_procedure(registry, name).args, None, None, None]
+    return [_procedure(view, name).args, None, None, None]
 
 
-def _inspect(registry: Registry) -> dict[str, Any]:
+def _inspect(view: View) -> dict[str, Any]:
     methods = {
         procedure.name: {"args": [{"name": arg} for arg in procedure.args], "doc": procedure.doc}
-        for procedure in registry.public()
+        for procedure in view.public()
     }
     return {"name": SERVICE_NAME, "methods": methods}
 

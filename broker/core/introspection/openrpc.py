@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.core.errors import ERROR_KINDS
+from broker.core.introspection.view import View
 from broker.core.state.procedures import Procedure
-from broker.core.state.registry import Registry
+from broker.core.state.versions import ModelVersions
 from cluster import __version__
 from cluster.wire.protocol import ModelKey
 
@@ -44,17 +45,18 @@ _METADATA = {**_SUMMARY, "input_schema": {"type": "object"}, "output_schema": {"
 _REFS = ("#/$defs/", "#/definitions/")
 
 
-def document(registry: Registry) -> dict[str, Any]:
+def document(view: View) -> dict[str, Any]:
     """Return the document: every public procedure with its parameters, result, errors and examples."""
     schemas: dict[str, JsonSchema] = {"model": _object(_SUMMARY), "model_metadata": _object(_METADATA)}
     names: dict[ModelKey, str] = {}
-    for name, model_versions in registry.models.items():
+    models = view.models
+    for name, model_versions in models.items():
         for one in model_versions.callable_versions:
             model = one.description
             names[model.key] = name if one is model_versions.current else model.pinned_name
             schemas |= _components(f"{names[model.key]}_input", model.input_schema)
             schemas |= _components(f"{names[model.key]}_output", model.output_schema)
-    methods = [_method(procedure, registry, names) for procedure in registry.public()]
+    methods = [_method(procedure, models, names) for procedure in view.public()]
     errors = {
         name: {"code": code, "message": name, "data": {"when": when, "executed": executed}}
         for name, (code, when, executed) in ERROR_KINDS.items()
@@ -67,12 +69,12 @@ def document(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _method(procedure: Procedure, registry: Registry, names: Mapping[ModelKey, str]) -> dict[str, Any]:
+def _method(procedure: Procedure, models: Mapping[str, ModelVersions], names: Mapping[ModelKey, str]) -> dict[str, Any]:
     if procedure.model is None:
         params, result = _OWN[procedure.name]
         errors: Iterable[str] = (*_OF_EVERY_PROCEDURE, *(["ValueError"] if params else []))
         return _described(procedure, params, result, errors)
-    model_versions = registry.models[procedure.model]
+    model_versions = models[procedure.model]
     hosted = model_versions.current if procedure.version is None else model_versions.versions[procedure.version]
     assert hosted is not None
     model = hosted.description

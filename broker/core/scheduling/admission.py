@@ -64,6 +64,12 @@ class Admission:
         """
         if pool.unserved_since_s is not None and self.is_unserved(pool, now_s):
             return self.no_workers(pool)
+        account = client.account
+        if account.rules.calls is not None and account.open_calls >= account.rules.calls:
+            return errors.server_busy(
+                f"client {account.name!r} has {account.open_calls} open calls and may have {account.rules.calls}; "
+                "wait for their answers"
+            )
         if pool.is_for_streams:
             refusal = self._too_many_stream_bytes(pool, client, size)
             if refusal is not None:
@@ -73,7 +79,8 @@ class Admission:
             return None  # it will not wait
         name = pool.model.qualified_name
         calls, size_of_client = queue.share(client)
-        if calls >= limits.client_calls:
+        most = limits.client_calls if account.rules.waiting_calls is None else account.rules.waiting_calls
+        if calls >= most:
             return errors.server_busy(f"{calls} calls of {name} by this client wait already; wait for their answers")
         if size_of_client + size > limits.client_bytes:
             text = f"this client's calls of {name} that wait have {size_of_client} bytes already; wait for answers"

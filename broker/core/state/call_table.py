@@ -106,6 +106,7 @@ class CallTable:
         number = self._last_number.to_bytes(protocol.NUMBER_BYTES, "big")
         call = Call(number, client, first, target, event, now_s)
         client.open[first.message_id] = call
+        client.account.open_calls += 1
         self._open[number] = call
         if target.is_stream:
             self._count_stream(call, client, 1)
@@ -249,6 +250,8 @@ class CallTable:
         For tables that may be wrong; targets and pools have counts of 0 before.
         """
         calls = self._open.values()
+        for account in {client.account for client in self.clients.values()} | {call.owner.account for call in calls}:
+            account.open_calls = 0
         self.clients = {}
         for call in calls:
             client = call.client = call.owner
@@ -256,6 +259,7 @@ class CallTable:
             self.clients[client.identity] = client
         for call in calls:
             call.owner.open[call.message_id] = call
+            call.owner.account.open_calls += 1
             call.target.waiting += call.state is QUEUED
             if call.target.is_stream:
                 self._count_stream(call, call.owner, 1)
@@ -293,6 +297,7 @@ class CallTable:
             self._count_stream(call, client, -1)
         del self._open[call.number]
         del client.open[call.message_id]
+        client.account.open_calls -= 1
         if not client.open:
             del self.clients[client.identity]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from broker.core.state.access import Account
 from broker.core.state.pool import Replica
 from broker.core.state.procedures import Target
 from cluster.wire.events import ClientEvent
@@ -69,15 +70,17 @@ class Client:
 
     Attributes:
         identity: ZeroMQ's name for the connection.
+        account: what it shares with other connections of its name.
         address: where it connects from; clients of one address share turns.
         open: its open calls, by message id (as msgpack bytes, so that b"1", "1" and 1 differ).
         stream_bytes: bytes of the first events of its open streams.
     """
 
-    __slots__ = ("address", "identity", "open", "stream_bytes")
+    __slots__ = ("account", "address", "identity", "open", "stream_bytes")
 
-    def __init__(self, identity: bytes, address: str) -> None:
+    def __init__(self, identity: bytes, address: str, account: Account) -> None:
         self.identity = identity
+        self.account = account
         self.address = address
         self.stream_bytes = 0
         self.open: dict[bytes, Call] = {}

@@ -6,6 +6,7 @@ from collections import Counter
 OK = "ok"
 ERROR = "error"
 NOT_FOUND = "not_found"
+NOT_ALLOWED = "not_allowed"
 BAD_REQUEST = "bad_request"
 TOO_LARGE = "too_large"
 BUSY = "busy"
@@ -19,6 +20,7 @@ OUTCOMES = (
     OK,
     ERROR,
     NOT_FOUND,
+    NOT_ALLOWED,
     BAD_REQUEST,
     TOO_LARGE,
     BUSY,
@@ -37,6 +39,7 @@ EVICTED = "evicted"
 # Why a client was dropped: the values of the `reason` label.
 UNREACHABLE = "unreachable"
 STALLED = "stalled"
+REVOKED = "revoked"
 
 # What went wrong with the state file: the values of the `reason` label.
 BROKEN = "broken"
@@ -62,6 +65,11 @@ BAD_FRAMES = (
     "worker_protocol",
     "worker_event",
     "zmtp",
+    "mechanism",
+    "curve_handshake",
+    "curve_server_key",
+    "curve_client_key",
+    "curve_message",
     "internal",
 )
 
@@ -128,10 +136,11 @@ class Counters:
         self.unknown_method: Counter[str] = Counter()  # by outcome
         self.worker_lost = from_zero(EXIT, HEARTBEAT, EVICTED)  # by reason
         self.bad_frames = from_zero(*BAD_FRAMES)  # by reason
-        self.clients_dropped = from_zero(UNREACHABLE, STALLED)  # by reason
+        self.clients_dropped = from_zero(UNREACHABLE, STALLED, REVOKED)  # by reason
         self.state_file = from_zero(BROKEN, WRITE)  # by reason
         self.connections = from_zero(*SOCKETS)  # by socket
         self.accept_pauses = from_zero(*SOCKETS)  # by socket
         self.turn_s = Peak()  # seconds that one turn of the message loop took
         self.late_replies = 0
+        self.access_file_failures = 0
         self.retries = 0

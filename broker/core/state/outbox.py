@@ -1,5 +1,8 @@
 """The messages and log lines that the core has produced since the message loop last took them."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 ToClient = tuple[bytes, bytes]
 """(identity, event)"""
 
@@ -11,6 +14,13 @@ MAX_HEAD_BYTES = 512
 """The id of a call stands within these bytes of an event for a client."""
 
 
+class Note(NamedTuple):
+    """A line for the log, and its fields for the JSON log."""
+
+    text: str
+    fields: Mapping[str, str]
+
+
 class Outbox:
     """Collects messages and log lines; each is handed out once."""
 
@@ -18,7 +28,7 @@ class Outbox:
         self._to_clients: list[ToClient] = []
         self._to_workers: list[ToWorker] = []
         self._to_admins: list[ToClient] = []
-        self._notes: list[str] = []
+        self._notes: list[Note] = []
 
     def to_admin(self, identity: bytes, event: bytes) -> None:
         """Add an event for an administrator."""
@@ -36,9 +46,14 @@ class Outbox:
         """Add a message for a worker; the first frame is its kind."""
         self._to_workers.append((identity, list(frames)))
 
-    def note(self, line: str) -> None:
-        """Add a line for the log."""
-        self._notes.append(line)
+    def note(self, text: str, **fields: str) -> None:
+        """Add a line for the log.
+
+        Args:
+            text: of the line.
+            fields: what the JSON log shows by itself, such as the client.
+        """
+        self._notes.append(Note(text, fields))
 
     def take(self) -> tuple[list[ToClient], list[ToWorker]]:
         """Remove and return the messages to clients and to workers."""
@@ -51,7 +66,7 @@ class Outbox:
         taken, self._to_admins = self._to_admins, []
         return taken
 
-    def take_notes(self) -> list[str]:
+    def take_notes(self) -> list[Note]:
         """Remove and return the lines for the log."""
         notes, self._notes = self._notes, []
         return notes

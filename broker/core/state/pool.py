@@ -211,6 +211,7 @@ class Worker:
     Attributes:
         identity: ZeroMQ's name for the worker's connection.
         description: what the worker sent in READY.
+        key_name: the name of its key; empty without keys.
         state: "ready", or "draining" when it gets no more work.
         drain_requested_s: monotonic time of the worker's DRAIN; None before.
         replicas: the calls and streams of its models, by their pools.
@@ -226,6 +227,7 @@ class Worker:
         "drain_requested_s",
         "identity",
         "in_flight",
+        "key_name",
         "last_received_s",
         "registered_s",
         "replicas",
@@ -235,6 +237,7 @@ class Worker:
     def __init__(self, identity: bytes, description: WorkerDescription, now_s: float) -> None:
         self.identity = identity
         self.description = description
+        self.key_name = ""
         self.state: Literal["ready", "draining"] = "ready"
         self.drain_requested_s: float | None = None
         self.replicas: dict[WorkerPool, Replica] = {}

@@ -25,7 +25,8 @@ class Registry:
         routes: routes that an administrator has set, by the model's qualified name.
         models: every model that was registered and is not forgotten, by qualified name.
         workers: the registered workers, by identity.
-        document: the packed OpenRPC document of the service; None after a change, until the next request for it.
+        documents: packed OpenRPC documents, by the patterns of the clients that see them; None for those that see all.
+            A change removes them.
     """
 
     def __init__(self, own_procedures: Iterable[Procedure]) -> None:
@@ -35,7 +36,7 @@ class Registry:
         self.models: dict[str, ModelVersions] = {}
         self.routes: dict[str, Route] = {}
         self.workers: dict[bytes, Worker] = {}
-        self.document: bytes | None = None
+        self.documents: dict[tuple[str, ...] | None, bytes] = {}
 
     # -- lookups --------------------------------------------------------------------------------------------------
 
@@ -172,7 +173,7 @@ class Registry:
                 self.procedures[name] = procedure
             else:
                 self.procedures.pop(name, None)
-        self.document = None
+        self.documents.clear()
 
     def close(self, key: ModelKey) -> None:
         """Accept no more calls of a model version; waiting and running calls continue."""

@@ -13,6 +13,7 @@ from zerorpc_cluster.errors import (
     RemoteError,
     StreamMismatchError,
 )
+from zerorpc_cluster.keys import Keys
 from zerorpc_cluster.options import Options
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ClientClosedError",
     "ClientError",
     "ConnectionLostError",
+    "Keys",
     "Options",
     "RemoteError",
     "Stream",

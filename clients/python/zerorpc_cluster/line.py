@@ -38,6 +38,8 @@ class Line:
         self.retry_at_s = 0.0
         self._address = address
         self._watcher = watcher
+        self._mechanism = options.mechanism
+        self._has_keys = options.keys is not None
         self._silence_s = float("inf") if options.heartbeat_s is None else 2 * options.heartbeat_s
         self._dealer: Dealer | None = None
         self._delay_s = FIRST_DELAY_S
@@ -61,13 +63,13 @@ class Line:
             now_s: monotonic seconds.
         """
         try:
-            self._dealer = Dealer(endpoint, self._watcher)
+            self._dealer = Dealer(endpoint, self._watcher, self._mechanism)
         except OSError as error:
             self.cannot_connect(error, now_s)
             return
         self.problem = "the server has not completed ZeroMQ's handshake"
         self._last_received_s = now_s
-        self._check(now_s)
+        self._check(now_s, was_ready=True)
 
     def cannot_connect(self, error: OSError, now_s: float) -> None:
         """Note that the host name of the address could not be resolved."""
@@ -88,6 +90,7 @@ class Line:
         dealer = self._dealer
         if dealer is None:
             return
+        was_ready = dealer.is_ready
         try:
             for event in dealer.receive():
                 self.calls.receive(event, now_s)
@@ -101,7 +104,7 @@ class Line:
         self._last_received_s = now_s
         if dealer.is_ready:
             self._delay_s = FIRST_DELAY_S
-        if self._check(now_s):
+        if self._check(now_s, was_ready=was_ready):
             self.send(now_s)
 
     def tick(self, now_s: float) -> None:
@@ -129,12 +132,15 @@ class Line:
         self.calls.abandon(call, CallTimeoutError(text, not_executed=is_unsent))
         self.send(now_s)
 
-    def _check(self, now_s: float) -> bool:
+    def _check(self, now_s: float, *, was_ready: bool) -> bool:
         """Return whether the connection still exists."""
         assert self._dealer is not None
         if self._dealer.is_connected:
             return True
-        self._lost(self._dealer.broken_by or "the server closed the connection", now_s)
+        closed = "the server closed the connection"
+        if self._has_keys and not was_ready:
+            closed += " in the handshake: it may not accept the key of this client, or have another key itself"
+        self._lost(self._dealer.broken_by or closed, now_s)
         return False
 
     def _lost(self, problem: str, now_s: float) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from zerorpc_cluster.keys import Keys
 from zmtp.endpoint import TcpEndpoint, parse_endpoint
+from zmtp.mechanism import Mechanism, Null
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:4242"
 
@@ -20,6 +22,7 @@ class Options:
         retries: how many more attempts a call gets after an error that says that it was not executed.
         retry_delay_s: mean time before the first retry, in seconds; each further one waits twice as long.
         slots: most items of a stream that wait in this client. The server stops when there are so many.
+        keys: for a server that requires CURVE; None for one that requires no keys.
         trace_context: returns what to add to the header of each call, such as `{"traceparent": "00-..."}`.
     """
 
@@ -28,7 +31,12 @@ class Options:
     retries: int = 3
     retry_delay_s: float = 0.1
     slots: int = 100
+    keys: Keys | None = None
     trace_context: Callable[[], Mapping[str, str]] | None = None
+
+    def mechanism(self) -> Mechanism:
+        """Return the security of a new connection."""
+        return Null() if self.keys is None else self.keys.mechanism()
 
     def header(self) -> Mapping[str, str] | None:
         """Return what to add to the header of the next call."""

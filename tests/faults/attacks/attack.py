@@ -7,7 +7,7 @@ be measured before and after a change.
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import zmq
 
 from tests.figures import Figure
+from tests.integration.keyed import Keyed, keyed_cluster
 from tests.processes import REPOSITORY, Cluster, cluster, end_talking, talking_process, wait_until
 
 LONGEST_CALL_S = 0.5
@@ -38,14 +39,14 @@ class Attack:
         growth_bytes: by how much the broker's memory grew at most during the attack.
     """
 
-    def __init__(self, made: Cluster) -> None:
+    def __init__(self, made: Cluster, keys: Sequence[str] = ()) -> None:
         self.cluster = made
         self.calls = 0
         self.failures: dict[str, int] = {}
         self.longest_s = 0.0
         self.growth_bytes = 0
         self._memory = PeakMemory(made.broker.pid)
-        self._honest = talking_process("tests.faults.attacks.honest", made.frontend)
+        self._honest = talking_process("tests.faults.attacks.honest", made.frontend, *keys)
         assert self._honest.stdout is not None
         assert self._honest.stdout.readline() == "calling\n", "the honest client calls"
         self._memory.start()
@@ -104,17 +105,30 @@ def attack(
     at most `longest_call_s`.
     """
     with cluster(folder, None, None, code=ATTACKED, **broker_settings) as made:
-        beside = Attack(made)
-        try:
-            yield beside
-            beside.end()
-        finally:
-            beside.close()
-        figure(f"{name}: the honest client's longest call", beside.longest_s, "s")
-        figure(f"{name}: growth of the broker's memory", beside.growth_bytes / _MIB, "MiB")
-        assert beside.failures == {}, "calls of the honest client failed"
-        assert beside.calls > 0
-        assert beside.longest_s < longest_call_s
+        yield from _beside(Attack(made), figure, name, longest_call_s)
+
+
+@contextmanager
+def attack_on_keys(folder: Path, figure: Figure, name: str) -> Iterator[tuple[Attack, Keyed]]:
+    """The same with keys: the honest client is called `honest`, and the attacker may make keys of its own."""
+    with keyed_cluster(folder, "LightIris", "LightIris") as keyed:
+        files = keyed.new("client", "honest")
+        wait_until(lambda: "new: honest" in keyed.broker_log(), 5, "the broker has read the key")
+        for beside in _beside(Attack(keyed.cluster, files), figure, name, LONGEST_CALL_S):
+            yield beside, keyed
+
+
+def _beside(made: Attack, figure: Figure, name: str, longest_call_s: float) -> Iterator[Attack]:
+    try:
+        yield made
+        made.end()
+    finally:
+        made.close()
+    figure(f"{name}: the honest client's longest call", made.longest_s, "s")
+    figure(f"{name}: growth of the broker's memory", made.growth_bytes / _MIB, "MiB")
+    assert made.failures == {}, "calls of the honest client failed"
+    assert made.calls > 0
+    assert made.longest_s < longest_call_s
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """An honest client: a stock zerorpc client in a process of its own, with 8 greenlets that call the iris model.
 
-    python -m tests.faults.attacks.honest ADDRESS
+    python -m tests.faults.attacks.honest ADDRESS [CLIENT.key_secret BROKER.key]
 
 It calls until standard input is closed. Then it prints, as JSON, how many calls succeeded, the longest of them in
 seconds, and the failures by name.
@@ -15,12 +15,14 @@ import gevent
 import zerorpc
 from gevent.fileobject import FileObject
 
+from scripts.zerorpc_curve import CurveContext
+
 GREENLETS = 8
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
 
-def main(address: str) -> None:
-    client = zerorpc.Client(address, timeout=60)
+def main(address: str, *keys: str) -> None:
+    client = zerorpc.Client(address, timeout=60, context=CurveContext(*keys) if keys else None)
     latencies_s: list[float] = []
     failures: Counter[str] = Counter()
     is_over = False
@@ -46,4 +48,4 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,0 +1,103 @@
+"""Compares the cluster with keys to the cluster without, and writes the table of docs/performance.md.
+
+python -m bench.keys
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from bench.compare import IN_FLIGHT, compare
+from bench.machine import describe_machine
+from bench.running import BenchError
+from bench.systems import System, cluster
+from scripts import keys
+
+RESULTS = report.FOLDER / "keys.json"
+OPEN, KEYED = "open", "keyed"
+
+
+def systems(folder: Path) -> list[System]:
+    """Return the cluster without and with keys.
+
+    Args:
+        folder: for the keys.
+    """
+    plain = cluster(OPEN, "without keys", 2)
+    keyed = cluster(KEYED, "with keys on both ports", 2, port_block=1)
+    for kind, name in ((keys.BROKER, ""), ("client", "bench"), ("worker", "bench")):
+        keys.new(folder, kind, name)
+    broker_key = str(keys.public_file(folder, keys.BROKER, ""))
+    environment = {
+        "BROKER_CURVE_SECRET": str(keys.secret_file(folder, keys.BROKER, "")),
+        "BROKER_CLIENT_KEYS": str(folder / "clients"),
+        "BROKER_WORKER_KEYS": str(folder / "workers"),
+    }
+    for_workers = {
+        "WORKER_CURVE_SECRET": str(keys.secret_file(folder, "worker", "bench")),
+        "WORKER_BROKER_KEY": broker_key,
+    }
+    broker, *workers = keyed.processes
+    processes = (
+        replace(broker, environment={**broker.environment, **environment}),
+        *(replace(worker, environment={**worker.environment, **for_workers}) for worker in workers),
+    )
+    options = ("--secret", str(keys.secret_file(folder, "client", "bench")), "--broker-key", broker_key)
+    return [plain, replace(keyed, processes=processes, options=options)]
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the table: figures, and in brackets their ratios to the cluster without keys."""
+    points = {(one["system"], one["in_flight"]): one["measured"] for one in results["compare"]}
+    lines = [
+        "| calls in flight | "
+        + " | ".join(
+            f"{column}, {title}"
+            for column in ("calls/s", "server CPU, µs per call", "p99, ms")
+            for title in (OPEN, KEYED)
+        )
+        + " |",
+        "|---|" + "---|" * 6,
+    ]
+    for in_flight in IN_FLIGHT:
+        plain, keyed = points[OPEN, in_flight], points[KEYED, in_flight]
+        cells = [str(in_flight)]
+        for name, form in (("calls_a_second", ",.0f"), ("cpu_us", ".1f"), ("p99_ms", ".2f")):
+            cells += [f"{plain[name]:{form}}", f"{keyed[name]:{form}} ({keyed[name] / plain[name]:.2f})"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and save the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="number of repetitions (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each (default: %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="only print the table; leave the document unchanged")
+    options = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            points = compare(systems(Path(folder)), options.rounds, options.seconds)
+    except BenchError as error:
+        sys.exit(f"error: {error}")
+    results = {
+        "made": datetime.now(UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
+        "compare": [asdict(point) for point in points],
+    }
+    print(table(results))
+    if not options.keep:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        text = report.replace_part(report.DOCUMENT.read_text(), "keys-machine", report.origin(results))
+        report.DOCUMENT.write_text(report.replace_part(text, "keys", table(results)))
+
+
+if __name__ == "__main__":
+    main()
