@@ -129,6 +129,7 @@ def wrong_files(keyed: Keyed, kind: str, what: str, folder: Path) -> tuple[str, 
     return accepted, str(keys.public_file(other, keys.BROKER, ""))
 
 
+@pytest.mark.fault(66)
 @pytest.mark.parametrize("what", list(REFUSED))
 def test_a_client_is_refused_and_no_byte_of_its_call_processed(keyed: Keyed, what: str, tmp_path: Path) -> None:
     files = wrong_files(keyed, "client", what, tmp_path)
@@ -144,6 +145,7 @@ def test_a_client_is_refused_and_no_byte_of_its_call_processed(keyed: Keyed, wha
     assert sum(samples(keyed.cluster.http, "zerorpc_broker_requests_total").values()) == before
 
 
+@pytest.mark.fault(66)
 @pytest.mark.parametrize("what", list(REFUSED))
 def test_a_worker_is_refused_and_never_registers(keyed: Keyed, what: str, tmp_path: Path) -> None:
     files = wrong_files(keyed, "worker", what, tmp_path)
@@ -172,6 +174,7 @@ def test_our_client_says_why_it_is_refused(keyed: Keyed, tmp_path: Path) -> None
         assert caught.value.not_executed
 
 
+@pytest.mark.fault(66)
 def test_a_revoked_client_is_cut_off_within_a_second_and_others_go_on(keyed: Keyed, billing: tuple[str, str]) -> None:
     leaving = keyed.client(keyed.new("client", "leaving"), heartbeat=1)
     wait_until(lambda: "new: leaving" in keyed.broker_log(), 5, "the broker has read the key")
@@ -187,6 +190,7 @@ def test_a_revoked_client_is_cut_off_within_a_second_and_others_go_on(keyed: Key
     assert staying.iris_model_predict(FLOWER) == SETOSA
 
 
+@pytest.mark.fault(66)
 def test_a_revoked_worker_is_cut_off_within_a_second(keyed: Keyed) -> None:
     worker = keyed.start_worker("SleeperOnly", keyed.new("worker", "leaving"))
     keyed.cluster.wait_for_workers(4)

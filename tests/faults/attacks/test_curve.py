@@ -1,5 +1,6 @@
 """Handshakes and messages of CURVE that no honest peer sends."""
 
+import os
 import random
 import socket
 import time
@@ -17,6 +18,9 @@ from zmtp import Session
 from zmtp.certificates import read_certificate
 from zmtp.curve import CurveClient, CurveKeys
 from zmtp.frames import encode_message
+
+SPOILED = int(os.environ.get("SPOILED") or 20_000)
+"""Pieces of the long form. SPOILED=200000 takes four to five minutes."""
 
 HALF_OPEN = 2000
 AT_ONCE = 50
@@ -86,7 +90,8 @@ def _taken(session: Session) -> bytes:
 
 @pytest.mark.alone
 @pytest.mark.fault(64)
-@pytest.mark.parametrize("count", [3000, pytest.param(200_000, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [3000, pytest.param(SPOILED, marks=pytest.mark.nightly)])
 def test_spoiled_handshakes_and_messages(tmp_path: Path, figure: Figure, count: int) -> None:
     with attack_on_keys(tmp_path, figure, f"{count:,} spoiled pieces of CURVE") as (made, keyed):
         attacker = Attacker(keyed, seed=20)
@@ -115,7 +120,6 @@ def test_connections_that_stop_in_the_middle_of_the_handshake(tmp_path: Path, fi
     with attack_on_keys(tmp_path, figure, f"{HALF_OPEN:,} half-open handshakes") as (made, keyed):
         attacker = Attacker(keyed, seed=20)
         http = made.cluster.http
-        before = samples(http, "zerorpc_broker_connections")[("socket", "clients"),]
         begin_s = time.monotonic()
         opened = []
         for _ in range(HALF_OPEN):
@@ -128,7 +132,7 @@ def test_connections_that_stop_in_the_middle_of_the_handshake(tmp_path: Path, fi
         def connections() -> float:
             return samples(http, "zerorpc_broker_connections")[("socket", "clients"),]
 
-        wait_until(lambda: connections() <= before, 10, "the broker has ended them all")
+        wait_until(lambda: connections() == 1, 10, "only the honest client's connection is left")
         for connection in opened:
             connection.close()
     assert made.growth_bytes < HALF_OPEN * 16 * 1024
