@@ -1,6 +1,7 @@
 """Loads, unloads and routes models while the cluster runs, through the broker's administrators' address. For example:
 
     scripts/models.py list
+    scripts/models.py clients
     scripts/models.py load iris_model.iris_predict:IrisModel --set slots=2 --workers 127.0.0.1:8421
     scripts/models.py cancel
     scripts/models.py reload iris_model
@@ -15,7 +16,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     command("list", _list, "list the model versions, their workers, and their shares of the calls")
+    command(
+        "clients", _clients, "list the clients by the names of their keys: open calls, requests, what they may call"
+    )
     load = command("load", _load, "load a model: install its package first; a worker that hosts it loads it again")
     load.add_argument("model", metavar="MODULE:CLASS", help="the model's class", type=model_class)
     load.add_argument(
@@ -128,6 +132,15 @@ def _list(options: argparse.Namespace) -> str:
     return _table(_ask(options, "list_models"))
 
 
+def _clients(options: argparse.Namespace) -> str:
+    lines = [("client", "open calls", "requests", "may call")]
+    for row in _ask(options, "list_clients"):
+        most = "" if row["most_calls"] is None else f" of {row['most_calls']}"
+        allowed = "everything" if row["allowed"] is None else ", ".join(row["allowed"]) or "nothing"
+        lines.append((row["client"], f"{row['open_calls']}{most}", str(row["requests"]), allowed))
+    return _aligned(lines)
+
+
 def _load(options: argparse.Namespace) -> str:
     module_name, class_name = options.model
     entry = {"module_name": module_name, "class_name": class_name, **dict(options.set)}
@@ -176,9 +189,14 @@ def _table(rows: list[dict[str, Any]]) -> str:
             (row["model"], row["version"], row["state"], f"{row['share']:g} %", str(len(row["workers"])), row["from"])
         )
         notes += [f"{row['model']} {row['version']}: {trouble}" for trouble in row["troubles"]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*table, *notes])
+    return "\n".join([_aligned(lines), *notes])
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Core:
         self.workers = WorkerHandler(
             self.registry, self.calls, self._scheduler, self.deployment, self.counters, self.outbox, self.access
         )
-        self.admin = AdminHandler(self.deployment, self.outbox)
+        self.admin = AdminHandler(self.deployment, self.outbox, self.access)
         self._forgetter = Forgetter(
             self.registry, self.calls, self.deployment.plan, self.deployment.routing, self.outbox
         )

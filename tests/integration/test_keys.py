@@ -10,16 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import msgpack
 import pytest
 import zerorpc
 import zmq.auth
 from zerorpc_cluster import AsyncClient, Client, ClientError, Keys, Options
 
+from cluster.runtime.curve_files import read_secret
 from scripts import keys
 from tests import npm
 from tests.integration.keyed import Keyed, keyed_cluster
 from tests.integration.made import Made
 from tests.processes import REPOSITORY, get, samples, wait_until
+from tests.zmtp.test_router import CAREFUL, Served
+from zmtp.curve import CurveServer
 
 pytestmark = pytest.mark.one_process
 
@@ -73,6 +77,42 @@ def test_the_clients_for_threads_and_asyncio_take_keys(keyed: Keyed, billing: tu
     with Client(keyed.cluster.frontend, options) as client:
         assert client.iris_model_predict(FLOWER) == SETOSA
         assert list(client.stream("counter_predict_stream", 300)) == list(range(300))
+
+
+SERVER = """
+import sys
+import zerorpc
+from scripts.zerorpc_curve import CurveContext
+
+class Service:
+    def hello(self, name):
+        return "Hello, " + name
+
+server = zerorpc.Server(Service(), context=CurveContext(*sys.argv[2:]))
+server.connect(sys.argv[1])
+server.run()
+"""
+
+
+def test_a_stock_server_that_connects_takes_keys(tmp_path: Path) -> None:
+    """The broker does not route to such servers yet; its ROUTER and its CURVE talk to them."""
+    keys.new(tmp_path, keys.BROKER, "")
+    _, secret = keys.new(tmp_path, "worker", "stock")
+    own = read_secret("", str(keys.secret_file(tmp_path, keys.BROKER, "")))
+    served = Served("tcp://127.0.0.1:0", CAREFUL, lambda: CurveServer(own, lambda _: "stock"))
+    files = (str(secret), str(keys.public_file(tmp_path, keys.BROKER, "")))
+    with subprocess.Popen([sys.executable, "-c", SERVER, served.endpoint, *files], cwd=REPOSITORY) as server:
+        try:
+            served.turn_until(lambda: [one for one in served.router._connections if served.router.name_of(one)])
+            (identity,) = served.router._connections
+            event = msgpack.packb([{"message_id": b"1", "v": 3}, "hello", ["broker"]])
+            served.send(identity, b"", event)
+            served.turn_until(lambda: served.messages)
+            (_, frames) = served.messages[0]
+            assert msgpack.unpackb(frames[-1])[1:] == ["OK", ["Hello, broker"]]
+        finally:
+            server.kill()
+            served.close()
 
 
 def test_the_zerorpc_command_takes_keys(keyed: Keyed, billing: tuple[str, str], tmp_path: Path) -> None:
@@ -208,12 +248,20 @@ def test_an_administrator_needs_a_key_of_its_own(tmp_path: Path) -> None:
         secret, broker_key = made.new("admin", "oncall")
         wait_until(lambda: "new: oncall" in made.broker_log(), 5, "the broker has read the key")
 
-        def listed(*given: str) -> str:
-            command = [sys.executable, "scripts/models.py", "--address", made.cluster.admin, *given, "list"]
+        def listed(*given: str, what: str = "list") -> str:
+            command = [sys.executable, "scripts/models.py", "--address", made.cluster.admin, *given, what]
             done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
             return done.stdout + done.stderr
 
         assert "iris_model" in listed("--secret", secret, "--broker-key", broker_key)
+        caller = made.new("client", "caller")
+        wait_until(lambda: "new: caller" in made.broker_log(), 5, "the broker has read the key")
+        assert made.client(caller).get_models()
+        clients = listed("--secret", secret, "--broker-key", broker_key, what="clients")
+        assert [line.split() for line in clients.splitlines()] == [
+            ["client", "open", "calls", "requests", "may", "call"],
+            ["caller", "0", "1", "everything"],
+        ]
         assert listed("--secret", secret) == "error: --secret and --broker-key belong together\n"
 
 

@@ -188,10 +188,7 @@ def test_a_worker_s_key_decides_what_it_may_load() -> None:
     made.join(b"w1", "m")
     made.ask("load_model", {"module_name": "x", "class_name": "X"}, [], message_id=b"load")
     ((number, _),) = made.orders_of(b"w1", protocol.LOAD)
-    from tests.unit.world import describe_model
-
     model = msgpack.packb(msgpack.unpackb(write_description(describe("any", "secret")))["models"][0])
-    assert describe_model("secret").qualified_name == "secret"
     made.from_worker(b"w1", protocol.LOADED, number, model)
     (reply,) = [one for one in made.admin_replies() if one.name == "ERR"]
     assert "the key 'w1' may not host 'secret'" in reply.args[1]
@@ -206,6 +203,17 @@ def test_a_worker_that_new_rules_forbid_is_sent_away() -> None:
     made.flush()
     assert list(made.core.registry.workers) == [b"w2"]
     assert made.kinds_to(b"w1")[-1] == protocol.BYE
+
+
+def test_an_administrator_sees_the_clients_and_what_they_may_call() -> None:
+    made = world(only("m", calls=2))
+    made.join(b"w", "m")
+    made.call(BILLING, b"1")
+    made.call(OPS, b"1", "nothing")
+    assert made.ask("list_clients")[0].args[0] == [
+        {"client": "billing", "open_calls": 1, "most_calls": 2, "requests": 1, "allowed": ["m"]},
+        {"client": "ops", "open_calls": 0, "most_calls": None, "requests": 1, "allowed": None},
+    ]
 
 
 def test_the_books_name_a_bounded_number_of_clients() -> None:

@@ -469,7 +469,7 @@ def test_a_stream_without_end_holds_up_its_own_model_only(world: World) -> None:
         ("unload_model", ["m", "2.0"], "m has no version 2.0; it has 1.2"),
         ("unload_model", [1, ""], "name should be a string, not int"),
         ("reload_model", ["m", ""], "no ready worker hosts m 1.2 and can load it again"),
-        ("m_predict", ["x"], "'m_predict' is not a procedure for administrators; there are list_models, load_model"),
+        ("m_predict", ["x"], "'m_predict' is not a procedure for administrators; there are list_models, list_clients"),
         ("load_model", [{**ENTRY, "x": "y" * 70_000}, []], "the arguments have more than 65536 bytes"),
     ],
 )
@@ -505,6 +505,7 @@ def test_the_administrators_address_describes_itself(world: World) -> None:
     (reply,) = world.ask("_zerorpc_inspect")
     assert set(reply.args[0]["methods"]) == {
         "list_models",
+        "list_clients",
         "load_model",
         "unload_model",
         "reload_model",

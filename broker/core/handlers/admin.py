@@ -13,6 +13,7 @@ from broker.core.deployment.unloading import Answer
 from broker.core.errors import ProcedureError
 from broker.core.introspection import builtins
 from broker.core.introspection.view import View
+from broker.core.state.access import Access
 from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure
 from broker.core.state.registry import Registry
@@ -35,8 +36,9 @@ _NO_ID = bytes(8)
 class AdminHandler:
     """Handles the messages from the administrators' socket."""
 
-    def __init__(self, deployment: Deployment, outbox: Outbox) -> None:
+    def __init__(self, deployment: Deployment, outbox: Outbox, access: Access) -> None:
         self._deployment = deployment
+        self._access = access
         self._outbox = outbox
         self._open: dict[tuple[bytes, bytes], ClientEvent] = {}  # by identity and message id
         # Answers that wait until the plan is saved: the number of its changes, the key in `_open`, the event.
@@ -44,6 +46,7 @@ class AdminHandler:
         self._heartbeats_sent_s = float("-inf")
         self._procedures: dict[str, Callable[..., None]] = {
             "list_models": self._list_models,
+            "list_clients": self._list_clients,
             "load_model": self._load_model,
             "unload_model": self._unload_model,
             "reload_model": self._reload_model,
@@ -128,6 +131,9 @@ class AdminHandler:
     def _list_models(self, answer: Answer) -> None:
         answer(self._deployment.list_models())
 
+    def _list_clients(self, answer: Answer) -> None:
+        answer(self._access.list_clients())
+
     def _load_model(self, answer: Answer, entry: object, workers: object) -> None:
         self._deployment.load(checked_entry(entry), checked_patterns(workers), answer)
 
@@ -172,6 +178,10 @@ def _strings(**values: object) -> list[str]:
 
 _DESCRIPTIONS: dict[str, tuple[str, list[str]]] = {
     "list_models": ("Return the model versions, their workers, and their shares of the calls.", []),
+    "list_clients": (
+        "Return the clients by the names of their keys: open calls, requests, and what they may call.",
+        [],
+    ),
     "load_model": (
         "Load a model on the workers that match, or on all; a worker that hosts it loads it again.",
         ["entry", "workers"],

@@ -155,6 +155,22 @@ class Access:
             return None
         return f"the key {name!r} may not host {refused!r}; it may host {', '.join(patterns.texts) or 'nothing'}"
 
+    def list_clients(self) -> list[dict[str, object]]:
+        """Return the clients that have called, by name: open calls, requests, and what they may call."""
+        rows: list[dict[str, object]] = []
+        for account in sorted(self.accounts.values(), key=lambda one: one.name):
+            allowed, most = account.rules.allowed, account.rules.calls
+            rows.append(
+                {
+                    "client": account.name,
+                    "open_calls": account.open_calls,
+                    "most_calls": most,
+                    "requests": account.requests,
+                    "allowed": None if allowed is None else list(allowed.texts),
+                }
+            )
+        return rows
+
     def requests(self) -> dict[str, int]:
         """Return the calls by client: a bounded number of names, and `OTHER`."""
         counts = {OTHER: self._requests_of_others}
