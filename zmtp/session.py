@@ -288,7 +288,8 @@ class Session:
             self.to_send.append(self._rest_of_greeting)
         if greeting.mechanism != mechanism.name:
             text = f"the peer uses the mechanism {greeting.mechanism!r}; this end uses {mechanism.name!r}"
-            self._send_commands([encode_error(f"this port requires {mechanism.name.decode()}".encode())])
+            if mechanism.as_server:
+                self._send_commands([encode_error(f"this port requires {mechanism.name.decode()}".encode())])
             raise PeerError(text, MECHANISM)
         self._expects_greeting = False
         self.supports_heartbeats = greeting.version >= (3, 1)

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -16,12 +17,11 @@ Signature = dict[str, tuple[int, int, int]]
 def signature(path: Path) -> Signature:
     """Return what changes when a file, or a file in a folder, does: times, sizes and numbers of the files."""
     found: Signature = {}
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        try:
-            status = file.stat()
-        except OSError:  # it has just been removed
-            continue
-        found[file.name] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    with suppress(OSError):  # it is gone, or cannot be read any more
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            with suppress(FileNotFoundError):  # it has just been removed
+                status = file.stat()
+                found[file.name] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
 
 

@@ -46,6 +46,9 @@ class Keyring:
     def read(self) -> None:
         """Read the folder again. A file that cannot be read is left out, and the log names it."""
         assert self.folder is not None
+        if not self.folder.is_dir():
+            log.error("the folder of keys %s is gone; the keys that were in it stay accepted", self.folder)
+            return
         self._names, broken = _read(self.folder)
         for text in broken:
             log.warning("%s; its key is not accepted", text)

@@ -37,6 +37,7 @@ def test_the_cluster_in_containers_with_keys_serves_keyed_clients_and_no_others(
         client = zerorpc.Client(compose.frontend, timeout=30, context=context)
         assert client.iris_model_predict(FLOWER) == {"species": "setosa"}
         client.close()
+        context.destroy(linger=0)
         assert {worker["key"] for worker in compose.workers()} == {"compose"}
         plain = zerorpc.Client(compose.frontend, timeout=1, heartbeat=None)
         with pytest.raises(zerorpc.TimeoutExpired):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import zerorpc
+import zmq
 
 from scripts import keys
 from scripts.zerorpc_curve import CurveContext
@@ -25,6 +26,7 @@ class Keyed:
         keys.new(self.folder, keys.BROKER, "")
         self.cluster = Cluster(folder)
         self._clients: list[zerorpc.Client] = []
+        self._contexts: list[zerorpc.Context] = []
 
     def new(self, kind: str, name: str) -> tuple[str, str]:
         """Make a key; return the files for its owner: the secret key, and the broker's public one."""
@@ -56,8 +58,10 @@ class Keyed:
         """A stock client with these keys, or without any."""
         context = CurveContext(*files) if files else zerorpc.Context()
         made = zerorpc.Client(context=context, **{"timeout": 30, **options})
+        made._events.setsockopt(zmq.LINGER, 0)  # a call that the broker refuses must not keep the context
         made.connect(self.cluster.frontend)
         self._clients.append(made)
+        self._contexts.append(context)
         return made
 
     def broker_log(self) -> str:
@@ -66,6 +70,8 @@ class Keyed:
     def close(self) -> None:
         for client in self._clients:
             client.close()
+        for context in self._contexts:
+            context.destroy(linger=0)
         self.cluster.close()
 
 

@@ -9,6 +9,7 @@ import zmq.auth
 from zmq.utils import z85
 
 from broker.io.access_file import read_access
+from broker.io.file_watch import signature
 from broker.io.keyring import ANY_KEY, Keyring
 from broker.io.security import Security, exposed
 from broker.settings import BrokerSettings
@@ -114,6 +115,44 @@ def test_a_folder_of_keys_that_cannot_be_right_is_refused(tmp_path: Path, caplog
     assert ring.names == {"copy"}, "the first in the order of the alphabet"
     assert "bad.key is no key file" in caplog.text
     assert "good.key has the same key as copy.key" in caplog.text
+
+
+def test_a_folder_of_keys_that_is_gone_revokes_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    make(folder, "billing")
+    ring = Keyring("K", str(folder))
+    folder.rename(tmp_path / "elsewhere")
+    ring.read()
+    assert ring.names == {"billing"}
+    assert "is gone; the keys that were in it stay accepted" in caplog.text
+
+
+def test_a_change_of_a_file_or_a_folder_is_seen(tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("1")
+    seen = [signature(folder), signature(file)]
+
+    def has_changed(number: int, path: Path) -> bool:
+        before, seen[number] = seen[number], signature(path)
+        return before != seen[number]
+
+    assert not has_changed(0, folder)
+    assert not has_changed(1, file)
+    (folder / "new").write_text("")
+    assert has_changed(0, folder)
+    (folder / "new").write_text("longer")
+    assert has_changed(0, folder)
+    (folder / "new").rename(folder / "other")
+    assert has_changed(0, folder)
+    (tmp_path / "next").write_text("1")
+    (tmp_path / "next").rename(file)
+    assert has_changed(1, file), "a file of the same content that takes its place"
+    file.unlink()
+    assert has_changed(1, file)
+    folder.rename(tmp_path / "gone")
+    assert has_changed(0, folder)
 
 
 ACCESS = """

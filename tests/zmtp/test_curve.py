@@ -4,17 +4,21 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import psutil
 import pytest
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 from zmq.utils import z85
 
 from tests.zmtp.test_dealer import Client
 from tests.zmtp.test_router import CAREFUL, MIB, Served
 from zmtp import PeerError, Session, curve
+from zmtp.commands import encode_command
 from zmtp.curve import CurveClient, CurveKeys, CurveServer
 from zmtp.errors import MECHANISM
 from zmtp.frames import COMMAND, encode_frame, encode_message
@@ -26,6 +30,7 @@ CLIENT = CurveKeys.of(b"c" * 32)
 STRANGER = CurveKeys.of(b"x" * 32)
 ACCEPTED = {CLIENT.public: "billing"}
 SIZES = (0, 1, 255, 256, 65_535, 70_000, 900_000)
+NAMES = (b"", b"HELLO", b"WELCOME", b"INITIATE", b"READY", b"MESSAGE", b"ERROR", b"PING")
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
 
 
@@ -276,6 +281,19 @@ def test_a_handshake_command_of_any_size_is_refused(name: bytes, size: int) -> N
         with pytest.raises(PeerError) as caught:
             server.receive_data(frame)
         assert caught.value.reason in (curve.HANDSHAKE, curve.SERVER_KEY)
+
+
+@given(stage=st.integers(0, 3), data=st.binary(min_size=1, max_size=400), name=st.sampled_from(NAMES))
+def test_no_bytes_raise_anything_but_a_peer_error(stage: int, data: bytes, name: bytes) -> None:
+    client, server = sessions()
+    for _ in range(stage):
+        server.receive_data(taken(client))
+        client.receive_data(taken(server))
+    spoiled = encode_frame(COMMAND, encode_command(name, data)) if name else data
+    for end in (client, server):
+        with suppress(PeerError):
+            end.receive_data(spoiled[: end.read_bytes])
+    assert server.is_ready == (stage == 3)
 
 
 def test_a_recorded_handshake_cannot_be_replayed_on_another_connection() -> None:

@@ -21,6 +21,9 @@ OTHER = "other"
 MOST_NAMED = 200
 """Clients that the metrics name; further ones are counted as `OTHER`."""
 
+_MOST_KNOWN = 10_000
+"""Answers about procedures that patterns remember; forgotten models must not take memory for ever."""
+
 _OF_A_MODEL = r"(_v\d+_\d+)?_predict(_batch|_stream)?"
 """What follows the qualified name in the procedures of a model."""
 
@@ -48,6 +51,8 @@ class Patterns:
         key = procedure.name, procedure.model
         permitted = self._known.get(key)
         if permitted is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             permitted = self._known[key] = self.match(procedure.name) or self.match(procedure.model)
         return permitted
 
