@@ -70,7 +70,7 @@ def _warn_if_exposed(settings: BrokerSettings, security: Security) -> None:
     names = exposed(dict(port for socket, port in ports.items() if not security.is_keyed(socket)))
     if names:
         log.warning(
-            "%s can be reached by other machines and has no keys: it trusts every peer that reaches it (docs/security.md)",
+            "%s can be reached by other machines and has no keys: every peer is trusted (docs/security.md)",
             " and ".join(names),
         )
 
