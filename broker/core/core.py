@@ -70,7 +70,7 @@ class Core:
         admission = Admission(self.calls, limits)
         self._deadlines = Deadlines(self.registry, self.calls, self._scheduler, admission, self.outbox)
         self._unread_streams = UnreadStreams(self.calls, self.outbox)
-        self._repairer = Repairer(self.registry, self.calls, self._scheduler, self.outbox)
+        self._repairer = Repairer(self.registry, self.calls, self._scheduler, self.outbox, self.access)
         self.deployment = Deployment(
             self.registry,
             self._scheduler,

@@ -50,6 +50,8 @@ class Security:
         if self._rings and not settings.curve_secret:
             setting = _SETTINGS[next(iter(self._rings))]
             raise ConfigError(f"{setting} needs BROKER_CURVE_SECRET, the secret key file of this broker")
+        if settings.admin_keys and not settings.admin:
+            raise ConfigError("BROKER_ADMIN_KEYS is set, and BROKER_ADMIN is empty: there is no port that would use it")
         if settings.curve_secret and not self._rings:
             raise ConfigError(
                 f"BROKER_CURVE_SECRET={settings.curve_secret!r} is set, and no port uses it: set BROKER_CLIENT_KEYS, "

@@ -153,6 +153,17 @@ def test_a_client_s_calls_are_limited_over_all_its_connections() -> None:
     made.assert_at_rest()
 
 
+def test_a_repair_counts_the_open_calls_anew() -> None:
+    made = world(only("*", calls=2))
+    made.join(b"w", "m")
+    made.call(BILLING, b"1")
+    for name in ("billing", "gone"):
+        made.core.access.account(name).open_calls = 9
+    made.core.repair(made.now_s)
+    assert made.core.access.account("billing").open_calls == 1
+    assert made.core.access.account("gone").open_calls == 0
+
+
 def test_a_client_s_share_of_a_queue_can_be_smaller_than_that_of_others() -> None:
     made = world(only("*", waiting_calls=1))
     made.join(b"w", "m")

@@ -221,6 +221,8 @@ def test_settings_of_keys_must_fit_together(tmp_path: Path) -> None:
         ConfigError, match=r"clients.billing needs BROKER_CLIENT_KEYS, because clients without keys are"
     ):
         Security(settings(access=str(access)))
+    with pytest.raises(ConfigError, match="BROKER_ADMIN_KEYS is set, and BROKER_ADMIN is empty"):
+        Security(settings(curve_secret=str(secret), admin_keys="*", admin=""))
     access.write_text("[workers.gpu]\nmodels = []")
     with pytest.raises(ConfigError, match="workers needs BROKER_WORKER_KEYS"):
         Security(settings(access=str(access)))

@@ -11,6 +11,7 @@ from collections import Counter
 
 from broker.core import errors
 from broker.core.scheduling.scheduler import Scheduler
+from broker.core.state.access import Access
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import CANCELLED, ENDED, FAILING, QUEUED, Call
 from broker.core.state.fair_queue import FairQueue
@@ -23,11 +24,14 @@ from cluster.wire import protocol
 class Repairer:
     """Rebuilds what the calls determine."""
 
-    def __init__(self, registry: Registry, calls: CallTable, scheduler: Scheduler, outbox: Outbox) -> None:
+    def __init__(
+        self, registry: Registry, calls: CallTable, scheduler: Scheduler, outbox: Outbox, access: Access
+    ) -> None:
         self._registry = registry
         self._calls = calls
         self._scheduler = scheduler
         self._outbox = outbox
+        self._access = access
 
     def repair(self, now_s: float) -> int:
         """Make all tables agree with the calls; return how many calls had to be ended."""
@@ -40,6 +44,8 @@ class Repairer:
         for procedure in self._registry.counted():
             for target in procedure.targets.values():
                 target.waiting = target.pool.stream_bytes = 0
+        for account in self._access.accounts.values():
+            account.open_calls = 0
         self._calls.recount()
         self._repair_capacity()
         for pool in self._registry.all_pools():

@@ -247,11 +247,9 @@ class CallTable:
     def recount(self) -> None:
         """Rebuild the table of clients, and add up what is counted of open calls.
 
-        For tables that may be wrong; targets and pools have counts of 0 before.
+        For tables that may be wrong; targets, pools and accounts have counts of 0 before.
         """
         calls = self._open.values()
-        for account in {client.account for client in self.clients.values()} | {call.owner.account for call in calls}:
-            account.open_calls = 0
         self.clients = {}
         for call in calls:
             client = call.client = call.owner
