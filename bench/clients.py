@@ -3,19 +3,16 @@
 python -m bench.clients
 """
 
-import argparse
 import json
 import subprocess
 import sys
 from collections import defaultdict
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
 from tqdm import tqdm
 
-from bench import report
-from bench.machine import describe_machine
+from bench import one_table, report
 from bench.running import BenchError, running
 from bench.systems import REPOSITORY, SERVICES, cluster
 
@@ -31,7 +28,7 @@ TITLES = {
 }
 
 
-def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
     """Measure each client with each number of calls in flight; return the medians.
 
     Raises:
@@ -48,10 +45,11 @@ def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
                     progress.set_postfix_str(f"{kind}, {in_flight} in flight")
                     found[kind, in_flight].append(_run(kind, under_test.system.address, in_flight, seconds))
                     progress.update()
-    return [
+    medians = [
         {"client": kind, "in_flight": in_flight, **{name: median(one[name] for one in taken) for name in taken[0]}}
         for (kind, in_flight), taken in found.items()
     ]
+    return {"clients": medians}
 
 
 def _run(kind: str, address: str, in_flight: int, seconds: float) -> dict[str, float]:
@@ -83,25 +81,7 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, and save the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="number of repetitions (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each (default: %(default)s)")
-    parser.add_argument("--keep", action="store_true", help="only print the table; leave the document unchanged")
-    options = parser.parse_args()
-    try:
-        results = {
-            "made": datetime.now(UTC).date().isoformat(),
-            "machine": describe_machine(),
-            "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
-            "clients": measure(options.rounds, options.seconds),
-        }
-    except BenchError as error:
-        sys.exit(f"error: {error}")
-    print(table(results))
-    if not options.keep:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        text = report.replace_part(DOCUMENT.read_text(), "clients-machine", report.origin(results))
-        DOCUMENT.write_text(report.replace_part(text, "clients", table(results)))
+    one_table.run(__doc__, "clients", DOCUMENT, RESULTS, measure, table)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,13 @@
 python -m bench.keys
 """
 
-import argparse
-import json
-import sys
 import tempfile
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import one_table, report
 from bench.compare import IN_FLIGHT, compare
-from bench.machine import describe_machine
-from bench.running import BenchError
 from bench.systems import System, cluster
 from scripts import keys
 
@@ -74,29 +68,19 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
+    """Measure the cluster without and with keys under each load; return the medians.
+
+    Raises:
+        BenchError: if a cluster does not start, or a measurement fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return {"compare": [asdict(point) for point in compare(systems(Path(folder)), rounds, seconds)]}
+
+
 def main() -> None:
     """Measure, and save the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="number of repetitions (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each (default: %(default)s)")
-    parser.add_argument("--keep", action="store_true", help="only print the table; leave the document unchanged")
-    options = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            points = compare(systems(Path(folder)), options.rounds, options.seconds)
-    except BenchError as error:
-        sys.exit(f"error: {error}")
-    results = {
-        "made": datetime.now(UTC).date().isoformat(),
-        "machine": describe_machine(),
-        "how": f"medians of {options.rounds} rounds of {options.seconds:g} s",
-        "compare": [asdict(point) for point in points],
-    }
-    print(table(results))
-    if not options.keep:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        text = report.replace_part(report.DOCUMENT.read_text(), "keys-machine", report.origin(results))
-        report.DOCUMENT.write_text(report.replace_part(text, "keys", table(results)))
+    one_table.run(__doc__, "keys", report.DOCUMENT, RESULTS, measure, table)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ import signal
 from types import FrameType
 
 from broker.core.core import Core
-from broker.core.state.counters import BROKEN
+from broker.core.state.counters import BROKEN, CLIENT_SOCKET, WORKER_SOCKET
 from broker.http.pages import pages
 from broker.io import process
 from broker.io.loop import Loop
 from broker.io.peer_limits import divide
 from broker.io.plan_writer import PlanWriter
-from broker.io.security import CLIENTS, WORKERS, Security, exposed
+from broker.io.security import Security, exposed
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
 from cluster.runtime import logs, standard_input
@@ -66,7 +66,10 @@ def main() -> None:
 
 
 def _warn_if_exposed(settings: BrokerSettings, security: Security) -> None:
-    ports = {CLIENTS: ("BROKER_FRONTEND", settings.frontend), WORKERS: ("BROKER_BACKEND", settings.backend)}
+    ports = {
+        CLIENT_SOCKET: ("BROKER_FRONTEND", settings.frontend),
+        WORKER_SOCKET: ("BROKER_BACKEND", settings.backend),
+    }
     names = exposed(dict(port for socket, port in ports.items() if not security.is_keyed(socket)))
     if names:
         log.warning(

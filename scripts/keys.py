@@ -44,7 +44,8 @@ def new(folder: Path, kind: str, name: str) -> list[Path]:
     secret = secret_file(folder, kind, name)
     for file in (public, secret):
         if file.exists():
-            fail(f"{file} exists: revoke that key first, or choose another name")
+            way_out = "move that key away first" if kind == BROKER else "revoke that key first, or choose another name"
+            fail(f"{file} exists: {way_out}")
     before = os.umask(0o077)
     try:
         for file in (public, secret):
@@ -102,11 +103,12 @@ def _made(file: Path) -> str:
 
 
 def _revoke(options: argparse.Namespace) -> None:
-    name = options.name[-1]
-    kinds = options.name[:-1] or list(KINDS)
-    if len(kinds) == 1 and kinds[0] not in KINDS:
+    *kinds, name = options.name
+    if len(kinds) > 1:
+        fail(f"{' '.join(options.name)!r} is too much: revoke one key, by its name, or by its kind and name")
+    if kinds and kinds[0] not in KINDS:
         fail(f"{kinds[0]!r} is no kind of key: it should be {', '.join(KINDS)}")
-    found = [(kind, file) for kind, file in _found(options.folder) if kind in kinds and file.stem == name]
+    found = [(kind, file) for kind, file in _found(options.folder) if kind in (kinds or KINDS) and file.stem == name]
     if not found:
         fail(f"{options.folder} has no accepted key {name!r}; scripts/keys.py list shows them")
     if len(found) > 1:

@@ -233,15 +233,14 @@ class Router:
         connection = self._connections.get(identity)
         return connection.session.peer_name if connection is not None else ""
 
-    def drop_keys(self, is_accepted: Callable[[bytes], bool]) -> list[bytes]:
-        """Drop the peers whose keys are not accepted any more; return their identities.
+    def drop_keys(self, name_of: Callable[[bytes], str | None]) -> list[bytes]:
+        """Drop the peers whose keys are not accepted any more, or have another name; return their identities.
 
         Args:
-            is_accepted: tells it of a long-term public key.
+            name_of: returns the name of a long-term public key; None if it is not accepted.
         """
-        refused = [
-            one for one in self._connections.values() if one.session.peer_key and not is_accepted(one.session.peer_key)
-        ]
+        sessions = [(one, one.session) for one in self._connections.values() if one.session.peer_key]
+        refused = [one for one, session in sessions if name_of(session.peer_key) != session.peer_name]
         for connection in refused:
             connection.messages.clear()
             self._drop(connection)

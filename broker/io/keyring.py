@@ -62,10 +62,6 @@ class Keyring:
         """Return the owner of a public key; None if the key is not accepted."""
         return ANONYMOUS if self.folder is None else self._names.get(key)
 
-    def accepts(self, key: bytes) -> bool:
-        """Whether a public key is accepted."""
-        return self.name_of(key) is not None
-
 
 def _read(folder: Path) -> tuple[dict[bytes, str], list[str]]:
     """Return the owners by key, and what is wrong with files."""

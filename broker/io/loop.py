@@ -13,15 +13,13 @@ import zmtp
 from broker.core.core import Core
 from broker.core.state import counters
 from broker.core.state.access import AccessRules
+from broker.core.state.counters import ADMIN_SOCKET, CLIENT_SOCKET, WORKER_SOCKET
 from broker.core.state.outbox import ToClient, ToWorker
 from broker.io.addresses import network_of
 from broker.io.core_log import CoreLog
 from broker.io.keyring import Keyring
 from broker.io.peer_limits import ADMINS, CLIENTS, WORKERS, Connections, with_connections
 from broker.io.plan_writer import PlanWriter
-from broker.io.security import ADMINS as ADMIN_SOCKET
-from broker.io.security import CLIENTS as CLIENT_SOCKET
-from broker.io.security import WORKERS as WORKER_SOCKET
 from broker.io.security import Security
 from broker.io.sockets import OpenRouter, open_router
 from broker.settings import BrokerSettings
@@ -151,7 +149,7 @@ class Loop:
 
     def _drop_revoked(self, socket: str, ring: Keyring) -> None:
         router = dict(self._routers)[socket]
-        dropped = router.drop_keys(ring.accepts)
+        dropped = router.drop_keys(ring.name_of)
         if dropped:
             log.info("%d connections of %s were closed, because their keys were revoked", len(dropped), socket)
         if socket == CLIENT_SOCKET:

@@ -1,29 +1,30 @@
 """Keys and access rules of a broker: which peers each socket accepts, and what they may do."""
 
-import ipaddress
 import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from broker.core.state.access import ANONYMOUS, AccessRules
+from broker.core.state.counters import ADMIN_SOCKET, CLIENT_SOCKET, WORKER_SOCKET
 from broker.io.access_file import read_access
 from broker.io.file_watch import FileWatch
-from broker.io.keyring import Keyring
+from broker.io.keyring import ANY_KEY, Keyring
 from broker.settings import BrokerSettings
 from cluster.runtime.curve_files import read_secret
-from cluster.runtime.settings import ConfigError
+from cluster.runtime.settings import ConfigError, is_local
 from zmtp.curve import CurveServer
 from zmtp.mechanism import Mechanism, Null
 
 log = logging.getLogger(__name__)
 
-CLIENTS, WORKERS, ADMINS = "clients", "workers", "admins"
-
-_SETTINGS = {CLIENTS: "BROKER_CLIENT_KEYS", WORKERS: "BROKER_WORKER_KEYS", ADMINS: "BROKER_ADMIN_KEYS"}
+_SETTINGS = {
+    CLIENT_SOCKET: "BROKER_CLIENT_KEYS",
+    WORKER_SOCKET: "BROKER_WORKER_KEYS",
+    ADMIN_SOCKET: "BROKER_ADMIN_KEYS",
+}
 
 
 class Applies(Protocol):
@@ -45,8 +46,16 @@ class Security:
         Raises:
             ConfigError: if one is missing or wrong, or the settings do not fit together.
         """
-        values = {CLIENTS: settings.client_keys, WORKERS: settings.worker_keys, ADMINS: settings.admin_keys}
-        self._rings = {socket: Keyring(_SETTINGS[socket], value) for socket, value in values.items() if value}
+        values = (settings.client_keys, settings.worker_keys, settings.admin_keys)
+        folders = {socket: value for socket, value in zip(_SETTINGS, values, strict=True) if value}
+        # The watch looks at the files before they are read, so that it notices a change that comes in between.
+        self._watch = FileWatch()
+        for socket, value in folders.items():
+            if value != ANY_KEY:
+                self._watch.add(Path(value), partial(self._keys_changed, socket))
+        if settings.access:
+            self._watch.add(Path(settings.access), self._access_changed)
+        self._rings = {socket: Keyring(_SETTINGS[socket], value) for socket, value in folders.items()}
         if self._rings and not settings.curve_secret:
             setting = _SETTINGS[next(iter(self._rings))]
             raise ConfigError(f"{setting} needs BROKER_CURVE_SECRET, the secret key file of this broker")
@@ -60,7 +69,7 @@ class Security:
         self._keys = read_secret("BROKER_CURVE_SECRET", settings.curve_secret) if settings.curve_secret else None
         self._access_path = settings.access
         self.rules = self._read_access()
-        self._watch = FileWatch()
+        self._loop: Applies | None = None
 
     def mechanism(self, socket: str) -> Callable[[], Mechanism]:
         """Return what makes the security of each connection of a socket."""
@@ -75,19 +84,17 @@ class Security:
         return socket in self._rings
 
     def watch(self, loop: Applies) -> None:
-        """Look for changes of the files from now on, and have the loop put them in force."""
-        for socket, ring in self._rings.items():
-            if ring.folder is not None:
-                self._watch.add(ring.folder, partial(self._keys_changed, socket, ring, loop))
-        if self._access_path:
-            self._watch.add(Path(self._access_path), partial(self._access_changed, loop))
+        """Have the loop put the changes of the files in force, from those that came after they were read."""
+        self._loop = loop
         self._watch.start()
 
     def stop(self) -> None:
         """Stop looking for changes."""
         self._watch.stop()
 
-    def _keys_changed(self, socket: str, ring: Keyring, loop: Applies) -> None:
+    def _keys_changed(self, socket: str) -> None:
+        assert self._loop is not None
+        ring = self._rings[socket]
         before = ring.names
         ring.read()
         log.info(
@@ -97,29 +104,30 @@ class Security:
             ", ".join(sorted(ring.names - before)) or "none",
             ", ".join(sorted(before - ring.names)) or "none",
         )
-        loop.apply_keys(socket, ring)
+        self._loop.apply_keys(socket, ring)
 
-    def _access_changed(self, loop: Applies) -> None:
+    def _access_changed(self) -> None:
+        assert self._loop is not None
         try:
             rules = self._read_access()
         except ConfigError as error:
             log.error("%s; the rules before it stay in force", error)
-            loop.apply_access(None)
+            self._loop.apply_access(None)
             return
         log.info("the rules of %s are in force", self._access_path)
-        loop.apply_access(rules)
+        self._loop.apply_access(rules)
 
     def _read_access(self) -> AccessRules:
         if not self._access_path:
             return AccessRules()
         rules = read_access(self._access_path)
         named = next((name for name in rules.clients if name != ANONYMOUS), None)
-        if named is not None and CLIENTS not in self._rings:
+        if named is not None and CLIENT_SOCKET not in self._rings:
             raise ConfigError(
                 f"BROKER_ACCESS={self._access_path!r}: clients.{named} needs BROKER_CLIENT_KEYS, because clients "
                 f"without keys are all called {ANONYMOUS!r}"
             )
-        if rules.workers and WORKERS not in self._rings:
+        if rules.workers and WORKER_SOCKET not in self._rings:
             raise ConfigError(f"BROKER_ACCESS={self._access_path!r}: workers needs BROKER_WORKER_KEYS")
         return rules
 
@@ -134,13 +142,4 @@ def exposed(endpoints: dict[str, str]) -> list[str]:
     """
     if "CLUSTER_CONTAINER" in os.environ:
         return []
-    return [setting for setting, endpoint in endpoints.items() if not _is_local(endpoint)]
-
-
-def _is_local(endpoint: str) -> bool:
-    if endpoint.startswith("ipc://"):
-        return True
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    return [setting for setting, endpoint in endpoints.items() if not is_local(endpoint)]

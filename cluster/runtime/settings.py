@@ -2,8 +2,10 @@
 
 import difflib
 import errno
+import ipaddress
 import os
 import re
+from contextlib import suppress
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, ValidationError
@@ -34,14 +36,23 @@ def _endpoint(value: str) -> str:
     return value
 
 
+def is_local(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint: a Unix socket, or a loopback address."""
+    if endpoint.startswith("ipc://"):
+        return True
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
 def local_endpoint(value: str) -> str:
     """Validate an endpoint that only this machine can reach; it may be empty.
 
     Raises:
         ValueError: if other machines can reach the endpoint, or it is not an endpoint.
     """
-    host = (_TCP_ENDPOINT.fullmatch(value) or {"host": ""})["host"]
-    if value and not (value.startswith("ipc://") or host in ("127.0.0.1", "[::1]", "localhost")):
+    if value and not is_local(value):
         raise ValueError("ipc:///path, or tcp://127.0.0.1:port: anyone who can reach it can run code on the workers")
     return _endpoint(value) if value else value
 

@@ -10,7 +10,7 @@ import zmq
 
 from scripts import keys
 from scripts.zerorpc_curve import CurveContext
-from tests.processes import Cluster
+from tests.processes import Cluster, wait_until
 
 
 class Keyed:
@@ -32,6 +32,12 @@ class Keyed:
         """Make a key; return the files for its owner: the secret key, and the broker's public one."""
         _, secret = keys.new(self.folder, kind, name)
         return str(secret), self.broker_key
+
+    def admit(self, kind: str, name: str) -> tuple[str, str]:
+        """Make a key, as `new` does, and wait until the broker accepts it."""
+        files = self.new(kind, name)
+        wait_until(lambda: f"new: {name}" in self.broker_log(), 5, "the broker has read the key")
+        return files
 
     @property
     def broker_key(self) -> str:

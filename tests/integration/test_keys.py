@@ -41,9 +41,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 @pytest.fixture(scope="module")
 def billing(keyed: Keyed) -> tuple[str, str]:
     """The key of a client that may connect."""
-    made = keyed.new("client", "billing")
-    wait_until(lambda: "new: billing" in keyed.broker_log(), 5, "the broker has read the key")
-    return made
+    return keyed.admit("client", "billing")
 
 
 def requests_of(keyed: Keyed, name: str) -> float:
@@ -216,8 +214,7 @@ def test_our_client_says_why_it_is_refused(keyed: Keyed, tmp_path: Path) -> None
 
 @pytest.mark.fault(66)
 def test_a_revoked_client_is_cut_off_within_a_second_and_others_go_on(keyed: Keyed, billing: tuple[str, str]) -> None:
-    leaving = keyed.client(keyed.new("client", "leaving"), heartbeat=1)
-    wait_until(lambda: "new: leaving" in keyed.broker_log(), 5, "the broker has read the key")
+    leaving = keyed.client(keyed.admit("client", "leaving"), heartbeat=1)
     staying = keyed.client(billing, heartbeat=1)
     assert leaving.iris_model_predict(FLOWER) == staying.iris_model_predict(FLOWER) == SETOSA
     begin_s = time.monotonic()
@@ -245,8 +242,7 @@ def test_a_revoked_worker_is_cut_off_within_a_second(keyed: Keyed) -> None:
 
 def test_an_administrator_needs_a_key_of_its_own(tmp_path: Path) -> None:
     with keyed_cluster(tmp_path, "LightIris", BROKER_ADMIN_KEYS=str(tmp_path / "keys" / "admins")) as made:
-        secret, broker_key = made.new("admin", "oncall")
-        wait_until(lambda: "new: oncall" in made.broker_log(), 5, "the broker has read the key")
+        secret, broker_key = made.admit("admin", "oncall")
 
         def listed(*given: str, what: str = "list") -> str:
             command = [sys.executable, "scripts/models.py", "--address", made.cluster.admin, *given, what]
@@ -254,9 +250,7 @@ def test_an_administrator_needs_a_key_of_its_own(tmp_path: Path) -> None:
             return done.stdout + done.stderr
 
         assert "iris_model" in listed("--secret", secret, "--broker-key", broker_key)
-        caller = made.new("client", "caller")
-        wait_until(lambda: "new: caller" in made.broker_log(), 5, "the broker has read the key")
-        assert made.client(caller).get_models()
+        assert made.client(made.admit("client", "caller")).get_models()
         clients = listed("--secret", secret, "--broker-key", broker_key, what="clients")
         assert [line.split() for line in clients.splitlines()] == [
             ["client", "open", "calls", "requests", "may", "call"],
@@ -275,8 +269,7 @@ def test_access_rules_are_read_again_and_broken_ones_change_nothing(tmp_path: Pa
     file = tmp_path / "access.toml"
     file.write_text(ACCESS.format('"counter"'))
     with keyed_cluster(tmp_path, "LightIris", "CounterOnly", BROKER_ACCESS=str(file)) as made:
-        reader = made.client(made.new("client", "reader"))
-        wait_until(lambda: "new: reader" in made.broker_log(), 5, "the broker has read the key")
+        reader = made.client(made.admit("client", "reader"))
         not_allowed = "client 'reader' may not call 'iris_model_predict'"
         assert list(reader.counter_predict_stream(2)) == [0, 1]
         assert "iris_model" not in str(reader.get_models()) + str(reader._zerorpc_inspect())
@@ -300,9 +293,7 @@ def test_one_port_may_have_keys_and_the_other_none(tmp_path: Path) -> None:
         made.start_broker(BROKER_WORKER_KEYS="")
         made.cluster.start_worker("LightIris")
         made.cluster.wait_for_workers(1)
-        files = made.new("client", "any")
-        wait_until(lambda: "new: any" in made.broker_log(), 5, "the broker has read the key")
-        assert made.client(files).iris_model_predict(FLOWER) == SETOSA
+        assert made.client(made.admit("client", "any")).iris_model_predict(FLOWER) == SETOSA
     finally:
         made.close()
 

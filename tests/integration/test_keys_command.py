@@ -50,4 +50,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
         assert "is no name for a key" in run(folder, "new", "client", "--", name, code=1)
     assert "new client needs a name" in run(folder, "new", "client", code=1)
     assert "new broker takes no name" in run(folder, "new", "broker", "x", code=1)
+    assert "'client a b' is too much: revoke one key" in run(folder, "revoke", "client", "a", "b", code=1)
+    run(folder, "new", "broker")
+    assert "broker.key exists: move that key away first" in run(folder, "new", "broker", code=1)
     assert "'king' is no kind of key: it should be client, worker, admin" in run(folder, "revoke", "king", "x", code=1)

@@ -4,6 +4,7 @@ import msgpack
 import pytest
 
 from broker.core.core import Core
+from broker.core.handlers.registration import MODELS_PER_TURN
 from broker.core.state import access
 from broker.core.state.access import ANONYMOUS, OTHER, Access, AccessRules, ClientRules, Patterns
 from cluster.wire import protocol
@@ -213,6 +214,16 @@ def test_a_worker_that_new_rules_forbid_is_sent_away() -> None:
     made.core.change_access(AccessRules(workers={"w1": Patterns(["other"])}), made.now_s)
     made.flush()
     assert list(made.core.registry.workers) == [b"w2"]
+    assert made.kinds_to(b"w1")[-1] == protocol.BYE
+
+
+def test_a_worker_that_is_still_registering_is_sent_away_by_new_rules() -> None:
+    made = world(AccessRules())
+    models = [f"m{number}" for number in range(2 * MODELS_PER_TURN)]
+    made.core.workers.message(b"w1", [protocol.READY, write_description(describe("w1", *models))], made.now_s)
+    made.core.change_access(AccessRules(workers={"w1": Patterns(models[:-1])}), made.now_s)
+    made.flush()
+    assert not made.core.registry.workers
     assert made.kinds_to(b"w1")[-1] == protocol.BYE
 
 

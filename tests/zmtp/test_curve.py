@@ -211,12 +211,22 @@ def test_a_peer_whose_key_is_withdrawn_is_dropped_and_no_other(served: Served, c
     finally:
         del ACCEPTED[STRANGER.public]
     by_name = {served.router.name_of(identity): identity for identity, _ in served.messages}
-    assert served.router.drop_keys(ACCEPTED.__contains__) == [by_name["other"]]
+    assert served.router.drop_keys(ACCEPTED.get) == [by_name["other"]]
     assert served.router.disconnected == [by_name["other"]]
     served.send(by_name["billing"], b"", b"still here")
     assert dealers[0].recv_multipart() == [b"", b"still here"]
     for dealer in dealers:
         dealer.close()
+
+
+def test_a_peer_whose_key_gets_another_name_is_dropped(served: Served, context: zmq.Context[Any]) -> None:
+    """Its rules are those of its name, so an open connection must not keep the old one."""
+    dealer = libzmq(context, zmq.DEALER, CLIENT, SERVER.public)
+    dealer.connect(served.endpoint)
+    dealer.send_multipart([b"", b"hello"])
+    served.turn_until(lambda: served.messages)
+    assert served.router.drop_keys({CLIENT.public: "renamed"}.get) == [served.messages[0][0]]
+    dealer.close()
 
 
 def test_the_two_roles_do_not_fit_themselves() -> None:

@@ -123,6 +123,7 @@ def test_the_peers_routing_id_is_read() -> None:
         (greeting() + command(b"PING", b"\0\0"), "the command b'PING' came before the READY"),
         (greeting() + b"\x04\x00", "the command b'' came before the READY"),
         (greeting() + command(b"ERROR", b"\x05go on"), "refused the connection: b'go on'"),
+        (greeting() + command(b"ERROR", b"\x03400"), r"refused the connection: b'400' \(the key is not accepted\)"),
         (greeting() + b"\x00\x01x", "a message came before the READY"),
         (greeting() + ready() + b"\x05\x00", "the flags 0x05"),
         (greeting() + ready() + b"\x08\x00", "the flags 0x08"),

@@ -81,7 +81,8 @@ class Registrations:
     def access_changed(self, now_s: float) -> None:
         """Refuse the workers that host what their keys may not host any more."""
         for worker in list(self._registry.workers.values()):
-            hosted = (pool.model.qualified_name for pool in worker.replicas)
+            described = {model.qualified_name for model in worker.description.models}  # some may not be hosted yet
+            hosted = sorted(described.union(pool.model.qualified_name for pool in worker.replicas))
             objection = self._access.hosting_objection(worker.key_name, hosted)
             if objection is not None:
                 self._refuse(worker.identity, worker, f"{worker.description.id}: {objection}", now_s)

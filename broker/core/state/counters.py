@@ -46,7 +46,10 @@ BROKEN = "broken"
 WRITE = "write"
 
 # The broker's sockets: the values of the `socket` label.
-SOCKETS = ("clients", "workers", "admins")
+CLIENT_SOCKET = "clients"
+WORKER_SOCKET = "workers"
+ADMIN_SOCKET = "admins"
+SOCKETS = (CLIENT_SOCKET, WORKER_SOCKET, ADMIN_SOCKET)
 
 # What was wrong with a bad frame: the values of the `reason` label.
 # `cluster.wire.events` raises the first six.

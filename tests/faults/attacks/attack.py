@@ -112,9 +112,7 @@ def attack(
 def attack_on_keys(folder: Path, figure: Figure, name: str) -> Iterator[tuple[Attack, Keyed]]:
     """The same with keys: the honest client is called `honest`, and the attacker may make keys of its own."""
     with keyed_cluster(folder, "LightIris", "LightIris") as keyed:
-        files = keyed.new("client", "honest")
-        wait_until(lambda: "new: honest" in keyed.broker_log(), 5, "the broker has read the key")
-        for beside in _beside(Attack(keyed.cluster, files), figure, name, LONGEST_CALL_S):
+        for beside in _beside(Attack(keyed.cluster, keyed.admit("client", "honest")), figure, name, LONGEST_CALL_S):
             yield beside, keyed
 
 

@@ -13,6 +13,7 @@ from tests.faults.attacks.attack import attack_on_keys
 from tests.figures import Figure
 from tests.integration.keyed import Keyed
 from tests.processes import samples, wait_until
+from tests.zmtp.test_curve import taken
 from zmtp import Session
 from zmtp.certificates import read_certificate
 from zmtp.curve import CurveClient, CurveKeys
@@ -27,7 +28,7 @@ class Attacker:
     """Peers with an accepted key, which keep to the protocol up to the piece that they spoil."""
 
     def __init__(self, keyed: Keyed, seed: int) -> None:
-        own, broker = (read_certificate(Path(file)) for file in keyed.new("client", "attacker"))
+        own, broker = (read_certificate(Path(file)) for file in keyed.admit("client", "attacker"))
         assert own.secret is not None
         self._keys, self._broker_key = CurveKeys.of(own.secret), broker.public
         host, _, port = keyed.cluster.frontend.removeprefix("tcp://").rpartition(":")
@@ -46,13 +47,13 @@ class Attacker:
     def advance(self, connection: socket.socket, session: Session, steps: int) -> bytes:
         """Go on with the handshake for some steps; return what an honest peer would send next."""
         for _ in range(steps):
-            connection.sendall(_taken(session))
+            connection.sendall(taken(session))
             while not session.to_send and not session.is_ready:
                 session.receive_data(connection.recv(4096))
         if session.is_ready:
             event = [b"", bytes(self.chance.randrange(200))]
             return b"".join(session.wrap(encode_message(event)))
-        return _taken(session)
+        return taken(session)
 
     def spoil(self, data: bytes) -> bytes:
         """Change, cut, repeat or replace a piece of what an honest peer sends."""
@@ -78,12 +79,6 @@ class Attacker:
         return bytes(spoiled)
 
 
-def _taken(session: Session) -> bytes:
-    data = b"".join(session.to_send)
-    session.to_send.clear()
-    return data
-
-
 @pytest.mark.alone
 @pytest.mark.fault(64)
 @pytest.mark.timeout(900)
@@ -91,7 +86,6 @@ def _taken(session: Session) -> bytes:
 def test_spoiled_handshakes_and_messages(tmp_path: Path, figure: Figure, count: int) -> None:
     with attack_on_keys(tmp_path, figure, f"{count:,} spoiled pieces of CURVE") as (made, keyed):
         attacker = Attacker(keyed, seed=20)
-        wait_until(lambda: "new: attacker" in keyed.broker_log(), 5, "the broker has read the key")
         open_ones: list[socket.socket] = []
         for _ in range(count):
             connection = attacker.connect()
