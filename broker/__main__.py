@@ -1,6 +1,7 @@
 """`python -m broker`: settings, sockets, signals, then the loop."""
 
 import logging
+import os
 import signal
 from types import FrameType
 
@@ -18,6 +19,7 @@ from cluster.runtime import logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
+from cluster.wire.server_events import INSTANCE_BYTES
 
 log = logging.getLogger("broker")
 
@@ -38,6 +40,8 @@ def main() -> None:
             limits=settings.limits(),
             plan=state.read(),
             access=security.rules,
+            servers=settings.servers(),
+            instance=os.urandom(INSTANCE_BYTES),
         )
         core.counters.state_file[BROKEN] += state.was_broken
         connections = divide(process.descriptor_limit())

@@ -7,7 +7,10 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker.core.scheduling.admission import QueueLimits
+from broker.core.state.access import Patterns
+from broker.core.state.services import ServerRules
 from cluster.runtime.settings import Endpoint, HostPort, local_endpoint
+from cluster.wire.protocol import MAX_CAPACITY, MAX_TIMEOUT_S, MIN_TIMEOUT_S
 
 RUN = Path(__file__).resolve().parents[1] / "run"
 """The default folder of the administrators' socket."""
@@ -54,12 +57,26 @@ class BrokerSettings(BaseSettings):
     queue_client_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="bytes of one client's calls that may wait for one model"
     )
+    server_calls: int = Field(
+        100, ge=1, le=MAX_CAPACITY, description="most calls that one stock ZeroRPC server may have at one time"
+    )
+    server_timeout_s: float = Field(
+        300.0,
+        ge=MIN_TIMEOUT_S,
+        le=MAX_TIMEOUT_S,
+        description="how long a call may run at a stock ZeroRPC server, in seconds",
+    )
+    retry_methods: str = Field(
+        "",
+        description="methods of stock ZeroRPC servers, comma-separated, that are called again once if a server dies; "
+        "* and ? as in file names",
+    )
     drain_timeout_s: float = Field(
         20.0, ge=0, description="how long a stopping broker waits for its open calls, in seconds"
     )
     expected_models: str = Field(
         "",
-        description="qualified names, comma-separated, that /readyz requires; if empty, every callable model",
+        description="models and services, comma-separated, that /readyz requires; if empty, every callable model",
     )
 
     def limits(self) -> QueueLimits:
@@ -74,5 +91,13 @@ class BrokerSettings(BaseSettings):
         )
 
     def expected(self) -> list[str]:
-        """Return the qualified names of `expected_models`."""
-        return [name for name in (part.strip() for part in self.expected_models.split(",")) if name]
+        """Return the names of `expected_models`."""
+        return _names(self.expected_models)
+
+    def servers(self) -> ServerRules:
+        """Return what holds for stock servers."""
+        return ServerRules(self.server_calls, self.server_timeout_s, Patterns(_names(self.retry_methods)))
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]

@@ -6,6 +6,7 @@ from prometheus_client.metrics_core import Metric
 
 from broker.core.core import Core
 from broker.core.scheduling.admission import QueueLimits
+from broker.core.state.services import Method, Server, ServerRules
 from broker.http import metrics
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
@@ -32,8 +33,9 @@ _WORKER = WorkerDescription(
 def table() -> str:
     """Return the table in Markdown."""
     core = Core(max_message_bytes=1024, limits=_ANY_LIMITS)
-    # Only labels with values show: add one worker and one bad message.
+    # Only labels with values show: add one worker, one stock server and one bad message.
     core.workers.message(b"worker", [protocol.READY, write_description(_WORKER)], 0.0)
+    core.registry.add_server(Server(b"server", "id", "Service", "", 0.0), [Method("add", "", [])], ServerRules(), 0.0)
     core.clients.message(b"client", [b"", b"\xc1"], 0.0)
     counters = WorkerCounters()
     counters.host(_MODEL)

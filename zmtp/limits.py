@@ -19,6 +19,7 @@ class PeerLimits:
         unacknowledged_s: how long the system of a peer may leave sent bytes unacknowledged, in seconds; then the
             connection ends (TCP_USER_TIMEOUT, Linux only). 0 for the default of this system.
         max_message_bytes: most bytes in a message of a peer; None if peers are trusted.
+        max_router_message_bytes: likewise for a peer that is a ROUTER itself; None for `max_message_bytes`.
         max_total_unread_bytes: most bytes that the ROUTER keeps of incomplete messages, and of data that it has not
             read yet, of all peers together; 0 for no limit. Beyond it, the ROUTER drops the peer with the most bytes
             among those that have sent nothing for a second, or among all if there are none.
@@ -35,6 +36,7 @@ class PeerLimits:
     ping_all: bool = False
     unacknowledged_s: float = 0.0
     max_message_bytes: int | None = None
+    max_router_message_bytes: int | None = None
     max_total_unread_bytes: int = 0
     max_unsent_messages: int | None = None
     max_unsent_bytes: int = 0

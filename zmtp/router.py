@@ -70,6 +70,8 @@ class Router:
     Attributes:
         endpoint: where the router listens. If the port was given as 0, this has the port that the system chose.
         disconnected: identities of connections that have ended. The caller empties the list.
+        routers: identities of new peers that are ROUTERs themselves, which wait to be spoken to first. The caller
+            empties the list.
         peer_errors: what the peers of closed connections did wrong. The caller empties the list.
         accept_pauses: how often it has stopped accepting connections, because it had `max_connections` or the system
             had no descriptor left.
@@ -118,6 +120,7 @@ class Router:
         self.accept_pauses = 0
         self.endpoint = str(bound_endpoint(parsed, self._listener))
         self.disconnected: list[bytes] = []
+        self.routers: list[bytes] = []
         self.peer_errors: list[PeerError] = []
 
     # -- connections ----------------------------------------------------------------------------------------------
@@ -172,6 +175,7 @@ class Router:
             b"ROUTER",
             _PEER_TYPES,
             max_message_bytes=self._limits.max_message_bytes,
+            max_bytes_by_type={b"ROUTER": self._limits.max_router_message_bytes},
             read_limit=MESSAGES_PER_TURN,
             mechanism=self._mechanism(),
         )
@@ -293,6 +297,8 @@ class Router:
             is_open = connection.receive(now_s, max(READ_BYTES, TURN_BYTES // (len(self._unread) + 1)))
             if not was_ready and session.is_ready:
                 self._claim_routing_id(connection)
+                if session.peer_type == b"ROUTER":
+                    self.routers.append(connection.identity)
         except PeerError as error:
             self.peer_errors.append(error)
             is_open = False

@@ -1,7 +1,7 @@
 """One end of a connection as a state machine: bytes of the peer in, messages out. It knows no socket and no clock."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from zmtp.commands import encode_error, encode_metadata, encode_pong, error_reason, parse_metadata, split_command
 from zmtp.errors import MECHANISM, PeerError
@@ -30,6 +30,7 @@ class Session:
         is_ready: whether the handshake is complete. Before that, no message may be sent.
         has_buffered: whether received data may contain more messages. If so, call `read_buffered` before the next
             `receive_data`.
+        peer_type: the socket type of the peer, for instance b"DEALER"; empty before the handshake is complete.
         routing_id: the routing id that the peer has chosen for itself; empty if it has not.
         supports_heartbeats: whether the peer speaks ZMTP 3.1, so that it must answer a PING.
         wraps: whether messages must go through `wrap` before they are sent.
@@ -44,6 +45,7 @@ class Session:
         "_frames",
         "_large_bytes",
         "_large_flags",
+        "_max_bytes_by_type",
         "_max_message_bytes",
         "_mechanism",
         "_missing_bytes",
@@ -56,6 +58,7 @@ class Session:
         "_socket_type",
         "has_buffered",
         "is_ready",
+        "peer_type",
         "routing_id",
         "supports_heartbeats",
         "to_send",
@@ -68,6 +71,7 @@ class Session:
         peer_types: Collection[bytes],
         *,
         max_message_bytes: int | None = None,
+        max_bytes_by_type: Mapping[bytes, int | None] | None = None,
         read_limit: int = sys.maxsize,
         mechanism: Mechanism | None = None,
     ) -> None:
@@ -78,12 +82,14 @@ class Session:
             peer_types: the socket types that the peer may have.
             max_message_bytes: most bytes in a message of the peer, for a peer that is not trusted. Then a message also
                 has at most `MAX_FRAMES` frames. None for no limit.
+            max_bytes_by_type: limits in place of `max_message_bytes` for peers of some socket types.
             read_limit: most messages and commands that one call reads. The rest stays buffered.
             mechanism: the security of this end; `Null` by default.
         """
         self._socket_type = socket_type
         self._peer_types = peer_types
         self._max_message_bytes = max_message_bytes
+        self._max_bytes_by_type = max_bytes_by_type or {}
         self._read_limit = read_limit
         self._mechanism: Mechanism = mechanism or Null()
         self._data = b""  # received and not read yet
@@ -100,6 +106,7 @@ class Session:
         self.has_buffered = False
         self.is_ready = False
         self.routing_id = b""
+        self.peer_type = b""
         self.supports_heartbeats = False
         self.wraps = False
         greeting = encode_greeting(self._mechanism.name, self._mechanism.as_server)
@@ -313,6 +320,8 @@ class Session:
         socket_type = properties.get(b"socket-type", b"")
         if socket_type not in self._peer_types:
             raise PeerError(f"the peer is a {socket_type[:_SHOWN_BYTES]!r} socket")
+        self.peer_type = socket_type
+        self._max_message_bytes = self._max_bytes_by_type.get(socket_type) or self._max_message_bytes
         self.routing_id = properties.get(b"identity", b"")
         if len(self.routing_id) > _MAX_ROUTING_ID_BYTES:
             size = len(self.routing_id)

@@ -11,23 +11,31 @@ client until OK, ERR or STREAM_DONE. Everything that is to be sent meets in `sta
 Administrators change models through `handlers.admin`; `deployment` has workers carry the changes out.
 """
 
+from collections.abc import Sequence
+
 from broker.core.deployment.deployment import Deployment
 from broker.core.deployment.forgetting import Forgetter
 from broker.core.handlers.admin import AdminHandler
+from broker.core.handlers.answers import Answers
 from broker.core.handlers.clients import ClientHandler
+from broker.core.handlers.servers import ServerHandler
 from broker.core.handlers.workers import WorkerHandler
 from broker.core.introspection import builtins
 from broker.core.scheduling.admission import Admission, QueueLimits
 from broker.core.scheduling.deadlines import Deadlines
 from broker.core.scheduling.repairing import Repairer
 from broker.core.scheduling.scheduler import Scheduler
+from broker.core.scheduling.silence import Silence
 from broker.core.scheduling.unread import UnreadStreams
 from broker.core.state.access import Access, AccessRules
 from broker.core.state.call_table import CallTable
+from broker.core.state.conversations import Conversations
 from broker.core.state.counters import WRITE, Counters
 from broker.core.state.outbox import Outbox
 from broker.core.state.plan import DeploymentPlan
 from broker.core.state.registry import Registry
+from broker.core.state.services import ServerRules
+from cluster.wire.server_events import INSTANCE_BYTES
 
 
 class Core:
@@ -40,6 +48,7 @@ class Core:
         counters: counts that belong to no procedure and no worker.
         outbox: what is to be sent and logged.
         clients, workers, admin: handlers of the messages from the three sockets.
+        servers: handler of those messages from the backend that come from stock ZeroRPC servers.
         deployment: models that were loaded, unloaded and routed while the cluster runs.
     """
 
@@ -50,6 +59,8 @@ class Core:
         limits: QueueLimits,
         plan: DeploymentPlan | None = None,
         access: AccessRules | None = None,
+        servers: ServerRules | None = None,
+        instance: bytes = bytes(INSTANCE_BYTES),
     ) -> None:
         """Build an empty broker.
 
@@ -58,19 +69,27 @@ class Core:
             limits: how many calls may wait, and for how long.
             plan: what a former broker kept of loaded, unloaded and routed models.
             access: who may call and host what; everyone everything by default.
+            servers: what holds for stock ZeroRPC servers.
+            instance: `INSTANCE_BYTES` bytes that no other broker has, for the ids of calls at stock servers.
         """
         self.access = Access(access)
         self.registry = Registry(builtins.own_procedures())
         self.counters = Counters()
         self.outbox = Outbox()
         self.calls = CallTable(self.outbox, self.counters, unread_timeout_s=limits.unread_timeout_s)
+        conversations = Conversations(self.outbox, instance)
         self._scheduler = Scheduler(
-            self.registry, self.calls, self.counters, self.outbox, queue_timeout_s=limits.queue_timeout_s
+            self.registry,
+            self.calls,
+            self.counters,
+            self.outbox,
+            conversations,
+            queue_timeout_s=limits.queue_timeout_s,
         )
         admission = Admission(self.calls, limits)
-        self._deadlines = Deadlines(self.registry, self.calls, self._scheduler, admission, self.outbox)
-        self._unread_streams = UnreadStreams(self.calls, self.outbox)
-        self._repairer = Repairer(self.registry, self.calls, self._scheduler, self.outbox, self.access)
+        self._deadlines = Deadlines(self.registry, self.calls, self._scheduler, admission, conversations)
+        self._unread_streams = UnreadStreams(self.calls, conversations)
+        self._repairer = Repairer(self.registry, self.calls, self._scheduler, conversations, self.access)
         self.deployment = Deployment(
             self.registry,
             self._scheduler,
@@ -86,11 +105,33 @@ class Core:
             admission,
             self.counters,
             self.outbox,
+            conversations,
             self.access,
             max_message_bytes=max_message_bytes,
         )
+        answers = Answers(self.calls, self._scheduler, self.counters, conversations)
         self.workers = WorkerHandler(
-            self.registry, self.calls, self._scheduler, self.deployment, self.counters, self.outbox, self.access
+            self.registry,
+            self.calls,
+            self._scheduler,
+            self.deployment,
+            answers,
+            self.counters,
+            self.outbox,
+            self.access,
+        )
+        rules = servers or ServerRules()
+        self.servers = ServerHandler(
+            self.registry,
+            self.calls,
+            self._scheduler,
+            answers,
+            Silence(self.registry, self.calls, self._scheduler, rules),
+            conversations,
+            self.counters,
+            self.outbox,
+            self.access,
+            rules,
         )
         self.admin = AdminHandler(self.deployment, self.outbox, self.access)
         self._forgetter = Forgetter(
@@ -111,6 +152,21 @@ class Core:
         self.access.change(rules)
         self.registry.documents.clear()
         self.workers.access_changed(now_s)
+        self.servers.access_changed(now_s)
+
+    def from_backend(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
+        """Handle a message of a worker or of a stock server."""
+        if self.servers.is_server(identity):
+            self.servers.message(identity, frames, now_s)
+        else:
+            self.workers.message(identity, frames, now_s)
+
+    def backend_lost(self, identity: bytes, now_s: float) -> None:
+        """Take note that the connection of a worker or of a stock server is gone."""
+        if self.servers.is_server(identity):
+            self.servers.lost(identity, now_s)
+        else:
+            self.workers.lost(identity, now_s)
 
     def plan_saved(self, changes: int, *, is_on_disk: bool) -> None:
         """Take note that the deployment plan was saved: administrators who wait for that get their answers.
@@ -128,6 +184,7 @@ class Core:
         self.calls.send_due_heartbeats(now_s)
         self.workers.ping_if_due(now_s)
         self.workers.release_draining_workers(now_s)
+        self.servers.tick(now_s)
         self.clients.cancel_abandoned_if_due(now_s)
         self._deadlines.refuse_unserved(now_s)
         self._deadlines.check_if_due(now_s)

@@ -126,6 +126,12 @@ def worker_died(worker: str) -> Failure:
     return Failure("WorkerLost", text, counters.WORKER_LOST)
 
 
+def server_dropped(server: str) -> Failure:
+    """A stock server has ended the conversation by itself: it took the broker for lost."""
+    text = f"server {server} has dropped the call, which may have been executed: its loop was blocked for too long"
+    return Failure("WorkerLost", text, counters.WORKER_LOST)
+
+
 def no_worker_for_retry() -> Failure:
     """The worker died, and no other worker came in time."""
     text = "the worker died during the call, which may have been executed, and no other worker has come"
@@ -157,6 +163,12 @@ def stream_unread(unread_s: float) -> Failure:
         "read a stream to its end or close it"
     )
     return Failure("DeadlineExceeded", text, counters.DEADLINE)
+
+
+def unasked_items(server: str) -> Failure:
+    """A stock server has sent more events than the client announced room for."""
+    text = f"server {server} has sent more items than the client has room for; the call may still run"
+    return Failure(WORKER_ERROR, text, counters.ERROR)
 
 
 def result_too_large(size: int, limit: int) -> Failure:

@@ -142,14 +142,14 @@ def _by_method(counts: Snapshot) -> list[Metric]:
 
     def histograms(which: int) -> Iterator[tuple[tuple[str, ...], Histogram]]:
         for procedure in counts.procedures:
-            if procedure.model is not None:
+            if procedure.owner is not None:
                 former = [procedure.former[which]] if procedure.former is not None else []
                 now = [(target.duration, target.queue_wait)[which] for target in procedure.targets]
                 yield (procedure.name,), _total([*former, *now])
 
     def depths() -> Rows:
         for procedure in counts.procedures:
-            if procedure.model is not None:
+            if procedure.owner is not None:
                 yield (procedure.name,), sum(target.waiting for target in procedure.targets)
 
     by_method = ("method",)
@@ -220,15 +220,17 @@ def _by_worker(counts: Snapshot) -> list[Metric]:
     calls: Counter[str] = Counter()
     unanswered: Counter[str] = Counter()
     for worker in counts.workers:  # a process may be registered twice for a moment
-        calls[worker.process] += worker.dispatched
-        unanswered[worker.process] += worker.in_flight
-    states = {"ready": 0, "draining": 0} | Counter(worker.state for worker in counts.workers)
+        calls[worker.label] += worker.dispatched
+        unanswered[worker.label] += worker.in_flight
+    states = {"ready": 0, "draining": 0} | Counter(one.state for one in counts.workers if one.kind == "worker")
+    servers = dict.fromkeys(counts.services, 0) | Counter(one.service for one in counts.workers if one.service)
     return [
         _by_label("counter", "zerorpc_broker_dispatched", "Calls dispatched to a worker.", "worker", calls),
         _by_label(
             "gauge", "zerorpc_broker_inflight", "Calls that a worker has not answered yet.", "worker", unanswered
         ),
         _by_label("gauge", "zerorpc_broker_workers", "Registered workers, by state.", "state", states),
+        _by_label("gauge", "zerorpc_broker_servers", "Stock ZeroRPC servers, by service.", "service", servers),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from broker.core.core import Core
 from broker.core.state.pool import Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
+from broker.core.state.services import Server
 from broker.core.state.versions import ModelVersions
 from broker.http.slices import Ask, read_in_slices
 from cluster.histogram import Histogram
@@ -27,7 +28,7 @@ class ProcedureCounts(NamedTuple):
     """The counts of a procedure; `former` are those of versions that the broker has forgotten."""
 
     name: str
-    model: str | None
+    owner: str | None
     outcomes: Mapping[str, int]
     targets: list[TargetCounts]
     former: tuple[Histogram, Histogram] | None
@@ -53,7 +54,9 @@ class ModelState(NamedTuple):
 class WorkerCounts(NamedTuple):
     """The counts of a worker."""
 
-    process: str
+    kind: str
+    label: str
+    service: str
     state: str
     dispatched: int
     in_flight: int
@@ -91,6 +94,7 @@ class Snapshot:
         self.procedures: list[ProcedureCounts] = []
         self.models: list[ModelState] = []
         self.workers: list[WorkerCounts] = []
+        self.services: list[str] = []
         self.broker: BrokerCounts
         read_in_slices(ask, self._copy(core))
 
@@ -106,6 +110,8 @@ class Snapshot:
         for model in list(core.registry.models.values()):
             self.models.append(_model(model))
             yield
+        self.services += core.registry.services.by_name
+        yield
         for worker in list(core.registry.workers.values()):
             self.workers.append(_worker(worker))
             yield
@@ -118,7 +124,7 @@ def _target(target: Target) -> TargetCounts:
 
 def _procedure(procedure: Procedure, targets: list[TargetCounts]) -> ProcedureCounts:
     former = (procedure.former[0].copy(), procedure.former[1].copy()) if procedure.former is not None else None
-    return ProcedureCounts(procedure.name, procedure.model, dict(procedure.outcomes), targets, former)
+    return ProcedureCounts(procedure.name, procedure.owner, dict(procedure.outcomes), targets, former)
 
 
 def _model(model: ModelVersions) -> ModelState:
@@ -135,7 +141,8 @@ def _model(model: ModelVersions) -> ModelState:
 
 
 def _worker(worker: Worker) -> WorkerCounts:
-    return WorkerCounts(worker.description.process, worker.state, worker.dispatched, worker.in_flight)
+    service = worker.service if isinstance(worker, Server) else ""
+    return WorkerCounts(worker.kind, worker.label, service, worker.state, worker.dispatched, worker.in_flight)
 
 
 def _broker(core: Core) -> BrokerCounts:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from broker.core.core import Core
+from broker.core.state.services import Server
 from broker.http.slices import Ask, read_in_slices
 
 
@@ -23,14 +24,15 @@ class Readiness(NamedTuple):
     withheld: list[str]
 
 
-def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readiness:
+def readiness(core: Core, ask: Ask, expected: Collection[str]) -> Readiness:
     """Return whether the broker is ready.
 
-    A model should have a ready worker if it is expected, or was loaded by an administrator. If no models are expected,
-    every callable model should.
+    A model should have a ready worker if it is expected, or was loaded by an administrator. If nothing is expected,
+    every callable model should. A service should have a server only if it is expected.
     """
     able: set[str] = set()
     ready: set[str] = set()
+    serving: set[str] = set()
     withheld: set[str] = set()
 
     def read() -> Iterator[None]:
@@ -40,6 +42,11 @@ def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readine
                     able.add(model.qualified_name)
                     if one.calls.replicas:
                         ready.add(model.qualified_name)
+            yield
+
+        for service in list(core.registry.services.by_name.values()):
+            if any(pool.replicas for pool in service.all_pools):
+                serving.add(service.name)
             yield
 
         for worker in list(core.registry.workers.values()):
@@ -54,24 +61,33 @@ def readiness(core: Core, ask: Ask, expected_models: Collection[str]) -> Readine
             core.deployment.expected_models(),
         )
     )
-    expected = set(expected_models) or able
-    return Readiness(draining, is_empty, sorted(expected.union(loaded) - ready), sorted(withheld))
+    needed = set(expected) or able
+    missing = needed.union(loaded) - ready - serving.intersection(expected)
+    return Readiness(draining, is_empty, sorted(missing), sorted(withheld))
 
 
 def workers(core: Core, ask: Ask, now_s: float) -> list[dict[str, Any]]:
-    """Return one object per worker, for `/workers`; `uptime_s` counts from its registration."""
+    """Return one object per worker and per stock server, for `/workers`; `uptime_s` counts from its registration.
+
+    A server does not tell its process id, and has a service in place of models.
+    """
     rows: list[dict[str, Any]] = []
 
     def read() -> Iterator[None]:
         for worker in list(core.registry.workers.values()):
+            models = (
+                [] if isinstance(worker, Server) else sorted({pool.model.qualified_name for pool in worker.replicas})
+            )
             rows.append(
                 {
+                    "kind": worker.kind,
                     "id": worker.description.id,
                     "host": worker.description.host,
-                    "pid": worker.description.pid,
+                    "pid": worker.description.pid or None,
                     "key": worker.key_name,
                     "state": worker.state,
-                    "models": sorted({pool.model.qualified_name for pool in worker.replicas}),
+                    "models": models,
+                    "service": worker.service if isinstance(worker, Server) else None,
                     "loading": core.deployment.pending_loads(worker),
                     "in_flight": worker.in_flight,
                     "uptime_s": round(now_s - worker.registered_s, 3),

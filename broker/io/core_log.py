@@ -1,7 +1,7 @@
 """Logs what the core and the routers report, at a bounded rate: a peer must not be able to fill the disk."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 from broker.core.core import Core
 from broker.io.process import descriptor_limit
@@ -14,6 +14,7 @@ MAX_LINES_PER_TICK = 10
 
 _BAD_FRAMES_INTERVAL_S = 1.0
 _FULL_SOCKETS_INTERVAL_S = 60.0
+_MISPLACED_INTERVAL_S = 60.0
 
 
 class CoreLog:
@@ -25,6 +26,7 @@ class CoreLog:
         self._logged_bad_frames = 0
         self._peer_errors: dict[str, str] = {}  # the last text for each reason since the last line
         self._full_logged_s = float("-inf")
+        self._misplaced_logged_s = float("-inf")
         self._logged_pauses = 0
 
     def log_notes(self) -> None:
@@ -47,6 +49,12 @@ class CoreLog:
             self._logged_bad_frames = reasons.total()
             self._logged_s = now_s
             self._peer_errors.clear()
+
+    def log_misplaced_servers(self, identities: Sized, now_s: float) -> None:
+        """Log, at most once a minute, that servers have connected to the address for clients."""
+        if len(identities) and now_s - self._misplaced_logged_s >= _MISPLACED_INTERVAL_S:
+            log.warning("a ZeroRPC server has connected to BROKER_FRONTEND; connect it to BROKER_BACKEND instead")
+            self._misplaced_logged_s = now_s
 
     def log_full_sockets(self, now_s: float) -> None:
         """Log, at most once a minute, that a socket has had all the connections that it may have."""

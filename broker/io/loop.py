@@ -95,9 +95,11 @@ class Loop:
         core.clients.address_of = lambda identity: network_of(self._frontend.address_of(identity))
         core.clients.name_of = self._frontend.name_of
         core.workers.name_workers_by(self._backend.name_of)
+        core.servers.address_of = self._backend.address_of
+        core.servers.name_of = self._backend.name_of
         # The backend before the frontend: answers free capacity for the calls that the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
-            (self._backend, core.workers.message),
+            (self._backend, core.from_backend),
             (self._frontend, core.clients.message),
         ]
         if settings.admin:
@@ -218,7 +220,7 @@ class Loop:
             self._ticked_s = now_s
             self._tick(now_s)
         for identity in _take_all(self._backend.disconnected):
-            self._guarded(partial(self._core.workers.lost, identity, now_s), "the loss of a worker", repr(identity))
+            self._lose_worker(identity, now_s)
         if self._is_damaged:
             self._repair(now_s)
         self._send(now_s)
@@ -267,6 +269,8 @@ class Loop:
         """Read the sockets that are ready, and handle messages; return how many."""
         for key, io_events in ready:
             key.data(io_events, now_s)
+        if self._backend.routers:
+            self._greet_servers(now_s)
         count = 0
         for router, handle in self._handlers:
             if not router.has_messages:
@@ -282,6 +286,11 @@ class Loop:
                         self._guarded(failed, "the answer to a message", repr(identity))
         return count
 
+    def _greet_servers(self, now_s: float) -> None:
+        for identity in _take_all(self._backend.routers):
+            joined = partial(self._core.servers.joined, identity, now_s)
+            self._guarded(joined, "the arrival of a server", repr(identity))
+
     def _tick(self, now_s: float) -> None:
         try:
             self._core.tick(now_s)
@@ -290,8 +299,10 @@ class Loop:
         for router, _ in self._handlers:
             router.check_timeouts(now_s)
         self._frontend.disconnected.clear()  # the core learns of a lost client when it sends to it
+        self._core_log.log_misplaced_servers(_take_all(self._frontend.routers), now_s)
         if self._admin is not None:
             self._admin.disconnected.clear()
+            self._admin.routers.clear()
         peer_errors = [error for router, _ in self._handlers for error in _take_all(router.peer_errors)]
         self._core_log.log_bad_frames(peer_errors, now_s)
         self._count_connections(now_s)
@@ -368,7 +379,7 @@ class Loop:
             try:
                 self._backend.send(identity, zmtp.encode_message(frames))
             except UnreachableError:
-                self._guarded(partial(self._core.workers.lost, identity, now_s), "the loss of a worker", repr(identity))
+                self._lose_worker(identity, now_s)
             except Exception:
                 self._on_unforeseen("a message to a worker", repr(identity))
 
@@ -382,6 +393,10 @@ class Loop:
                 self._lose_client(identity, counters.STALLED, now_s)
             except Exception:
                 self._on_unforeseen("a message to a client", repr(identity))
+
+    def _lose_worker(self, identity: bytes, now_s: float) -> None:
+        lost = partial(self._core.backend_lost, identity, now_s)
+        self._guarded(lost, "the loss of a worker", repr(identity))
 
     def _lose_client(self, identity: bytes, reason: str, now_s: float) -> None:
         lost = partial(self._core.clients.lost, identity, reason, now_s)

@@ -115,6 +115,15 @@ def read_event(payload: bytes) -> ClientEvent:
     return _read_any_event(payload)
 
 
+def plain_call_version_at(payload: bytes) -> int:
+    """Return where the version of a plain first event of a Python client begins; 0 if the event is any other.
+
+    Such an event has the header `{"message_id": 32 bytes, "v": 3}`.
+    """
+    is_plain = payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION] == _VERSION_3
+    return _CALL_VERSION.start if is_plain else 0
+
+
 def _read_any_event(payload: bytes) -> ClientEvent:
     window = memoryview(payload)[:HEADER_WINDOW_BYTES]
     reader = BoundedUnpacker(window, unicode_errors="surrogateescape")
@@ -198,6 +207,27 @@ def _pack_id(value: object) -> bytes:
     return packed
 
 
+def encode_map_header(length: int) -> bytes:
+    """Encode the header of a map."""
+    head: bytes = msgpack.Packer().pack_map_header(length)
+    return head
+
+
+def read_error_text(event: bytes, args_at: int) -> str:
+    """Decode the only argument of an ERR of protocol version 1.
+
+    Raises:
+        BadFrameError: if it is no text.
+    """
+    try:
+        arguments = read_arguments(event, args_at)
+    except BadArgumentsError:
+        raise BadFrameError("arguments") from None
+    if not arguments or not isinstance(arguments[0], str):
+        raise BadFrameError("arguments")
+    return arguments[0]
+
+
 def pack(value: object) -> bytes:
     """Encode a value as msgpack: text as str, bytes as bin."""
     packed: bytes = msgpack.packb(value)
@@ -236,7 +266,7 @@ def encode_heartbeat_body() -> bytes:
     return _pack_body(ZPC_HEARTBEAT, [0])
 
 
-def encode_reply(message_id: bytes, own_id: bytes, body: bytes) -> bytes:
+def encode_reply(message_id: bytes, own_id: bytes, body: bytes | memoryview) -> bytes:
     """Encode an event for a client.
 
     Args:
@@ -264,14 +294,14 @@ def readdress(event: bytes, message_id: bytes, version: int, own_id: bytes) -> b
     if event[:2] == _EMPTY_HEADER:
         body = event[2:] if len(event) < LARGE_BYTES else memoryview(event)[2:]
         return b"".join((_REPLY_HEAD, message_id, _REPLY_VERSION, own_id, body))
-    extra, fields, body_at = _scan_header(event)
-    map_head = msgpack.Packer().pack_map_header(3 + extra)
+    extra, fields, body_at = scan_header(event)
+    map_head = encode_map_header(3 + extra)
     address = _REPLY_HEAD[2:] + message_id + _REPLY_VERSION + own_id
     return b"".join((b"\x93", map_head, address, fields, memoryview(event)[body_at:]))
 
 
 def _readdress_for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> bytes:
-    _, _, body_at = _scan_header(event)
+    _, _, body_at = scan_header(event)
     if event_name(event) != ERR:
         return encode_reply(message_id, own_id, event[body_at:])
     try:
@@ -282,8 +312,12 @@ def _readdress_for_version_1(event: bytes, message_id: bytes, own_id: bytes) -> 
     return encode_reply(message_id, own_id, encode_error_body(1, name, text))
 
 
-def _scan_header(event: bytes) -> tuple[int, bytes, int]:
-    """Return the keys of a worker's header that the broker passes on (how many, and their bytes), and where it ends."""
+def scan_header(event: bytes) -> tuple[int, bytes, int]:
+    """Return the keys of a header that the broker passes on (how many, and their bytes), and where the header ends.
+
+    Raises:
+        BadFrameError: if there is no header.
+    """
     window = memoryview(event)[:HEADER_WINDOW_BYTES]
     reader = BoundedUnpacker(window)
     unpacker = reader.unpacker
@@ -309,7 +343,7 @@ def event_name(event: bytes) -> str | None:
     name_at = 2
     if event[:2] != _EMPTY_HEADER:
         try:
-            _, _, name_at = _scan_header(event)
+            _, _, name_at = scan_header(event)
         except BadFrameError:
             return None
     length = event[name_at] ^ 0xA0 if name_at < len(event) else 32

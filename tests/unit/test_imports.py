@@ -69,6 +69,7 @@ PURE_STANDARD_LIBRARY = {
     "dataclasses",
     "enum",
     "fnmatch",
+    "functools",
     "itertools",
     "json",
     "operator",

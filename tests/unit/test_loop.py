@@ -41,6 +41,7 @@ class FakeRouter:
         self.inbox: list[tuple[bytes, list[bytes]]] = []
         self.sent: list[tuple[bytes, bytes]] = []
         self.disconnected: list[bytes] = []
+        self.routers: list[bytes] = []
         self.peer_errors: list[PeerError] = []
         self.unreachable: set[bytes] = set()
         self.stalled: set[bytes] = set()
@@ -210,9 +211,9 @@ def test_a_message_that_raises_costs_no_other_message(
 ) -> None:
     bench.join(W1)
     bench.turn()
-    handler = getattr(bench.core, owner)
+    handler = bench.core.from_backend if owner == "workers" else bench.core.clients.message
     handlers = [
-        (router, raise_once(handle) if handle == handler.message else handle) for router, handle in bench.loop._handlers
+        (router, raise_once(handle) if handle == handler else handle) for router, handle in bench.loop._handlers
     ]
     monkeypatch.setattr(bench.loop, "_handlers", handlers)
     with caplog.at_level(logging.ERROR):

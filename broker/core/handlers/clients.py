@@ -12,12 +12,13 @@ from broker.core.state import counters
 from broker.core.state.access import ANONYMOUS, Access, Patterns
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import QUEUED, Call, Client
+from broker.core.state.conversations import Conversations
 from broker.core.state.counters import Counters
 from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure, Target
 from broker.core.state.registry import Registry
-from cluster.wire import events, protocol
-from cluster.wire.arguments import BadArgumentsError, argument_count, read_arguments, read_slots
+from cluster.wire import events
+from cluster.wire.arguments import BadArgumentsError, argument_count, is_complete, read_arguments, read_slots
 from cluster.wire.events import ClientEvent
 
 _MAX_OWN_ARGUMENTS_BYTES = 16 * 1024
@@ -51,6 +52,7 @@ class ClientHandler:
         admission: Admission,
         counts: Counters,
         outbox: Outbox,
+        conversations: Conversations,
         access: Access,
         *,
         max_message_bytes: int,
@@ -65,6 +67,7 @@ class ClientHandler:
         self._admission = admission
         self._counters = counts
         self._outbox = outbox
+        self._conversations = conversations
         self._max_message_bytes = max_message_bytes
 
     def message(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
@@ -128,9 +131,8 @@ class ClientHandler:
             self._scheduler.leave_queue(call)
             self._calls.end(call, counters.CANCELLED, now_s)
             return
-        worker = self._calls.cancel(call, now_s)
-        if worker is not None:
-            self._outbox.to_worker(worker.identity, protocol.CANCEL, call.number)
+        if self._calls.cancel(call, now_s):
+            self._conversations.cancel(call)
 
     # -- the first event of a call --------------------------------------------------------------------------------
 
@@ -178,7 +180,10 @@ class ClientHandler:
         if self._scheduler.draining:
             return errors.draining()
         at = event.args_at
-        if payload[at : at + 1] != procedure.args_head:
+        if procedure.is_method:
+            if not is_complete(payload, at):
+                return errors.bad_request(f"{procedure.name}: the arguments must be an array, complete and alone")
+        elif payload[at : at + 1] != procedure.args_head:
             count = argument_count(payload, at)
             if count != len(procedure.args):
                 return errors.wrong_arguments(procedure.name, procedure.args, count)
@@ -223,9 +228,7 @@ class ClientHandler:
             return
         self._calls.add_slots(call, slots, now_s)
         if slots and call.is_with_worker:
-            assert call.batch is not None
-            worker = call.batch.replica.worker
-            self._outbox.to_worker(worker.identity, protocol.MORE, call.number, slots.to_bytes(4, "big"))
+            self._conversations.more(call, slots)
 
 
 def _is_allowed(allowed: Patterns, procedure: Procedure | None, name: str) -> bool:

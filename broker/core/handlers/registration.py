@@ -80,7 +80,7 @@ class Registrations:
 
     def access_changed(self, now_s: float) -> None:
         """Refuse the workers that host what their keys may not host any more."""
-        for worker in list(self._registry.workers.values()):
+        for worker in [one for one in self._registry.workers.values() if one.kind == "worker"]:
             described = {model.qualified_name for model in worker.description.models}  # some may not be hosted yet
             hosted = sorted(described.union(pool.model.qualified_name for pool in worker.replicas))
             objection = self._access.hosting_objection(worker.key_name, hosted)
@@ -136,6 +136,9 @@ class Registrations:
             raise
 
     def _host(self, worker: Worker, model: ModelDescription, now_s: float) -> None:
+        names = (name for procedure in model.procedures for name in (procedure.name, model.pinned(procedure.name)))
+        for text in self._registry.services.yield_names(names):
+            self._outbox.note(text)
         self._registry.host(worker, model, now_s)
         self._scheduler.reassign_waiting(self._registry.models[model.qualified_name])
         version = self._registry.find(model.key)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-from broker.core import errors
 from broker.core.deployment.deployment import Deployment
+from broker.core.handlers.answers import ANSWERS, Answers, unreadable
 from broker.core.handlers.registration import Registrations
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
@@ -19,9 +19,6 @@ from cluster.wire import events, protocol
 from cluster.wire.descriptions import read_model_description
 from cluster.wire.pairs import read_pairs
 from cluster.wire.texts import to_text
-
-_ANSWERS = frozenset((events.OK, events.ERR, events.STREAM, events.STREAM_DONE))
-"""The events that a worker may send in a call."""
 
 _DEPLOYMENT_KINDS = frozenset((protocol.LOADED, protocol.FAILED, protocol.UNLOADED))
 """The kinds of messages that answer a LOAD or an UNLOAD."""
@@ -49,6 +46,7 @@ class WorkerHandler:
         calls: CallTable,
         scheduler: Scheduler,
         deployment: Deployment,
+        answers: Answers,
         counts: Counters,
         outbox: Outbox,
         access: Access,
@@ -57,6 +55,7 @@ class WorkerHandler:
         self._calls = calls
         self._scheduler = scheduler
         self._deployment = deployment
+        self._answers = answers
         self._counters = counts
         self._outbox = outbox
         self._pinged_s = float("-inf")
@@ -129,7 +128,7 @@ class WorkerHandler:
         """Send every worker a PING, which shows that the broker is alive."""
         if now_s - self._pinged_s >= protocol.PING_INTERVAL_S:
             self._pinged_s = now_s
-            for identity in self._registry.workers:
+            for identity in self._own():
                 self._outbox.to_worker(identity, protocol.PING)
 
     def release_draining_workers(self, now_s: float) -> None:
@@ -148,8 +147,12 @@ class WorkerHandler:
 
     def reset_workers(self) -> None:
         """Send every worker a RESET, so that it registers with the next broker at once."""
-        for identity in self._registry.workers:
+        for identity in self._own():
             self._outbox.to_worker(identity, protocol.RESET)
+
+    def _own(self) -> list[bytes]:
+        """Return the identities of the workers that speak the worker protocol; stock servers do not."""
+        return [identity for identity, worker in self._registry.workers.items() if worker.kind == "worker"]
 
     # -- models that were loaded or unloaded ----------------------------------------------------------------------
 
@@ -191,14 +194,10 @@ class WorkerHandler:
         if call is None:
             self._counters.late_replies += 1
             return
-        if call.is_over:
-            self._late(call, event)
-            return
         name = events.event_name(event)
-        if len(event) > protocol.MAX_RESULT_BYTES:
-            self._refuse_result(worker, call, name, len(event), now_s)
+        if self._answers.is_dropped(call, name, len(event), now_s):
             return
-        if name is not None and name not in _ANSWERS:
+        if name is not None and name not in ANSWERS:
             self._counters.bad_frames["worker_event"] += 1
             return
         try:
@@ -208,46 +207,11 @@ class WorkerHandler:
         if name is None:
             # The worker sends this answer only once, and without one the caller would wait until its deadline.
             self._counters.bad_frames["worker_event"] += 1
-            name, to_client = events.ERR, _unreadable(call)
-        if name == events.STREAM:
-            call.slots -= 1
-            self._calls.send_event(call, to_client)
-            self._calls.on_item(call, now_s)
-        else:
-            self._release(call)
-            self._calls.end(call, _outcome(call, kind, name), now_s, to_client)
-
-    def _refuse_result(self, worker: Worker, call: Call, name: str | None, size: int, now_s: float) -> None:
-        """End a call with `ResultTooLarge`: its client could not decode the event."""
-        if name != events.STREAM:
-            self._release(call)
-        elif call.client is None:
-            return  # the worker has a CANCEL already
-        else:
-            self._outbox.to_worker(worker.identity, protocol.CANCEL, call.number)  # its last event frees the capacity
-        if call.client is None:
-            self._calls.end(call, counters.ERROR, now_s)
-        else:
-            self._calls.fail(call, *errors.result_too_large(size, protocol.MAX_RESULT_BYTES), now_s)
-
-    def _late(self, call: Call, event: bytes) -> None:
-        """Drop an answer to a call that already has an error of the broker's."""
-        self._counters.late_replies += 1
-        if events.event_name(event) != events.STREAM:
-            self._release(call)
-
-    def _release(self, call: Call) -> None:
-        pool = self._calls.release(call)
-        if pool is not None:
-            self._scheduler.mark_dirty(pool)
+            name, to_client = events.ERR, unreadable(call)
+        self._answers.pass_on(call, name, _outcome(call, kind, name), to_client, now_s)
 
 
 def _outcome(call: Call, kind: bytes, name: str) -> str:
     if kind == protocol.REFUSE:  # not executed: its arguments cannot be read, or it was cancelled before it began
         return counters.BAD_REQUEST if call.client is not None else counters.CANCELLED
     return counters.ERROR if name == events.ERR else counters.OK
-
-
-def _unreadable(call: Call) -> bytes:
-    body = events.encode_error_body(call.version, errors.WORKER_ERROR, errors.UNREADABLE_ANSWER)
-    return events.encode_reply(call.message_id, call.number, body)

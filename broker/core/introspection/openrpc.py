@@ -22,15 +22,15 @@ Models served over ZeroRPC. Parameters go by position. An error is identified by
 element of its result arrives by itself, as soon as it is ready."""
 
 _OF_EVERY_PROCEDURE = ("BadRequest", "MessageTooLarge", "Draining")
-_OF_MODELS = (
+_OF_METHODS = (
     *_OF_EVERY_PROCEDURE,
     "ServerBusy",
     "NoWorkers",
     "DeadlineExceeded",
     "WorkerLost",
     "ResultTooLarge",
-    "MLModelSchemaValidationException",
 )
+_OF_MODELS = (*_OF_METHODS, "MLModelSchemaValidationException")
 
 _TEXT: JsonSchema = {"type": "string"}
 _NUMBER: JsonSchema = {"type": "integer"}
@@ -70,15 +70,18 @@ def document(view: View) -> dict[str, Any]:
 
 
 def _method(procedure: Procedure, models: Mapping[str, ModelVersions], names: Mapping[ModelKey, str]) -> dict[str, Any]:
-    if procedure.model is None:
+    if procedure.owner is None:
         params, result = _OWN[procedure.name]
         errors: Iterable[str] = (*_OF_EVERY_PROCEDURE, *(["ValueError"] if params else []))
         return _described(procedure, params, result, errors)
-    model_versions = models[procedure.model]
+    if procedure.is_method:
+        method = _described(procedure, {name: {} for name in procedure.args}, {}, _OF_METHODS)
+        return method | {"tags": [{"name": procedure.owner}], "x-service": procedure.owner}
+    model_versions = models[procedure.owner]
     hosted = model_versions.current if procedure.version is None else model_versions.versions[procedure.version]
     assert hosted is not None
     model = hosted.description
-    what = procedure.name.removeprefix(procedure.model if procedure.version is None else model.pinned_name)
+    what = procedure.name.removeprefix(procedure.owner if procedure.version is None else model.pinned_name)
     name = names[model.key]
     row, output = _ref(f"{name}_input"), _ref(f"{name}_output")
     param: JsonSchema = {}

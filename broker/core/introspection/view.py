@@ -37,7 +37,8 @@ class View:
         """The models of which a procedure may be called, by qualified name."""
         if self._allowed is None:
             return self._registry.models
-        seen = {one.model for one in self._registry.procedures.values() if self._permits(one)}
+        able = (one for one in self._registry.procedures.values() if not one.is_method and self._permits(one))
+        seen = {one.owner for one in able}
         return {name: model for name, model in self._registry.models.items() if name in seen}
 
     @property

@@ -5,10 +5,9 @@ from broker.core.scheduling.admission import Admission
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import QUEUED, STREAMING, Call
-from broker.core.state.outbox import Outbox
+from broker.core.state.conversations import Conversations
 from broker.core.state.pool import WorkerPool
 from broker.core.state.registry import Registry
-from cluster.wire import protocol
 
 CHECK_INTERVAL_S = 0.25
 """Seconds between two checks of all open calls."""
@@ -18,13 +17,18 @@ class Deadlines:
     """Checks the deadlines of calls, and the grace of pools without workers."""
 
     def __init__(
-        self, registry: Registry, calls: CallTable, scheduler: Scheduler, admission: Admission, outbox: Outbox
+        self,
+        registry: Registry,
+        calls: CallTable,
+        scheduler: Scheduler,
+        admission: Admission,
+        conversations: Conversations,
     ) -> None:
         self._registry = registry
         self._calls = calls
         self._scheduler = scheduler
         self._admission = admission
-        self._outbox = outbox
+        self._conversations = conversations
         self._checked_s = float("-inf")
 
     def refuse_unserved(self, now_s: float) -> None:
@@ -60,5 +64,5 @@ class Deadlines:
         else:
             failure = errors.ran_too_long(now_s - call.arrived_s)
         # The batch takes capacity until the worker answers, or is replaced because it is stuck.
-        self._outbox.to_worker(call.batch.replica.worker.identity, protocol.CANCEL, call.number)
+        self._conversations.cancel(call)
         self._calls.fail(call, *failure, now_s)

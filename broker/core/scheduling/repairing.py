@@ -14,23 +14,27 @@ from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state.access import Access
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import CANCELLED, ENDED, FAILING, QUEUED, Call
+from broker.core.state.conversations import Conversations
 from broker.core.state.fair_queue import FairQueue
-from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Replica, Worker
 from broker.core.state.registry import Registry
-from cluster.wire import protocol
 
 
 class Repairer:
     """Rebuilds what the calls determine."""
 
     def __init__(
-        self, registry: Registry, calls: CallTable, scheduler: Scheduler, outbox: Outbox, access: Access
+        self,
+        registry: Registry,
+        calls: CallTable,
+        scheduler: Scheduler,
+        conversations: Conversations,
+        access: Access,
     ) -> None:
         self._registry = registry
         self._calls = calls
         self._scheduler = scheduler
-        self._outbox = outbox
+        self._conversations = conversations
         self._access = access
 
     def repair(self, now_s: float) -> int:
@@ -63,7 +67,7 @@ class Repairer:
             calls = in_flight[worker]
             for number in [number for number, call in calls.items() if call in doubtful or not _is_with(call, worker)]:
                 del calls[number]
-                self._outbox.to_worker(worker.identity, protocol.CANCEL, number)
+                self._conversations.cancel_at(worker, number)
             worker.in_flight = len(calls)
             for batch, unanswered in Counter(call.batch for call in calls.values()).items():
                 assert batch is not None

@@ -1,18 +1,19 @@
 """The scheduler: which waiting call goes to which worker, and what becomes of the calls of a lost worker."""
 
 from broker.core import errors
+from broker.core.errors import Failure
 from broker.core.state import counters
 from broker.core.state.call_table import LARGE_BYTES, CallTable
 from broker.core.state.calls import CANCELLED, RUNNING, Call
+from broker.core.state.conversations import Conversations
 from broker.core.state.counters import Counters
 from broker.core.state.fair_queue import FairQueue
 from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Target
 from broker.core.state.registry import Registry
+from broker.core.state.services import Service
 from broker.core.state.versions import ModelVersions
-from cluster.wire import protocol
-from cluster.wire.pairs import write_pairs
 
 _MOST_DEATHS = 2
 """A call that was in flight at this many deaths of workers is not retried: it may be their cause."""
@@ -34,7 +35,14 @@ class Scheduler:
     """
 
     def __init__(
-        self, registry: Registry, calls: CallTable, counts: Counters, outbox: Outbox, *, queue_timeout_s: float
+        self,
+        registry: Registry,
+        calls: CallTable,
+        counts: Counters,
+        outbox: Outbox,
+        conversations: Conversations,
+        *,
+        queue_timeout_s: float,
     ) -> None:
         """Build a scheduler without work.
 
@@ -42,7 +50,8 @@ class Scheduler:
             registry: workers and models.
             calls: the calls, with their queues.
             counts: counts retries and lost workers.
-            outbox: takes the messages to workers.
+            outbox: takes log lines.
+            conversations: takes what workers are told about calls.
             queue_timeout_s: how long a call may wait in its queue, in seconds.
         """
         self.draining = False
@@ -50,6 +59,7 @@ class Scheduler:
         self._calls = calls
         self._counters = counts
         self._outbox = outbox
+        self._conversations = conversations
         self._queue_timeout_s = queue_timeout_s
         self._dirty: dict[WorkerPool, None] = {}  # pools that may have both waiting calls and free capacity
 
@@ -192,18 +202,10 @@ class Scheduler:
 
     def _start_batch(self, batch: list[Call], replica: Replica, capacity: int, now_s: float) -> None:
         self._calls.start(batch, replica, capacity, now_s)
-        identity = replica.worker.identity
-        pairs = []
-        announced = []
         for call in batch:
             if not call.deaths:
                 call.target.queue_wait.observe(now_s - call.arrived_s)
-            pairs.append((call.number, call.event))
-            if call.slots > 1:  # the client announced slots while the call was waiting
-                announced.append((call.number, call.slots - 1))
-        self._outbox.to_worker(identity, *write_pairs(protocol.WORK, pairs, batch[0].target.work_name))
-        for number, slots in announced:
-            self._outbox.to_worker(identity, protocol.MORE, number, slots.to_bytes(4, "big"))
+        self._conversations.begin(batch, replica.worker, now_s)
 
     def expire_waiting(self, call: Call, now_s: float) -> None:
         """End a call that was removed from its queue because its deadline has passed."""
@@ -234,56 +236,70 @@ class Scheduler:
         """
         if reason is not None:
             self._counters.worker_lost[reason] += 1
-        self._registry.drain(worker, now_s)
-        del self._registry.workers[worker.identity]
+        self._registry.remove(worker, now_s)
         lost = self._calls.release_all(worker)
         how = "left" if reason is None else f"was lost ({reason}) with {len(lost)} calls in flight"
-        self._outbox.note(f"worker {worker.description.id} {how}")
+        self._outbox.note(f"{worker.kind} {worker.description.id} {how}")
         for call in lost:
             if call.target.is_stream and call.batch is not None:
                 # The reserved part of the pool's streams shrinks with them, so another worker may begin one.
                 self._dirty[call.batch.replica.pool] = None
         for call in reversed(lost):  # each goes to the head of its queue, so the oldest goes last
             if call.is_with_worker:
-                self._retry_or_fail(call, worker, now_s)
+                self._retry_or_fail(call, errors.worker_died(worker.description.id), now_s)
             elif call.state is CANCELLED:
                 self._calls.end(call, counters.CANCELLED, now_s)
         self._reassign_waiting_from(worker)
 
-    def _retry_or_fail(self, call: Call, worker: Worker, now_s: float) -> None:
-        """Retry a call of a dead worker, unless it may have killed the worker or must not run twice."""
+    def give_up(self, call: Call, now_s: float) -> None:
+        """Retry or fail a call that its server has dropped; the server itself continues."""
+        assert call.batch is not None
+        server = call.batch.replica.worker
+        pool = self._calls.release(call)
+        if pool is not None:
+            self._dirty[pool] = None
+        if call.is_with_worker:
+            self._retry_or_fail(call, errors.server_dropped(server.description.id), now_s)
+        elif call.state is CANCELLED:
+            self._calls.end(call, counters.CANCELLED, now_s)
+
+    def _retry_or_fail(self, call: Call, failure: Failure, now_s: float) -> None:
+        """Retry a call whose worker is lost to it, unless it may have killed the worker or must not run twice."""
         assert call.batch is not None
         call.deaths += 1
         pool = call.target.pool
-        if call.batch.replica.may_retry and call.deaths < _MOST_DEATHS and call.state is RUNNING:
+        may_retry = call.batch.replica.may_retry or call.target.procedure.may_retry
+        if may_retry and call.deaths < _MOST_DEATHS and call.state is RUNNING:
             self._counters.retries += 1
             self._calls.retry(call, now_s + self._queue_timeout_s)
             self._dirty[pool] = None
         else:
-            self._calls.fail(call, *errors.worker_died(worker.description.id), now_s)
+            self._calls.fail(call, *failure, now_s)
 
     # -- versions without workers ---------------------------------------------------------------------------------
 
     def _reassign_waiting_from(self, worker: Worker) -> None:
-        for name in {pool.model.qualified_name for pool in worker.replicas}:
-            self.reassign_waiting(self._registry.models[name])
+        for hosted in self._registry.hosted_by(worker):
+            self.reassign_waiting(hosted)
 
-    def reassign_waiting(self, model: ModelVersions) -> None:
-        """Move calls that name no version from versions without workers to a version that has some."""
+    def reassign_waiting(self, hosted: ModelVersions | Service) -> None:
+        """Move waiting calls from pools without workers to others that may answer them.
+
+        Of a model, these are calls that name no version.
+        """
         queues = self._calls.queues
-        for pool in (pool for one in model.versions.values() for pool in one.pools):
+        for pool in hosted.all_pools:
             if pool.replicas or not queues[pool]:
                 continue
             retries, others = queues[pool].drain_all()
             for call in reversed(retries):
-                queues[self._new_target(call, model).pool].push_retry(call)
+                queues[self._new_target(call, hosted).pool].push_retry(call)
             for call in others:
-                queues[self._new_target(call, model).pool].append(call)
-            for one in model.versions.values():
-                self._dirty.update(dict.fromkeys(one.pools))
+                queues[self._new_target(call, hosted).pool].append(call)
+            self._dirty.update(dict.fromkeys(hosted.all_pools))
 
-    def _new_target(self, call: Call, model: ModelVersions) -> Target:
-        other = model.other_target(call.target)
+    def _new_target(self, call: Call, hosted: ModelVersions | Service) -> Target:
+        other = hosted.other_target(call.target)
         if other is not None:
             self._calls.retarget(call, other)
         return call.target

@@ -7,9 +7,8 @@ from collections import Counter
 from broker.core import errors
 from broker.core.state.call_table import CallTable
 from broker.core.state.calls import STREAMING, Call, Client
-from broker.core.state.outbox import Outbox
+from broker.core.state.conversations import Conversations
 from broker.core.state.pool import WorkerPool
-from cluster.wire import protocol
 
 UNREAD_S = 10.0
 """A stream whose client has had no free slot for this long, in seconds, is unread."""
@@ -20,9 +19,9 @@ _CHECK_INTERVAL_S = 0.25
 class UnreadStreams:
     """Ends unread streams when clients that have fewer streams wait for room."""
 
-    def __init__(self, calls: CallTable, outbox: Outbox) -> None:
+    def __init__(self, calls: CallTable, conversations: Conversations) -> None:
         self._calls = calls
-        self._outbox = outbox
+        self._conversations = conversations
         self._checked_s = float("-inf")
 
     def make_room_if_due(self, now_s: float) -> None:
@@ -61,8 +60,7 @@ class UnreadStreams:
             self._end(call, now_s)
 
     def _end(self, call: Call, now_s: float) -> None:
-        assert call.batch is not None
-        self._outbox.to_worker(call.batch.replica.worker.identity, protocol.CANCEL, call.number)
+        self._conversations.cancel(call)
         self._calls.fail(call, *errors.stream_unread(now_s - call.full_since_s), now_s)
 
 

@@ -46,14 +46,14 @@ class Patterns:
 
     def permit(self, procedure: Procedure) -> bool:
         """Whether one is for the procedure or for its model; the broker's own procedures are for everyone."""
-        if procedure.model is None:
+        if procedure.owner is None:
             return True
-        key = procedure.name, procedure.model
+        key = procedure.name, procedure.owner
         permitted = self._known.get(key)
         if permitted is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            permitted = self._known[key] = self.match(procedure.name) or self.match(procedure.model)
+            permitted = self._known[key] = self.match(procedure.name) or self.match(procedure.owner)
         return permitted
 
     def permit_unknown(self, name: str) -> bool:

@@ -180,22 +180,21 @@ class CallTable:
             call.become(FAILING)
             call.failure = (body, outcome)
 
-    def cancel(self, call: Call, now_s: float) -> Worker | None:
+    def cancel(self, call: Call, now_s: float) -> bool:
         """Drop a call that is in no queue, for a client that is gone or has abandoned it.
 
         A call that a worker has is CANCELLED and counted when the worker answers, because it may have been executed.
 
         Returns:
-            The worker that should stop executing the call; None if there is none.
+            Whether its worker should stop executing it.
         """
         if call.failure is not None:
             _, outcome = call.failure
             self.end(call, outcome, now_s)
-            return None
+            return False
         call.become(CANCELLED)
         self._forget(call)
-        assert call.batch is not None
-        return call.batch.replica.worker
+        return True
 
     def end(self, call: Call, outcome: str, now_s: float, event: bytes | None = None) -> None:
         """Count the call, send its client the last event, and forget the client."""

@@ -22,8 +22,8 @@ class WorkerPool:
 
     Attributes:
         model: description of the model, from the worker that registered it last, of those that are here.
-        is_for_streams: whether the pool serves streams. A worker has many streams open at once, each for long; calls
-            run in batches.
+        is_for_streams: whether the pool serves streams, or the calls of a service, each of which may turn out to be a
+            stream. A worker has many of them open at once, each perhaps for long; other calls run in batches.
         replicas: the ready workers that host the model version.
         free: batches that could start now, over all replicas.
         unserved_since_s: monotonic time since which no worker has been ready; None while one is.
@@ -74,6 +74,11 @@ class WorkerPool:
         if self.model is replica.model and self.replicas:
             self.model = next(reversed(self.replicas)).model
 
+    @property
+    def most_free(self) -> int:
+        """The most batches that one replica could start now."""
+        return self._highest
+
     def change_free(self, replica: Replica, change: int) -> None:
         """Change how many more batches a replica could start."""
         free = replica.free
@@ -121,7 +126,8 @@ class WorkerPool:
 
         Among equals, the pool picks the one whose worker has the fewest calls in flight, and prefers the most recently
         used: its caches are warm, and a cold worker answers a single call about a tenth later. A replica that has been
-        idle for `_IDLE_CHECK_S` comes first, because an unused worker does not show whether it still serves.
+        idle for `_IDLE_CHECK_S` comes first, because an unused worker does not show whether it still serves. A server
+        that is quiet comes last.
 
         Args:
             now_s: monotonic seconds.
@@ -138,8 +144,14 @@ class WorkerPool:
                 longest_idle = next(iter(equals))
                 if now_s - longest_idle.last_used_s >= _IDLE_CHECK_S and longest_idle is not excluded:
                     return longest_idle
-                return min(recent, key=_calls_in_flight) if len(recent) > 1 else recent[0]
+                chosen = min(recent, key=_calls_in_flight) if len(recent) > 1 else recent[0]
+                return self._another_than_quiet(chosen) if chosen.worker.is_quiet else chosen
         return None
+
+    def _another_than_quiet(self, quiet: Replica) -> Replica:
+        """Return the replica with the most free capacity whose worker is not quiet; the quiet one if there is none."""
+        able = (one for one in self.replicas if one.free > 0 and not one.worker.is_quiet)
+        return max(able, key=_free, default=quiet)
 
     def least_busy_for_retry(self, *, others_wait: bool) -> Replica | None:
         """Return the replica that is to run a retry alone: the one with the fewest batches in flight.
@@ -209,6 +221,8 @@ class Worker:
     """A registered worker.
 
     Attributes:
+        kind: "worker", or "server" if it is a stock ZeroRPC server (`services.Server`).
+        is_quiet: whether it is a server that has said nothing for a while although it has calls.
         identity: ZeroMQ's name for the worker's connection.
         description: what the worker sent in READY.
         key_name: the name of its key; empty without keys.
@@ -220,6 +234,9 @@ class Worker:
         last_received_s: monotonic time of its last message.
         dispatched: calls that it has been given since its registration.
     """
+
+    kind: Literal["worker", "server"] = "worker"
+    is_quiet = False
 
     __slots__ = (
         "description",
@@ -246,6 +263,11 @@ class Worker:
         self.last_received_s = now_s
         self.dispatched = 0
 
+    @property
+    def label(self) -> str:
+        """Its name in the metrics, the same in all registrations of its process."""
+        return self.description.process
+
 
 def _capacity(pool: WorkerPool, model: ModelDescription) -> int:
     return model.max_streams if pool.is_for_streams else model.slots + model.batches_ahead
@@ -253,3 +275,7 @@ def _capacity(pool: WorkerPool, model: ModelDescription) -> int:
 
 def _batches_in_flight(replica: Replica) -> int:
     return replica.capacity - replica.free
+
+
+def _free(replica: Replica) -> int:
+    return replica.free

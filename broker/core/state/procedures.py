@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from broker.core.state.counters import OUTCOMES, SECONDS, from_zero
 from broker.core.state.pool import WorkerPool
@@ -58,6 +59,38 @@ class Target:
         self.work_name = self.pool.model.pinned(described.name).encode()
 
 
+class Split(Protocol):
+    """Distributes calls over several targets."""
+
+    @property
+    def head(self) -> Target:
+        """The target of the next call."""
+
+    def advance(self) -> None:
+        """Record that the head got its call."""
+
+
+class MostRoom:
+    """Sends each call to the target with the most room at one worker; if none has room, where the fewest calls wait."""
+
+    __slots__ = ("_targets",)
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = targets
+
+    @property
+    def head(self) -> Target:
+        """The target of the next call."""
+        return max(self._targets, key=_room)
+
+    def advance(self) -> None:
+        """Take note of nothing: the pools know what room is left."""
+
+
+def _room(target: Target) -> tuple[int, float]:
+    return target.pool.most_free, -target.waiting / (len(target.pool.replicas) or 1)
+
+
 class WeightedRoundRobin:
     """Distributes calls over targets by weight, evenly interleaved: smooth weighted round robin, as in nginx.
 
@@ -88,7 +121,9 @@ class Procedure:
 
     Attributes:
         name, doc, args: as introspection shows them.
-        model: qualified name of its model; None if the broker answers the procedure itself.
+        owner: qualified name of its model, or name of its service; None if the broker answers the procedure itself.
+        is_method: whether it is a method of a service, which stock ZeroRPC servers answer.
+        may_retry: whether a call of a method may be made again at another server when its server has died.
         version: the version that the name pins; None if calls follow the model's route.
         is_stream: whether the procedure is answered with a stream.
         args_head: first msgpack byte of an argument list of the right length.
@@ -104,10 +139,12 @@ class Procedure:
         "args_head",
         "doc",
         "former",
+        "is_method",
         "is_stream",
-        "model",
+        "may_retry",
         "name",
         "outcomes",
+        "owner",
         "split",
         "target",
         "targets",
@@ -120,18 +157,22 @@ class Procedure:
         doc: str,
         args: Iterable[str],
         *,
-        model: str | None = None,
+        owner: str | None = None,
         version: Version | None = None,
         is_stream: bool = False,
+        is_method: bool = False,
+        may_retry: bool = False,
     ) -> None:
         self.name = name
-        self.model = model
+        self.owner = owner
         self.version = version
         self.is_stream = is_stream
+        self.is_method = is_method
+        self.may_retry = may_retry
         self.targets: dict[WorkerPool, Target] = {}
         self.target: Target | None = None
-        self.split: WeightedRoundRobin | None = None
-        self.outcomes = from_zero(*OUTCOMES) if model is not None else Counter[str]()
+        self.split: Split | None = None
+        self.outcomes = from_zero(*OUTCOMES) if owner is not None else Counter[str]()
         self.former: tuple[Histogram, Histogram] | None = None
         self.describe(doc, args)
 
@@ -149,6 +190,12 @@ class Procedure:
         """Send the calls to these targets from now on, by weight."""
         first, _ = weights[0]
         self.target, self.split = (first, None) if len(weights) == 1 else (None, WeightedRoundRobin(weights))
+        self.describe(first.described.doc, first.described.args)
+
+    def follow_room(self, targets: Sequence[Target]) -> None:
+        """Send each call to that of these targets which has the most room."""
+        first = targets[0]
+        self.target, self.split = (first, None) if len(targets) == 1 else (None, MostRoom(targets))
         self.describe(first.described.doc, first.described.args)
 
     def forget_target(self, pool: WorkerPool) -> None:

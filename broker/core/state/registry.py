@@ -13,6 +13,7 @@ from itertools import chain
 from broker.core.state.counters import UNKNOWN_METHOD
 from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
+from broker.core.state.services import Method, Server, ServerRules, Service, Services
 from broker.core.state.versions import ModelVersion, ModelVersions, Route
 from cluster.wire.protocol import ModelDescription, ModelKey, ProcedureDescription, Version, WorkerDescription
 
@@ -24,7 +25,8 @@ class Registry:
         procedures: every procedure that can be called, by name.
         routes: routes that an administrator has set, by the model's qualified name.
         models: every model that was registered and is not forgotten, by qualified name.
-        workers: the registered workers, by identity.
+        services: the services of stock ZeroRPC servers.
+        workers: the registered workers, stock servers among them, by identity.
         documents: packed OpenRPC documents, by the patterns of the clients that see them; None for those that see all.
             A change removes them.
     """
@@ -34,6 +36,7 @@ class Registry:
         self._own_names = frozenset(self.procedures)
         self._counted = dict(self.procedures)  # including the procedures that can no longer be called
         self.models: dict[str, ModelVersions] = {}
+        self.services = Services(self.procedures, self._counted)
         self.routes: dict[str, Route] = {}
         self.workers: dict[bytes, Worker] = {}
         self.documents: dict[tuple[str, ...] | None, bytes] = {}
@@ -43,7 +46,9 @@ class Registry:
     def objection(self, models: Sequence[ModelDescription]) -> str | None:
         """Return why a worker cannot host these models, for its log; None if it can."""
         owners: dict[str, tuple[str, Version | None, bool]] = {
-            one.name: (one.model, one.version, one.is_stream) for one in self._counted.values() if one.model is not None
+            one.name: (one.owner, one.version, one.is_stream)
+            for one in self._counted.values()
+            if one.owner is not None and not one.is_method  # a method gives way
         }
         for model in models:
             for procedure in model.procedures:
@@ -59,11 +64,14 @@ class Registry:
         return None
 
     def public(self) -> list[Procedure]:
-        """Return the procedures for introspection: the broker's own, then each model's, unpinned names first."""
+        """Return the procedures for introspection: the broker's own, each model's, unpinned names first, methods."""
         places = {name: place for place, name in enumerate(self.models)}
+        of_services = {name: place for place, name in enumerate(self.services.by_name, start=len(places))}
 
         def place(procedure: Procedure) -> tuple[int, tuple[int, ...]]:
-            return places[procedure.model] if procedure.model is not None else -1, procedure.version or ()
+            if procedure.owner is None:
+                return -1, ()
+            return (of_services if procedure.is_method else places)[procedure.owner], procedure.version or ()
 
         return sorted((one for one in self.procedures.values() if not one.name.startswith("_")), key=place)
 
@@ -77,8 +85,14 @@ class Registry:
             yield from model.versions.values()
 
     def all_pools(self) -> Iterator[WorkerPool]:
-        """Iterate over the pools of all versions."""
-        return chain.from_iterable(one.pools for one in self.all_versions())
+        """Iterate over the pools of all versions and all services."""
+        return chain(chain.from_iterable(one.pools for one in self.all_versions()), self.services.all_pools())
+
+    def hosted_by(self, worker: Worker) -> list[ModelVersions | Service]:
+        """Return the models, or the service, of a worker."""
+        if isinstance(worker, Server):
+            return [self.services.by_name[worker.service]]
+        return [self.models[name] for name in {pool.model.qualified_name for pool in worker.replicas}]
 
     def find(self, key: ModelKey) -> ModelVersion | None:
         """Return a version of a model; None if it was never hosted."""
@@ -92,6 +106,22 @@ class Registry:
         """Register a worker; `host` then adds each of its models."""
         worker = self.workers[identity] = Worker(identity, description, now_s)
         return worker
+
+    def add_server(self, server: Server, methods: Sequence[Method], rules: ServerRules, now_s: float) -> None:
+        """Register a stock server with methods to which there is no objection."""
+        self.workers[server.identity] = server
+        self.services.add(server, methods, rules, now_s)
+        self.documents.clear()
+
+    def forget_service(self, pool: WorkerPool) -> None:
+        """Remove a pool of a service that has neither servers nor calls."""
+        self.services.forget(pool)
+        self.documents.clear()
+
+    def remove(self, worker: Worker, now_s: float) -> None:
+        """Remove a worker that has gone."""
+        self.drain(worker, now_s)
+        del self.workers[worker.identity]
 
     def host(self, worker: Worker, description: ModelDescription, now_s: float) -> None:
         """Add a model that `objection` accepts to a worker, or update it."""
@@ -142,7 +172,7 @@ class Registry:
                 name,
                 described.doc,
                 described.args,
-                model=model.qualified_name,
+                owner=model.qualified_name,
                 version=version,
                 is_stream=described.is_stream,
             )
@@ -227,6 +257,10 @@ class Registry:
             self._withdraw_from_pool(replica, now_s)
 
     def _withdraw_from_pool(self, replica: Replica, now_s: float) -> None:
+        if isinstance(replica.worker, Server):
+            self.services.withdraw(replica, now_s)
+            self.documents.clear()
+            return
         pool = replica.pool
         before = pool.model
         pool.withdraw(replica)

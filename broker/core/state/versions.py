@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from broker.core.state.pool import WorkerPool
@@ -85,6 +85,11 @@ class ModelVersions:
         self._stand_in: Version | None = None  # answers for the default version while that has no worker
         self.route = Route(Version(0, 0), {})  # until the first version is hosted
         self.procedures: dict[str, Procedure] = {}
+
+    @property
+    def all_pools(self) -> Iterable[WorkerPool]:
+        """The pools of every version."""
+        return [pool for one in self.versions.values() for pool in one.pools]
 
     @property
     def callable_versions(self) -> list[ModelVersion]:

@@ -1,0 +1,239 @@
+"""Services: what stock ZeroRPC servers offer. A service is all servers of one name; its methods are procedures.
+
+Servers of one name mostly have the same methods, and form one pool. During an upgrade, some may have methods that the
+others lack: each set of methods then has a pool of its own, and a call goes to a pool that has its method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker.core.state.access import Patterns
+from broker.core.state.pool import Replica, Worker, WorkerPool
+from broker.core.state.procedures import Procedure, Target
+from cluster.wire import protocol
+from cluster.wire.protocol import ModelDescription, ProcedureDescription, WorkerDescription
+
+MAX_METHODS = 20_000
+"""Most methods of all services, with those whose servers have gone, so that no server can fill the broker's memory."""
+
+FORGET_AFTER_S = 3600.0
+"""How long a set of methods must be without a server before the broker forgets it, in seconds."""
+
+_NEVER_S = float("-inf")
+
+
+@dataclass(frozen=True)
+class ServerRules:
+    """What holds for every stock server.
+
+    Attributes:
+        calls: most calls that one server may have at one time.
+        timeout_s: how long a call may run, in seconds; of a stream, how long it may take to its next item.
+        retry: methods whose calls may be made again, once, when their server has died.
+    """
+
+    calls: int = 100
+    timeout_s: float = 300.0
+    retry: Patterns = field(default_factory=lambda: Patterns(()))
+
+
+class Method(NamedTuple):
+    """A method as its server describes it."""
+
+    name: str
+    doc: str
+    args: list[str]
+
+
+class Server(Worker):
+    """A stock ZeroRPC server that has connected to the broker.
+
+    Attributes:
+        service: the name of its service.
+        pinged_s: monotonic time of the last question to it whether its loop turns.
+        pong_s: monotonic time of its last answer to that.
+    """
+
+    kind = "server"
+
+    __slots__ = ("is_quiet", "pinged_s", "pong_s", "service")
+
+    def __init__(self, identity: bytes, worker_id: str, service: str, address: str, now_s: float) -> None:
+        super().__init__(identity, WorkerDescription(protocol.VERSION, worker_id, address, 0), now_s)
+        self.service = service
+        self.is_quiet = False
+        self.pinged_s = self.pong_s = _NEVER_S
+
+    @property
+    def label(self) -> str:
+        """Its name in the metrics: servers of one service on one machine are counted together."""
+        return f"{self.service}@{self.description.host}" if self.description.host else self.service
+
+
+class Service:
+    """All servers of one name.
+
+    Attributes:
+        name: the name.
+        pools: the servers, by the names of their methods.
+        methods: the procedures that they answer, by name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pools: dict[frozenset[str], WorkerPool] = {}
+        self.methods: dict[str, Procedure] = {}
+
+    @property
+    def all_pools(self) -> Collection[WorkerPool]:
+        """Every pool."""
+        return self.pools.values()
+
+    def other_target(self, target: Target) -> Target | None:
+        """Return where a call should wait that waits at a target without servers; None if it should stay."""
+        able = [one for one in target.procedure.targets.values() if one.pool.replicas]
+        return max(able, key=_most_free) if able else None
+
+    def follow_room(self) -> None:
+        """Send the calls of each method to the servers that have it, after a change of the servers."""
+        for method in self.methods.values():
+            able = [target for target in method.targets.values() if target.pool.replicas]
+            method.follow_room(able or list(method.targets.values())[-1:])
+
+
+class Services:
+    """The services of a broker. It shares the tables of procedures with the registry.
+
+    Attributes:
+        by_name: every service that has a server, or had one lately.
+    """
+
+    def __init__(self, procedures: dict[str, Procedure], counted: dict[str, Procedure]) -> None:
+        """Build without services.
+
+        Args:
+            procedures: every procedure that can be called, by name.
+            counted: every procedure that has counts, by name.
+        """
+        self.by_name: dict[str, Service] = {}
+        self._procedures = procedures
+        self._counted = counted
+        self._own_names = frozenset(procedures)
+
+    # -- lookups --------------------------------------------------------------------------------------------------
+
+    def all_pools(self) -> Iterator[WorkerPool]:
+        """Iterate over the pools of all services."""
+        for service in self.by_name.values():
+            yield from service.all_pools
+
+    def objection(self, service: str, method: str) -> str | None:
+        """Return why a method of a service cannot be called through the broker; None if it can."""
+        if method in self._own_names:
+            return f"the procedure {method!r} is the broker's own"
+        other = self._counted.get(method)
+        if other is None or (other.is_method and other.owner == service):
+            return None
+        return (
+            f"the procedure {method!r} is already that of {'service' if other.is_method else 'model'} {other.owner!r}"
+        )
+
+    def has_room_for(self, service: str, methods: Sequence[Method]) -> bool:
+        """Whether the methods that are not known yet fit within `MAX_METHODS`."""
+        known = self.by_name[service].methods if service in self.by_name else {}
+        new = sum(method.name not in known for method in methods)
+        return sum(len(one.methods) for one in self.by_name.values()) + new <= MAX_METHODS
+
+    # -- changes --------------------------------------------------------------------------------------------------
+
+    def add(self, server: Server, methods: Sequence[Method], rules: ServerRules, now_s: float) -> None:
+        """Offer the calls of some methods, to which there is no objection, to a server."""
+        service = self.by_name.setdefault(server.service, Service(server.service))
+        described = _as_model(service.name, methods, rules)
+        pool = service.pools.get(frozenset(method.name for method in methods))
+        if pool is None:
+            pool = WorkerPool(described, now_s, is_for_streams=True)
+            service.pools[frozenset(method.name for method in methods)] = pool
+        pool.model = described
+        for one in described.procedures:
+            self._describe(service, pool, one, rules)
+        replica = server.replicas[pool] = Replica(server, pool, described)
+        pool.offer(replica)
+        pool.unserved_since_s = None
+        service.follow_room()
+
+    def _describe(self, service: Service, pool: WorkerPool, one: ProcedureDescription, rules: ServerRules) -> None:
+        method = service.methods.get(one.name)
+        if method is None:
+            method = service.methods[one.name] = self._procedures[one.name] = self._counted[one.name] = Procedure(
+                one.name, one.doc, one.args, owner=service.name, is_method=True, may_retry=rules.retry.match(one.name)
+            )
+        if pool in method.targets:
+            method.targets[pool].describe(one)
+        else:
+            method.targets[pool] = Target(method, pool, one)
+
+    def withdraw(self, replica: Replica, now_s: float) -> None:
+        """Offer a server no more calls."""
+        pool = replica.pool
+        pool.withdraw(replica)
+        if not pool.replicas:
+            pool.unserved_since_s = now_s
+        self.by_name[pool.model.qualified_name].follow_room()
+
+    def unserved(self, now_s: float, least_s: float) -> list[WorkerPool]:
+        """Return the pools that have had no server for `least_s` seconds."""
+        return [
+            pool
+            for pool in self.all_pools()
+            if pool.unserved_since_s is not None and now_s - pool.unserved_since_s >= least_s
+        ]
+
+    def forget(self, pool: WorkerPool) -> None:
+        """Remove a pool without servers and calls, and the methods that no other pool has, with their counts."""
+        service = self.by_name[pool.model.qualified_name]
+        service.pools = {names: one for names, one in service.pools.items() if one is not pool}
+        for method in [one for one in service.methods.values() if pool in one.targets]:
+            method.forget_target(pool)
+            if not method.targets:
+                del service.methods[method.name], self._procedures[method.name], self._counted[method.name]
+        if service.pools:
+            service.follow_room()
+        else:
+            del self.by_name[service.name]
+
+    def yield_names(self, names: Iterable[str]) -> list[str]:
+        """Give names of procedures, which a model needs, up; return what for the log. Calls that are open continue."""
+        taken = []
+        for name in names:
+            method = self._counted.get(name)
+            if method is not None and method.is_method:
+                assert method.owner is not None
+                del self.by_name[method.owner].methods[name], self._counted[name]
+                self._procedures.pop(name, None)
+                taken.append(f"the method {name!r} of service {method.owner!r} gives way to a model's procedure")
+        return taken
+
+
+def _as_model(service: str, methods: Sequence[Method], rules: ServerRules) -> ModelDescription:
+    """Describe a service in the form in which pools and replicas read what a worker hosts."""
+    return ModelDescription(
+        display_name=service,
+        qualified_name=service,
+        description="",
+        major_version=0,
+        minor_version=0,
+        input_schema={},
+        output_schema={},
+        retry=False,
+        timeout_s=rules.timeout_s,
+        max_streams=rules.calls,
+        procedures=[ProcedureDescription(method.name, method.doc, method.args) for method in methods],
+    )
+
+
+def _most_free(target: Target) -> int:
+    return target.pool.most_free
