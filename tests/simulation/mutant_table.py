@@ -19,6 +19,7 @@ SCHEDULER = "core/scheduling/scheduler.py"
 DEADLINES = "core/scheduling/deadlines.py"
 CLIENTS = "core/handlers/clients.py"
 WORKERS = "core/handlers/workers.py"
+ANSWERS = "core/handlers/answers.py"
 
 MUTANTS = (
     Mutant(
@@ -225,9 +226,7 @@ MUTANTS = (
         "True",
     ),
     Mutant("a dead worker's calls are forgotten", SCHEDULER, "Scheduler.drop_worker", "reversed(lost)", "()"),
-    Mutant(
-        "a dead worker stays", SCHEDULER, "Scheduler.drop_worker", "del self._registry.workers[worker.identity]", ""
-    ),
+    Mutant("a dead worker stays", REGISTRY, "Registry.remove", "del self.workers[worker.identity]", ""),
     Mutant(
         "the scheduler does not look at a pool with a new retry",
         SCHEDULER,
@@ -256,7 +255,7 @@ MUTANTS = (
         "a running call that expires is not cancelled",
         DEADLINES,
         "Deadlines._expire_running",
-        "self._outbox.to_worker(call.batch.replica.worker.identity, protocol.CANCEL, call.number)",
+        "self._conversations.cancel(call)",
         "",
     ),
     Mutant(
@@ -297,19 +296,19 @@ MUTANTS = (
     ),
     Mutant(
         "the broker passes an answer on after the call has ended",
-        WORKERS,
-        "WorkerHandler._reply",
+        ANSWERS,
+        "Answers.is_dropped",
         "call.is_over",
         "False",
     ),
     Mutant(
         "a late answer frees no capacity",
-        WORKERS,
-        "WorkerHandler._late",
-        "if events.event_name(event) != events.STREAM:\n    self._release(call)",
+        ANSWERS,
+        "Answers.is_dropped",
+        "if name != events.STREAM:\n    self._release(call)",
         "",
     ),
-    Mutant("an item of a stream ends it", WORKERS, "WorkerHandler._reply", "name == events.STREAM", "False"),
+    Mutant("an item of a stream ends it", ANSWERS, "Answers.pass_on", "name == events.STREAM", "False"),
     Mutant(
         "an unknown worker is not reset",
         WORKERS,
@@ -329,7 +328,7 @@ MUTANTS = (
         "the client's slots are not passed on to the worker",
         CLIENTS,
         "ClientHandler._later_event",
-        "self._outbox.to_worker(worker.identity, protocol.MORE, call.number, slots.to_bytes(4, 'big'))",
+        "self._conversations.more(call, slots)",
         "",
     ),
     Mutant(
