@@ -158,10 +158,11 @@ def for_client(payload: bytes, event: ServerEvent, message_id: bytes, version: i
     Raises:
         BadFrameError: if the event cannot be decoded.
     """
-    if event.name == events.ERR and event.version < 2 <= version:
+    if event.name == events.ERR and event.version < 2:
         # Version 1 has one text (`ServerBase._print_traceback`); clients call such an error RemoteError.
         text = events.read_error_text(payload, event.args_at)
-        return events.encode_reply(message_id, own_id, events.encode_error_body(version, "RemoteError", text))
+        args = ["RemoteError", text, None] if version >= 2 else [text]
+        return events.encode_reply(message_id, own_id, events.pack(events.ERR) + events.pack(args))
     if event.name_at and version >= 2:
         return events.encode_reply(message_id, own_id, memoryview(payload)[event.name_at :])
     return events.readdress(payload, message_id, version, own_id)

@@ -143,8 +143,9 @@ class WorkerPool:
             if recent:
                 longest_idle = next(iter(equals))
                 if now_s - longest_idle.last_used_s >= _IDLE_CHECK_S and longest_idle is not excluded:
-                    return longest_idle
-                chosen = min(recent, key=_calls_in_flight) if len(recent) > 1 else recent[0]
+                    chosen = longest_idle
+                else:
+                    chosen = min(recent, key=_calls_in_flight) if len(recent) > 1 else recent[0]
                 return self._another_than_quiet(chosen) if chosen.worker.is_quiet else chosen
         return None
 
