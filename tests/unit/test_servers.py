@@ -115,7 +115,9 @@ def test_a_server_of_version_1_sends_an_error_of_one_text(world: World) -> None:
     assert reply.args == ["it is broken"]
 
 
-@pytest.mark.parametrize("arguments", [b"\x91\xa1", b"\x80", b"\x01", b"\xc1", b"\x91\x01\x02", b"\xdd\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "arguments", [b"\x91\xa1", b"\x80", b"\x01", b"\xc1", b"\x91\x01\x02", b"\xdd\xff\xff\xff\xff"]
+)
 def test_arguments_that_no_server_can_read_are_refused(world: World, server: StockServer, arguments: bytes) -> None:
     payload = b"\x93" + msgpack.packb({"message_id": 1, "v": 3}) + msgpack.packb("add") + arguments
     (reply,) = world.say_bytes(C1, payload)
@@ -435,9 +437,7 @@ def test_a_quiet_server_gets_calls_only_if_all_are(world: World) -> None:
         [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": ["x"]}, ["OK"], 1])],
     ],
 )
-def test_a_message_that_belongs_to_nothing_does_nothing(
-    world: World, server: StockServer, frames: list[bytes]
-) -> None:
+def test_a_message_that_belongs_to_nothing_does_nothing(world: World, server: StockServer, frames: list[bytes]) -> None:
     world.call(C1, 1, "add", [1, 2])
     (call,) = server.calls()
     counts = world.core.counters
