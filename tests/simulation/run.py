@@ -29,7 +29,7 @@ def run(seed: int, steps: int) -> Simulation:
     def call() -> None:
         timeout_s = chance.choice([None, None, 0.5, 5.0])
         version = chance.choice([None, None, None, *VERSIONS])
-        simulation.call(client(), chance.randrange(2), timeout_s, is_stream=chance.random() < 0.3, version=version)
+        simulation.call(client(), chance.randrange(3), timeout_s, is_stream=chance.random() < 0.3, version=version)
 
     def join() -> None:
         versions = chance.choice([VERSIONS[:1], VERSIONS[1:], VERSIONS])
@@ -47,6 +47,9 @@ def run(seed: int, steps: int) -> Simulation:
         (1, lambda: simulation.drain_worker(which())),
         (2, lambda: simulation.lose_client(client())),
         (5, join),
+        (2, lambda: simulation.join_server(chance.randrange(3))),
+        (2, lambda: simulation.block_server(which())),
+        (1, lambda: simulation.drop_conversation(which())),
         (1, lambda: simulation.route(chance.randrange(2), (chance.randrange(3), chance.randrange(3)))),
         (2, lambda: simulation.load(chance.randrange(2), chance.randrange(2))),
         (1, lambda: simulation.unload(chance.randrange(2), chance.randrange(2))),

@@ -10,14 +10,17 @@ from typing import Any
 
 import msgpack
 
+from broker.core.core import Core
 from broker.core.scheduling.deadlines import CHECK_INTERVAL_S
 from broker.core.state import counters
+from broker.core.state.access import Patterns
+from broker.core.state.services import ServerRules
 from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import read_pairs, write_pairs
 from cluster.wire.protocol import ModelKey, Version
 from tests.simulation.invariants import has_needless_wait, orphans
-from tests.unit.world import LIMITS, Reply, World, describe, describe_model
+from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, Reply, World, describe, describe_model
 
 TIMEOUT_S = 20.0
 """How long a call may run in these worlds."""
@@ -31,7 +34,13 @@ MAX_STREAMS = 2
 SLOWEST_READER_S = 40.0
 """How long a reader may take to make room, in seconds."""
 
+SERVER_CALLS = 3
+"""How many calls a stock server has at one time."""
+
 MODELS = ("red", "blue")
+SERVICE = "green"
+METHODS = ("green_add", "green_count")
+RETRIED = "green_count"
 VERSIONS = (Version(1, 2), Version(1, 3))
 CLIENTS = tuple(b"client-%d" % i for i in range(4))
 ANSWERS = ("OK", "ERR", "STREAM", "STREAM_DONE")
@@ -64,11 +73,13 @@ class Job:
     slots: int = 1
     cancelled: bool = False
     ended: bool = False
+    beat_s: float = 0.0
+    dropped: bool = False  # by a stock server, which tells nobody
 
 
 @dataclass
 class Peer:
-    """A worker process."""
+    """A worker process, or a stock server, which has methods."""
 
     identity: bytes
     capacity: int
@@ -79,13 +90,22 @@ class Peer:
     jobs: dict[bytes, Job] = field(default_factory=dict)
     hosted: set[ModelKey] = field(default_factory=set)
     orders: list[list[bytes]] = field(default_factory=list)  # to load and to unload, not carried out yet
+    methods: tuple[str, ...] = ()
+    blocked: bool = False
+    pings: list[str] = field(default_factory=list)  # not answered yet, because the loop is blocked
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a stock server."""
+        return bool(self.methods)
 
 
 class Simulation:
     """The world; every method that does something checks everything afterwards."""
 
     def __init__(self) -> None:
-        self.world = World()
+        rules = ServerRules(SERVER_CALLS, TIMEOUT_S, Patterns([RETRIED]))
+        self.world = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, servers=rules))
         self.calls: dict[tuple[bytes, int], Call] = {}
         self.peers: dict[bytes, Peer] = {}
         self.clients = {client: client for client in CLIENTS}  # a client that was lost comes back under a new identity
@@ -111,6 +131,36 @@ class Simulation:
         self._settle()
         assert identity in self._registered()
 
+    def join_server(self, which: int) -> None:
+        """A stock server connects and describes itself: with both methods, or with one of them."""
+        self._joined += 1
+        identity = b"server-%d" % self._joined
+        methods = METHODS if which == 2 else (METHODS[which],)
+        self.peers[identity] = Peer(identity, SERVER_CALLS, 1, methods=methods)
+        self.world.core.servers.joined(identity, self.world.now_s)
+        self._settle()
+        assert identity in self._registered()
+
+    def block_server(self, which: int) -> None:
+        """The loop of a stock server is blocked from now on, or goes on."""
+        servers = [peer for peer in self._reachable() if peer.is_server]
+        if servers:
+            server = servers[which % len(servers)]
+            server.blocked = not server.blocked
+            self._beat_of_servers()  # which are overdue, and first in line when the loop goes on
+            self._answer_pings(server)
+            self._settle()
+
+    def drop_conversation(self, which: int) -> None:
+        """A stock server takes the broker for lost, and ends one of its calls; the broker has to find out."""
+        jobs = [job for job in self._open_jobs() if self.peers[job.worker].is_server]
+        if jobs:
+            jobs[which % len(jobs)].dropped = True
+
+    def _answer_pings(self, server: Peer) -> None:
+        while server.pings and not server.blocked:
+            self._say_as_server(server, server.pings.pop(), "OK", [["pong", SERVICE]])
+
     @staticmethod
     def _model(peer: Peer, key: ModelKey, less_room: int = 0) -> protocol.ModelDescription:
         name, version = key
@@ -135,17 +185,21 @@ class Simulation:
         is_stream: bool = False,
         version: Version | None = None,
     ) -> None:
-        """A client makes a call, or asks for a stream, of some version or whichever."""
+        """A client makes a call, or asks for a stream, of some version or whichever, or of a service."""
         identity = self.clients[CLIENTS[client]]
         self._made += 1
-        name = MODELS[model] if version is None else f"{MODELS[model]}_v{version.major}_{version.minor}"
-        procedure = f"{name}_predict{'_stream' if is_stream else ''}"
+        if model == len(MODELS):
+            procedure = METHODS[is_stream]
+        else:
+            name = MODELS[model] if version is None else f"{MODELS[model]}_v{version.major}_{version.minor}"
+            procedure = f"{name}_predict{'_stream' if is_stream else ''}"
         header: dict[str, Any] = {"message_id": self._made, "v": 3}
         if timeout_s is not None:
             header["timeout_s"] = timeout_s
         until_s = self.world.now_s + (timeout_s if timeout_s is not None else float("inf"))
         self.calls[identity, self._made] = Call(identity, self._made, self.world.now_s, until_s)
-        self._from_client(identity, msgpack.packb([header, procedure, ["x"]]))
+        args = [identity.decode(), self._made] if model == len(MODELS) else ["x"]
+        self._from_client(identity, msgpack.packb([header, procedure, args]))
         self._sent_by_clients += 1
         self._settle()
 
@@ -223,10 +277,14 @@ class Simulation:
             assert self.world.core.counters.late_replies == before + 1
 
     def lose_worker(self, which: int) -> None:
-        """A worker dies, freezes or is cut off: the next send to it fails."""
+        """A worker dies, freezes or is cut off: the next send to it fails. A server's connection ends at once."""
         peers = self._reachable()
         if peers:
-            peers[which % len(peers)].reachable = False
+            peer = peers[which % len(peers)]
+            peer.reachable = False
+            if peer.is_server:
+                self.world.core.backend_lost(peer.identity, self.world.now_s)
+                del self.peers[peer.identity]
             self._settle()
 
     def thaw_worker(self, which: int) -> None:
@@ -246,7 +304,7 @@ class Simulation:
 
     def drain_worker(self, which: int) -> None:
         """A worker asks for no more work."""
-        peers = [peer for peer in self._reachable() if not peer.draining]
+        peers = [peer for peer in self._reachable() if not peer.draining and not peer.is_server]
         if peers:
             peer = peers[which % len(peers)]
             peer.draining = True
@@ -276,9 +334,20 @@ class Simulation:
                 # And who still wants its stream reads on, sooner or later.
                 if not call.ended and call.room == 0 and self.world.now_s - call.full_s >= SLOWEST_READER_S:
                     self._make_room(call, 1)
+            self._beat_of_servers()
             self.world.core.tick(self.world.now_s)
             self._ticked_s = self.world.now_s
             self._settle()
+
+    def _beat_of_servers(self) -> None:
+        """Send the heartbeats that stock servers owe for their open calls."""
+        for job in self._open_jobs():
+            server = self.peers[job.worker]
+            is_due = self.world.now_s - job.beat_s >= BEAT_S
+            if server.is_server and not server.blocked and is_due:
+                job.beat_s = self.world.now_s
+                self._say_as_server(server, job.number.decode(), "_zpc_hb", [0])
+                self._settle()
 
     def hold_up(self, seconds: float) -> None:
         """Time passes and the broker has no time for its ticks."""
@@ -292,9 +361,18 @@ class Simulation:
         self.load(0, 1)
         self._carry_out_all()
         self.join(4, 2)  # which is to load that as well
+        self.join_server(2)
+        for peer in self._reachable():
+            peer.blocked = False
+            self._beat_of_servers()
+            self._answer_pings(peer)
+        self._settle()
         for _ in range(400):
             self._carry_out_all()
-            jobs = [job for peer in self._reachable() for job in peer.jobs.values() if not job.ended]
+            jobs = self._open_jobs()
+            for job in jobs:
+                # A stock server ends a call for which it gets no heartbeats any more.
+                job.dropped = self.peers[job.worker].is_server and job.call.ended and job.slots <= 0
             for job in [job for job in jobs if job.slots > 0 or job.cancelled]:
                 job.slots -= 1
                 self._reply(job, "OK")
@@ -302,7 +380,8 @@ class Simulation:
             for call in [call for call in self.calls.values() if not call.ended]:
                 self._make_room(call, 1)
             is_quiet = not any(peer.orders for peer in self._reachable())
-            if not jobs and is_quiet and all(call.ended for call in self.calls.values()):
+            are_free = not any(worker.in_flight for worker in self._registered().values())
+            if not jobs and is_quiet and are_free and all(call.ended for call in self.calls.values()):
                 break
             self.wait(0.5)
         assert all(call.ended for call in self.calls.values()), [call for call in self.calls.values() if not call.ended]
@@ -320,7 +399,7 @@ class Simulation:
         deployment, procedures = self.world.core.deployment, self.world.core.registry.procedures
         for name, version in deployment.plan.unloaded:
             assert f"{name}_v{version.major}_{version.minor}_predict" not in procedures
-        peers = [peer for peer in self._reachable() if not peer.draining]
+        peers = [peer for peer in self._reachable() if not peer.draining and not peer.is_server]
         for model in deployment.plan.loaded:
             failed = {identity for identity, key in deployment.restorer.failures if key == model.key}
             hosts = {peer.identity for peer in peers if model.key in peer.hosted}
@@ -351,10 +430,20 @@ class Simulation:
 
     def _reply(self, job: Job, name: str) -> None:
         job.ended = job.ended or name in LAST
-        payload = msgpack.packb([{}, name, ["E", "text", None] if name == "ERR" else ["value"]])
+        args = ["E", "text", None] if name == "ERR" else ["value"]
+        server = self.peers[job.worker]
+        if server.is_server:
+            self._say_as_server(server, job.number.decode(), name, args)
+            return
+        payload = msgpack.packb([{}, name, args])
         self.world.core.workers.message(
             job.worker, write_pairs(protocol.REPLY, [(job.number, payload)]), self.world.now_s
         )
+
+    def _say_as_server(self, server: Peer, conversation: str, name: str, args: list[Any]) -> None:
+        header = {"message_id": b"%032d" % 5, "v": 3, "response_to": conversation}
+        event = msgpack.packb([header, name, args])
+        self.world.core.from_backend(server.identity, [b"", event], self.world.now_s)
 
     def _settle(self) -> list[Reply]:
         """Carry out what the core wants sent, as the message loop would, until it wants no more; then check."""
@@ -384,6 +473,9 @@ class Simulation:
 
     def _to_worker(self, identity: bytes, frames: list[bytes]) -> None:
         peer = self.peers.get(identity)
+        if peer is not None and peer.is_server:
+            self._to_server(peer, frames)
+            return
         if peer is None or not peer.reachable:
             if frames[0] != protocol.RESET:
                 self.world.core.workers.lost(identity, self.world.now_s)
@@ -432,6 +524,38 @@ class Simulation:
             assert len(beside) == 1 or all(job.call.given == 1 for job in beside), "a call is tried again beside others"
             assert len(beside) <= peer.capacity * peer.max_batch_size, "more work than a worker has room for"
 
+    def _to_server(self, server: Peer, frames: list[bytes]) -> None:
+        delimiter, payload = frames
+        assert delimiter == b""
+        header, name, args = msgpack.unpackb(payload)
+        if "response_to" in header:
+            job = server.jobs[header["response_to"].encode()]  # a KeyError here: about a call that it never had
+            if name == "_zpc_more":
+                job.slots += args[0]
+            return
+        conversation = header["message_id"]
+        if name == "_zerorpc_ping":
+            server.pings.append(conversation)
+            self._answer_pings(server)
+        elif name == "_zerorpc_inspect":
+            inspection = {"name": SERVICE, "methods": dict.fromkeys(server.methods, {})}
+            self._say_as_server(server, conversation, "OK", [inspection])
+        elif name not in ("_zerorpc_name", "_zerorpc_list"):
+            self._begin_at_server(server, conversation, name, args)
+
+    def _begin_at_server(self, server: Peer, conversation: str, name: str, args: list[Any]) -> None:
+        assert name in server.methods, "a call of a method that the server does not have"
+        number = conversation.encode()
+        assert number not in server.jobs, "the same call twice to one server"
+        call = self.calls[args[0].encode(), args[1]]
+        assert not call.ended, "work for a call that nobody waits for"
+        assert call.deadline_s > self.world.now_s, "an expired call is executed"
+        call.given += 1
+        assert call.given <= (2 if name == RETRIED else 1), "a call that must not be repeated is"
+        server.jobs[number] = Job(server.identity, number, call, name, beat_s=self.world.now_s)
+        taken = sum(not job.ended for job in server.jobs.values() if not job.dropped)
+        assert taken <= SERVER_CALLS, "more calls than a server may have"
+
     # -- what must hold -------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -451,6 +575,9 @@ class Simulation:
         for identity, worker in core.registry.workers.items():
             peer = self.peers[identity]
             in_flight = set(core.calls.in_flight[worker])
+            if peer.is_server:
+                self._check_server(peer, in_flight)
+                continue
             owed = {job.number for job in peer.jobs.values() if not job.ended}
             assert in_flight <= set(peer.jobs), "in flight where it never was sent"
             if peer.reachable:
@@ -468,6 +595,16 @@ class Simulation:
         counted += core.counters.unknown_method.total()
         assert counted + len(open_calls) + orphans(core) == self._sent_by_clients, "the books do not balance"
 
+    def _check_server(self, server: Peer, in_flight: set[bytes]) -> None:
+        ids = self.world.core.servers._conversations.ids
+        numbers = {msgpack.unpackb(ids.encode(number)).encode() for number in in_flight}
+        owed = {job.number for job in server.jobs.values() if not job.ended}
+        dropped = {job.number for job in server.jobs.values() if job.dropped}
+        assert owed - dropped <= numbers <= owed
+        for job in server.jobs.values():
+            if not job.ended and not job.dropped and not job.call.ended:
+                assert job.slots == job.call.room, "the server does not know how much room its client has"
+
     def _registered(self) -> dict[bytes, Any]:
         return dict(self.world.core.registry.workers)
 
@@ -481,6 +618,10 @@ class Simulation:
         calls = [call for call in self.calls.values() if not call.ended]
         return calls[which % len(calls)] if calls else None
 
+    def _open_jobs(self) -> list[Job]:
+        jobs = (job for peer in self._reachable() for job in peer.jobs.values())
+        return [job for job in jobs if not job.ended and not job.dropped]
+
     def _pick_job(self, which: int) -> Job | None:
-        jobs = [job for peer in self._reachable() for job in peer.jobs.values() if not job.ended]
+        jobs = [job for job in self._open_jobs() if not self.peers[job.worker].blocked]
         return jobs[which % len(jobs)] if jobs else None

@@ -31,6 +31,18 @@ class World(RuleBasedStateMachine):
     def join(self, slots: int, which: int, batch: int, versions: tuple[Version, ...]) -> None:
         self.simulation.join(slots, which, batch, versions)
 
+    @rule(which=st.integers(0, 2))
+    def join_server(self, which: int) -> None:
+        self.simulation.join_server(which)
+
+    @rule(which=WHICH)
+    def block_server(self, which: int) -> None:
+        self.simulation.block_server(which)
+
+    @rule(which=WHICH)
+    def drop_conversation(self, which: int) -> None:
+        self.simulation.drop_conversation(which)
+
     @rule(model=MODEL, weights=st.tuples(st.integers(0, 2), st.integers(0, 2)))
     def route(self, model: int, weights: tuple[int, int]) -> None:
         self.simulation.route(model, weights)
@@ -49,7 +61,7 @@ class World(RuleBasedStateMachine):
 
     @rule(
         client=CLIENT,
-        model=MODEL,
+        model=st.integers(0, 2),
         timeout_s=st.none() | st.sampled_from([0.5, 3.0, 30.0]),
         is_stream=st.booleans(),
         version=st.none() | st.sampled_from(VERSIONS),

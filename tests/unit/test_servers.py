@@ -245,6 +245,20 @@ def test_capacity_of_an_abandoned_call_comes_back_without_an_answer(world: World
     world.assert_at_rest()
 
 
+def test_capacity_of_an_abandoned_call_comes_back_although_its_server_was_blocked(
+    world: World, server: StockServer
+) -> None:
+    world.call(C1, 1, "add", [1, 2])
+    (call,) = server.calls()
+    world.pass_time(TIMEOUT_S - 5)
+    server.say(call, "_zpc_hb", 0)
+    world.core.clients.lost(C1, "unreachable", world.now_s)
+    for _ in range(int(TIMEOUT_S + LEAST_PATIENCE_S + PING_INTERVAL_S + GRACE_S + 3)):
+        world.pass_time(1.0)
+        server.answer_pings()
+    world.assert_at_rest()
+
+
 # -- spread and queues
 
 
@@ -470,6 +484,16 @@ def test_an_event_that_answers_nothing_costs_nothing(world: World, server: Stock
     assert server.say(call, name, 1) == []
     assert world.core.counters.bad_frames["worker_event"] == 1
     assert [reply.args for reply in server.say(call, "OK", 3)] == [[3]]
+
+
+def test_any_answer_to_a_ping_shows_that_the_loop_turns(world: World, server: StockServer) -> None:
+    world.call(C1, 1, "add", [1, 2])
+    (call,) = server.calls()
+    server.say(call, "_zpc_hb", 0)
+    replies = []
+    for _ in range(40):
+        replies += world.pass_time(1.0) + server.answer_pings(1, 2, 3)
+    assert [error(reply)[0] for reply in answers(replies)] == ["WorkerLost"]
 
 
 def test_room_that_is_no_number_is_dropped(world: World, server: StockServer) -> None:

@@ -88,12 +88,12 @@ class Silence:
     def _patience_s(self, call: Call) -> float:
         """Return how long the server may say nothing about a call, in seconds.
 
-        A server that has sent no heartbeat may send none at all; nobody waits for a call that is over.
+        A server that has sent no heartbeat may send none at all, and one that was blocked seems to send them rarely.
+        Nobody waits for a call that is over, so its capacity counts for more.
         """
         assert call.batch is not None
-        if call.batch.patience_s is not None:
-            return call.batch.patience_s
-        return float("inf") if call.is_with_worker else self._rules.timeout_s + LEAST_PATIENCE_S
+        patience_s = float("inf") if call.batch.patience_s is None else call.batch.patience_s
+        return patience_s if call.is_with_worker else min(patience_s, self._rules.timeout_s + LEAST_PATIENCE_S)
 
 
 def _given_s(server: Server) -> float:
