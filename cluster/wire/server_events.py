@@ -11,17 +11,19 @@ from cluster.wire.protocol import NUMBER_BYTES
 INSTANCE_BYTES = 4
 """Length of what makes the ids of one broker different from those of all others, in bytes."""
 
-_ID_HEAD = b"\xb8"  # str of 24 bytes
-_ID_BYTES = 1 + 2 * (INSTANCE_BYTES + NUMBER_BYTES)
+_ID_HEAD = b"\xb9"  # str of 25 bytes
+_ID_BYTES = 1 + 2 * INSTANCE_BYTES + 1 + 2 * NUMBER_BYTES
+
+_DIGIT_0 = 0x30
 
 _MESSAGE_ID = b"\xaamessage_id"
 _RESPONSE_TO = b"\xabresponse_to"
 _VERSION_3 = b"\xa1v\x03"
 
 # Most answers come from stock Python servers and start with the same bytes: array of 3, map of 3, "message_id", bin of
-# 32 bytes, ..., "v", 3, "response_to", str of 24 bytes, the instance.
+# 32 bytes, ..., "v", 3, "response_to", str of 25 bytes, the instance.
 _ANSWER_HEAD = b"\x93\x83" + _MESSAGE_ID + b"\xc4\x20"
-_ANSWER_ADDRESS = slice(47, 63)
+_ANSWER_ADDRESS = slice(47, 63)  # without the instance
 _ADDRESS = _VERSION_3 + _RESPONSE_TO + _ID_HEAD
 _ANSWER_ID_AT = 62
 _ANSWER_NAME_AT = _ANSWER_ID_AT + _ID_BYTES
@@ -35,7 +37,9 @@ class ConversationIds:
     """The ids by which servers know the calls of one broker.
 
     An id is a text, because the server for Node makes a text of it. It begins with the instance of the broker: a server
-    may be connected to several brokers, and keeps a conversation for some seconds after its broker has gone.
+    may be connected to several brokers, and keeps a conversation for some seconds after its broker has gone. For the
+    same reason, it has a digit that tells a second attempt of a call from the first: both may reach the same server,
+    over two connections.
     """
 
     def __init__(self, instance: bytes) -> None:
@@ -46,16 +50,17 @@ class ConversationIds:
         """
         self._head = _ID_HEAD + instance.hex().encode()
 
-    def encode(self, number: bytes) -> bytes:
-        """Return the id of a call number, as msgpack bytes."""
-        return self._head + number.hex().encode()
+    def encode(self, number: bytes, attempt: int = 0) -> bytes:
+        """Return the id of a call number and an attempt, which is 0 to 9, as msgpack bytes."""
+        return b"%b%d%b" % (self._head, attempt, number.hex().encode())
 
-    def number_of(self, packed: bytes) -> bytes | None:
-        """Return the call number of an id; None if it is none of this broker's."""
+    def decode(self, packed: bytes) -> tuple[bytes, int] | None:
+        """Return the call number and the attempt of an id; None if it is none of this broker's."""
+        at = len(self._head)
         if len(packed) != _ID_BYTES or not packed.startswith(self._head):
             return None
         try:
-            return bytes.fromhex(packed[len(self._head) :].decode("ascii"))
+            return bytes.fromhex(packed[at + 1 :].decode("ascii")), packed[at] - _DIGIT_0
         except ValueError:
             return None
 

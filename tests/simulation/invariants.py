@@ -46,7 +46,8 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
         assert len(in_flight) == worker.in_flight
         for replica in worker.replicas.values():
             key, is_for_streams = replica.pool.model.key, replica.pool.is_for_streams
-            model = next(model for model in worker.description.models if model.key == key)
+            models = [replica.model] if worker.kind == "server" else worker.description.models
+            model = next(model for model in models if model.key == key)
             largest = 1 if is_for_streams else model.max_batch_size
             batches = {call.batch for call in in_flight.values() if call.batch and call.batch.replica is replica}
             taken = sum(batch.capacity for batch in batches)

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from broker.core.core import Core
 from broker.core.scheduling.admission import QueueLimits
 from broker.core.state import counters
+from broker.core.state.access import Patterns
+from broker.core.state.services import ServerRules
 from cluster.wire import protocol
-from tests.simulation import invariants
+from tests.simulation import invariants, stock_servers
 from tests.simulation.links import Agenda, End, Link
 from tests.simulation.peers import TIMEOUT_S, WATCHDOG_S, Client, Worker
+from tests.simulation.stock_servers import StockServer
 from tests.unit.world import MAX_MESSAGE_BYTES
 
 LIMITS = QueueLimits(
@@ -27,7 +30,12 @@ LIMITS = QueueLimits(
     unread_timeout_s=60.0,
 )
 
+SERVER_RULES = ServerRules(stock_servers.SERVER_CALLS, stock_servers.TIMEOUT_S, Patterns([stock_servers.RETRIED]))
+
 MODELS = ("red", "blue")
+SERVED = 0.3
+"""Share of calls that stock servers answer."""
+
 CLIENT_BACKLOG = 60
 CLIENT_SILENCE_S = 8.0
 LONGEST_S = 2 * (LIMITS.queue_timeout_s + TIMEOUT_S) + WATCHDOG_S
@@ -43,6 +51,7 @@ class Broker:
         self.starts = 0
         self.calls = 0  # first events that this start has taken
         self._agenda = agenda
+        self._arrivals: list[Link] = []  # of stock servers
         self._inbox: list[tuple[Link, list[bytes]]] = []
         self._identities = 0
         self._ticked_s = 0.0
@@ -53,7 +62,8 @@ class Broker:
     def _start(self) -> None:
         self.starts += 1
         self.calls = 0
-        self.core = Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS)
+        instance = self.starts.to_bytes(4, "big")
+        self.core = Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, servers=SERVER_RULES, instance=instance)
 
     def connect(self, side: str, peer: End) -> Link:
         """A new connection."""
@@ -63,6 +73,18 @@ class Broker:
         link = Link(self._agenda, self, peer, side=side, identity=identity, silence_s=silence_s)
         self.links[identity] = link
         return link
+
+    def connect_server(self, peer: End) -> Link:
+        """A new connection of a stock server, whose handshake says what it is."""
+        link = self.connect("backend", peer)
+        self._agenda.after(link.latency_s, lambda: self._arrive(link))
+        return link
+
+    def _arrive(self, link: Link) -> None:
+        if self.links.get(link.identity) is link:
+            self._arrivals.append(link)
+            if not self.is_frozen:
+                self._turn()
 
     def receive(self, link: Link, frames: list[bytes]) -> None:
         self._inbox.append((link, frames))
@@ -87,6 +109,7 @@ class Broker:
     def restart(self) -> None:
         """SIGKILL, and a new process."""
         self._inbox.clear()
+        self._arrivals.clear()
         links, self.links = self.links, {}
         self._start()
         for link in links.values():
@@ -110,6 +133,10 @@ class Broker:
         leave()
 
     def _turn(self) -> None:
+        arrivals, self._arrivals = self._arrivals, []
+        for link in arrivals:
+            if not link.is_broken:
+                self.core.servers.joined(link.identity, self._agenda.now_s)
         inbox, self._inbox = self._inbox, []
         for side in ("backend", "frontend"):
             for link, frames in inbox:
@@ -119,7 +146,7 @@ class Broker:
 
     def _handle(self, link: Link, frames: list[bytes]) -> None:
         if link.side == "backend":
-            self.core.workers.message(link.identity, frames, self._agenda.now_s)
+            self.core.from_backend(link.identity, frames, self._agenda.now_s)
             return
         before = sum(self.core.counters.bad_frames.values())
         self.core.clients.message(link.identity, frames, self._agenda.now_s)
@@ -131,7 +158,11 @@ class Broker:
             self._ticked_s = self._agenda.now_s
             self.core.tick(self._agenda.now_s)
             self._send()
-            self.links = {identity: link for identity, link in self.links.items() if not link.is_broken}
+            broken = [identity for identity, link in self.links.items() if link.is_broken]
+            for identity in broken:
+                if self.links.pop(identity).side == "backend":
+                    self.core.backend_lost(identity, self._agenda.now_s)  # the sockets tell
+            self._send()
             self.core.outbox.take_notes()
             self.check()
 
@@ -143,7 +174,7 @@ class Broker:
             for identity, frames in to_workers:
                 link = self.links.get(identity)
                 if link is None or link.is_broken:
-                    self.core.workers.lost(identity, now_s)
+                    self.core.backend_lost(identity, now_s)
                 else:
                     link.to_peer(frames)
             for identity, event in to_clients:
@@ -169,7 +200,7 @@ class Broker:
 class Network:
     """The world."""
 
-    def __init__(self, seed: int, clients: int = 4, workers: int = 3) -> None:
+    def __init__(self, seed: int, clients: int = 4, workers: int = 3, servers: int = 3) -> None:
         self.agenda = Agenda(seed)
         self.broker = Broker(self.agenda)
         self._tokens = 0
@@ -181,10 +212,19 @@ class Network:
         self.workers = [
             Worker(self, f"worker-{i}", models[i], chance.randint(1, 3), chance.randint(1, 4)) for i in range(workers)
         ]
+        methods = stock_servers.METHODS
+        self.servers = [StockServer(self, f"server-{i}", methods if i else methods[:2]) for i in range(servers)]
 
     def connect(self, side: str, peer: End) -> Link:
         """A new connection, as fast or slow as chance will have it."""
         link = self.broker.connect(side, peer)
+        if not getattr(self, "_is_quiet", True):
+            link.latency_s = self.agenda.chance.choice([0.0005, 0.002, 0.02, 0.2])
+        return link
+
+    def connect_server(self, peer: StockServer) -> Link:
+        """A new connection of a stock server."""
+        link = self.broker.connect_server(peer)
         if not getattr(self, "_is_quiet", True):
             link.latency_s = self.agenda.chance.choice([0.0005, 0.002, 0.02, 0.2])
         return link
@@ -194,10 +234,10 @@ class Network:
         self._tokens += 1
         return self._tokens
 
-    def note_given(self, token: int) -> None:
-        """A worker was given that call."""
+    def note_given(self, token: int, most: int = 2) -> None:
+        """A worker was given that call, which may happen so often."""
         self._given[token] += 1
-        assert self._given[token] <= 2, "a call that was under way in two deaths is tried again"
+        assert self._given[token] <= most, "a call that must not be tried again is"
 
     def run(self, seconds: float, calls_a_second: float = 15.0, faults_a_second: float = 0.7) -> None:
         """Let clients call and faults happen for that long."""
@@ -226,6 +266,8 @@ class Network:
             client.thaw()
         for worker in self.workers:
             worker.thaw()
+        for server in self.servers:
+            server.thaw()
         self.agenda.run(LONGEST_S + protocol.SILENCE_S + 5)
         for client in self.clients:
             lost = [call for call in client.calls.values() if not (call.ended or call.abandoned or call.dropped)]
@@ -235,7 +277,7 @@ class Network:
         assert len(core.calls) == 0
         assert not core.calls.clients
         assert all(not worker.in_flight for worker in core.registry.workers.values())
-        assert len(core.registry.workers) == len(self.workers), "not every worker has come back"
+        assert len(core.registry.workers) == len(self.workers) + len(self.servers), "not every worker has come back"
 
     @property
     def calls(self) -> int:
@@ -254,6 +296,8 @@ class Network:
         client = chance.choice(self.clients)
         is_stream = chance.random() < (0.7 if do == "stream" else 0.1)
         procedure = f"{chance.choice(MODELS)}_predict{'_stream' if is_stream else ''}"
+        if chance.random() < SERVED:
+            procedure = chance.choice(stock_servers.METHODS)
         client.call(procedure, what, chance.choice([None, None, None, 0.5, 5.0]))
 
     def _some_fault(self) -> None:
@@ -264,6 +308,10 @@ class Network:
             (4, lambda: chance.choice(self.workers).kill(chance.choice([0.1, 1.0, 5.0]))),
             (3, lambda: self._freeze(chance.choice(self.workers))),
             (3, lambda: self._cut(chance.choice(self.workers).stay.link)),
+            (2, lambda: chance.choice(self.servers).kill(chance.choice([0.1, 1.0, 5.0]))),
+            (2, lambda: self._freeze(chance.choice(self.servers))),
+            (2, lambda: self._cut(chance.choice(self.servers).link)),
+            (3, lambda: chance.choice(self.servers).block(chance.choice([0.5, 3.0, 12.0, 25.0]))),
             (3, lambda: chance.choice(self.workers).drain()),
             (3, lambda: chance.choice(self.clients).vanish()),
             (2, lambda: self._freeze(chance.choice(self.clients))),
@@ -277,7 +325,7 @@ class Network:
         weights = [weight for weight, _ in faults]
         chance.choices([fault for _, fault in faults], weights)[0]()
 
-    def _freeze(self, peer: Client | Worker) -> None:
+    def _freeze(self, peer: Client | Worker | StockServer) -> None:
         """A frozen process answers no heartbeat: to the broker it is as good as cut off."""
         if peer.is_frozen:
             return
@@ -287,7 +335,7 @@ class Network:
             peer.disturb(seconds)
             link = peer.link
         else:
-            link = peer.stay.link
+            link = peer.link if isinstance(peer, StockServer) else peer.stay.link
 
         def thaw() -> None:
             link.heal()

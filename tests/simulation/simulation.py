@@ -597,7 +597,8 @@ class Simulation:
 
     def _check_server(self, server: Peer, in_flight: set[bytes]) -> None:
         ids = self.world.core.servers._conversations.ids
-        numbers = {msgpack.unpackb(ids.encode(number)).encode() for number in in_flight}
+        calls = self.world.core.calls.in_flight[self._registered()[server.identity]]
+        numbers = {msgpack.unpackb(ids.encode(number, calls[number].deaths)).encode() for number in in_flight}
         owed = {job.number for job in server.jobs.values() if not job.ended}
         dropped = {job.number for job in server.jobs.values() if job.dropped}
         assert owed - dropped <= numbers <= owed

@@ -60,7 +60,7 @@ def test_a_call_reaches_the_server_with_an_id_of_the_broker(world: World, server
     assert world.call(C1, "one", "add", [1, 2]) == []
     (call,) = server.calls()
     assert (call.name, call.args) == ("add", [1, 2])
-    assert call.header == {"message_id": "01020304" + "0" * 15 + "1", "v": 3}
+    assert call.header == {"message_id": "010203040" + "0" * 15 + "1", "v": 3}
     (reply,) = server.say(call, "OK", 3)
     assert (reply.client, reply.name, reply.args) == (C1, "OK", [3])
     assert reply.header["response_to"] == "one"
@@ -343,6 +343,22 @@ def test_calls_of_a_method_that_may_be_repeated_are_made_again_once() -> None:
     assert error(reply)[0] == "WorkerLost"
 
 
+def test_a_second_attempt_has_an_id_of_its_own() -> None:
+    world = a_world("add")
+    server = StockServer(world)
+    server.join()
+    world.call(C1, 1, "add", [1, 2])
+    (first,) = server.calls()
+    server.say(first, "_zpc_hb", 0)
+    for _ in range(30):  # the broker takes the call for dropped
+        world.pass_time(1.0)
+        server.answer_pings()
+    (second,) = server.calls()
+    assert second.conversation != first.conversation
+    assert server.say(first, "OK", "late") == []
+    assert [reply.args for reply in server.say(second, "OK", 3)] == [[3]]
+
+
 def test_a_stream_is_not_made_again_after_its_first_item() -> None:
     world = a_world("count")
     server, other = StockServer(world, b"s1"), StockServer(world, b"s2")
@@ -446,8 +462,8 @@ def test_a_quiet_server_gets_calls_only_if_all_are(world: World) -> None:
         [b"", b"", b""],
         [b"", msgpack.packb([{"message_id": b"1", "v": 3}, "add", []])],
         [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": b"1"}, "OK", [1]])],
-        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "01020304" + "z" * 16}, "OK", [1]])],
-        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "01020304" + "f" * 16}, "OK", [1]])],
+        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "01020304" + "0" + "z" * 16}, "OK", [1]])],
+        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "01020304" + "0" + "f" * 16}, "OK", [1]])],
         [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": ["x"]}, ["OK"], 1])],
     ],
 )

@@ -197,16 +197,16 @@ class ServerHandler:
         except BadFrameError as bad:
             self._counters.bad_frames[bad.reason] += 1
             return
-        number = self._conversations.ids.number_of(event.response_to)
+        number, attempt = self._conversations.ids.decode(event.response_to) or (b"", 0)
         server = self._server(identity)
         if server is not None:
             server.last_received_s = now_s
             server.is_quiet = False
-            call = self._calls.in_flight[server].get(number or b"")
-            if call is not None:
+            call = self._calls.in_flight[server].get(number)
+            if call is not None and call.deaths == attempt:
                 self._event(call, event, payload, now_s)
                 return
-        if number is None or not self._introductions.take(identity, number, event, payload, now_s):
+        if not self._introductions.take(identity, number, event, payload, now_s):
             self._late(event)
 
     def _late(self, event: ServerEvent) -> None:

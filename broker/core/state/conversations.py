@@ -91,4 +91,4 @@ class Conversations:
         self._outbox.to_worker(identity, _DELIMITER, event)
 
     def _id_of(self, call: Call) -> bytes:
-        return self.ids.encode(call.number)
+        return self.ids.encode(call.number, call.deaths)
