@@ -19,6 +19,10 @@ SCHEDULER = "core/scheduling/scheduler.py"
 DEADLINES = "core/scheduling/deadlines.py"
 CLIENTS = "core/handlers/clients.py"
 WORKERS = "core/handlers/workers.py"
+SERVERS = "core/handlers/servers.py"
+SERVICES = "core/state/services.py"
+CONVERSATIONS = "core/state/conversations.py"
+SILENCE = "core/scheduling/silence.py"
 ANSWERS = "core/handlers/answers.py"
 
 MUTANTS = (
@@ -357,5 +361,76 @@ MUTANTS = (
         "CallTable.release",
         "worker.in_flight -= 1",
         "",
+    ),
+    Mutant(
+        "a call that a stock server has dropped is waited for",
+        SILENCE,
+        "Silence._is_dropped",
+        "server.pong_s > call.batch.heard_s + self._patience_s(call) and now_s - server.pong_s > GRACE_S",
+        "False",
+    ),
+    Mutant(
+        "the calls of a stock server that is blocked are given up",
+        SILENCE,
+        "Silence._is_dropped",
+        "server.pong_s > call.batch.heard_s + self._patience_s(call) and now_s - server.pong_s > GRACE_S",
+        "True",
+    ),
+    Mutant(
+        "a method is called again although it may have effects",
+        SCHEDULER,
+        "Scheduler._retry_or_fail",
+        "call.target.procedure.may_retry",
+        "True",
+    ),
+    Mutant(
+        "a stock server cannot tell a second attempt from the first",
+        CONVERSATIONS,
+        "Conversations._id_of",
+        "self.ids.encode(call.number, call.deaths)",
+        "self.ids.encode(call.number)",
+    ),
+    Mutant(
+        "a stock server's heartbeat is not answered",
+        SERVERS,
+        "ServerHandler._event",
+        "self._conversations.answer_heartbeat(batch, call)",
+        "",
+    ),
+    Mutant(
+        "a stock server may send more than its client has room for",
+        SERVERS,
+        "ServerHandler._event",
+        "call.slots <= 0 and call.client is not None",
+        "False",
+    ),
+    Mutant(
+        "calls do not move to a stock server that has come",
+        SERVERS,
+        "ServerHandler._register",
+        "self._scheduler.reassign_waiting(self._registry.services.by_name[service])",
+        "",
+    ),
+    Mutant(
+        "a lost stock server keeps its calls",
+        SERVERS,
+        "ServerHandler.lost",
+        "self._scheduler.drop_worker(server, counters.EXIT, now_s)",
+        "",
+    ),
+    Mutant("a stock server gets more calls than it may", SERVICES, "_as_model", "rules.calls", "rules.calls + 1"),
+    Mutant(
+        "a call goes to a stock server without its method",
+        SERVICES,
+        "Services.add",
+        "frozenset((method.name for method in methods))",
+        "frozenset()",
+    ),
+    Mutant(
+        "room that a client announced while its call waited is lost",
+        CONVERSATIONS,
+        "Conversations.begin",
+        "call.slots > 1",
+        "False",
     ),
 )

@@ -50,6 +50,7 @@ def run(seed: int, steps: int) -> Simulation:
         (2, lambda: simulation.join_server(chance.randrange(3))),
         (2, lambda: simulation.block_server(which())),
         (1, lambda: simulation.drop_conversation(which())),
+        (1, lambda: simulation.overflow(which())),
         (1, lambda: simulation.route(chance.randrange(2), (chance.randrange(3), chance.randrange(3)))),
         (2, lambda: simulation.load(chance.randrange(2), chance.randrange(2))),
         (1, lambda: simulation.unload(chance.randrange(2), chance.randrange(2))),

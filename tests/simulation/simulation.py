@@ -74,6 +74,7 @@ class Job:
     cancelled: bool = False
     ended: bool = False
     beat_s: float = 0.0
+    heard_s: float = 0.0
     dropped: bool = False  # by a stock server, which tells nobody
 
 
@@ -149,6 +150,15 @@ class Simulation:
             server.blocked = not server.blocked
             self._beat_of_servers()  # which are overdue, and first in line when the loop goes on
             self._answer_pings(server)
+            self._settle()
+
+    def overflow(self, which: int) -> None:
+        """A stock server sends an item that the client has no room for: the client gets an error instead."""
+        jobs = [job for job in self._open_jobs() if self.peers[job.worker].is_server and job.slots <= 0]
+        if jobs:
+            job = jobs[which % len(jobs)]
+            job.cancelled = True
+            self._reply(job, "STREAM")
             self._settle()
 
     def drop_conversation(self, which: int) -> None:
@@ -346,8 +356,11 @@ class Simulation:
             is_due = self.world.now_s - job.beat_s >= BEAT_S
             if server.is_server and not server.blocked and is_due:
                 job.beat_s = self.world.now_s
+                # An error of the broker's may wait for a client without room.
+                is_awaited = not job.call.ended and not job.cancelled and job.call.room > 0
                 self._say_as_server(server, job.number.decode(), "_zpc_hb", [0])
                 self._settle()
+                assert not is_awaited or job.heard_s == self.world.now_s, "a server's heartbeat is not answered"
 
     def hold_up(self, seconds: float) -> None:
         """Time passes and the broker has no time for its ticks."""
@@ -530,6 +543,7 @@ class Simulation:
         header, name, args = msgpack.unpackb(payload)
         if "response_to" in header:
             job = server.jobs[header["response_to"].encode()]  # a KeyError here: about a call that it never had
+            job.heard_s = self.world.now_s
             if name == "_zpc_more":
                 job.slots += args[0]
             return
@@ -603,7 +617,7 @@ class Simulation:
         dropped = {job.number for job in server.jobs.values() if job.dropped}
         assert owed - dropped <= numbers <= owed
         for job in server.jobs.values():
-            if not job.ended and not job.dropped and not job.call.ended:
+            if not (job.ended or job.dropped or job.cancelled or job.call.ended):
                 assert job.slots == job.call.room, "the server does not know how much room its client has"
 
     def _registered(self) -> dict[bytes, Any]:

@@ -40,6 +40,10 @@ class World(RuleBasedStateMachine):
         self.simulation.block_server(which)
 
     @rule(which=WHICH)
+    def overflow(self, which: int) -> None:
+        self.simulation.overflow(which)
+
+    @rule(which=WHICH)
     def drop_conversation(self, which: int) -> None:
         self.simulation.drop_conversation(which)
 

@@ -153,10 +153,10 @@ class Services:
         """Offer the calls of some methods, to which there is no objection, to a server."""
         service = self.by_name.setdefault(server.service, Service(server.service))
         described = _as_model(service.name, methods, rules)
-        pool = service.pools.get(frozenset(method.name for method in methods))
+        names = frozenset(method.name for method in methods)
+        pool = service.pools.get(names)
         if pool is None:
-            pool = WorkerPool(described, now_s, is_for_streams=True)
-            service.pools[frozenset(method.name for method in methods)] = pool
+            pool = service.pools[names] = WorkerPool(described, now_s, is_for_streams=True)
         pool.model = described
         for one in described.procedures:
             self._describe(service, pool, one, rules)
