@@ -64,6 +64,7 @@ def check(core: Core, limits: QueueLimits, *, ticked_s: float) -> None:
             with_workers.add(number)
 
     clients = core.calls.clients
+    check_services(core)
     _check_streams(core)
     assert sum(len(client.open) for client in clients.values()) == len(core.calls)
     assert sum(account.open_calls for account in core.access.accounts.values()) == len(core.calls)
@@ -92,6 +93,14 @@ def _check_streams(core: Core) -> None:
     streamed = sum(call.size for call in core.calls._open.values() if call.target.is_stream)
     assert sum(pool.stream_bytes for pool in core.registry.all_pools()) == streamed
     assert sum(client.stream_bytes for client in core.calls.clients.values()) == streamed
+
+
+def check_services(core: Core) -> None:
+    """Check that no call waits for a set of servers that has none while others could answer it."""
+    for service in core.registry.services.by_name.values():
+        for pool in service.all_pools:
+            for call in core.calls.queues[pool]:
+                assert pool.replicas or service.other_target(call.target) is None, "a call waits at the wrong servers"
 
 
 def has_needless_wait(core: Core, pool: WorkerPool) -> bool:

@@ -19,7 +19,7 @@ from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import read_pairs, write_pairs
 from cluster.wire.protocol import ModelKey, Version
-from tests.simulation.invariants import has_needless_wait, orphans
+from tests.simulation.invariants import check_services, has_needless_wait, orphans
 from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, Reply, World, describe, describe_model
 
 TIMEOUT_S = 20.0
@@ -586,6 +586,7 @@ class Simulation:
             assert not has_needless_wait(core, pool), "calls wait beside free capacity"
             assert pool.free == sum(max(replica.free, 0) for replica in pool.replicas)
             assert all(replica.free <= replica.capacity for replica in pool.replicas)
+        check_services(core)
         for identity, worker in core.registry.workers.items():
             peer = self.peers[identity]
             in_flight = set(core.calls.in_flight[worker])
