@@ -141,6 +141,11 @@ class Process:
     `code` is the checkout of the project that it runs.
     """
 
+    @classmethod
+    def of(cls, command: Sequence[str | Path], environment: dict[str, str], log: Path, **options: Any) -> "Process":
+        """Run any command instead of a module."""
+        return cls("", environment, log, command=command, **options)
+
     def __init__(
         self,
         module: str,
@@ -150,11 +155,12 @@ class Process:
         prefix: Sequence[str] = (),
         output: int | None = None,
         code: str | Path = REPOSITORY,
+        command: Sequence[str | Path] = (),
     ) -> None:
         self.log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", module],
+                [*prefix, *(command or [sys.executable, "-m", module])],
                 cwd=code,
                 env={**own_environment(), **environment},
                 stdin=_silent_input,
@@ -278,6 +284,14 @@ class Cluster:
 
     def start_raw_worker(self, name: str) -> Process:
         return self._start("tests.services.raw_worker", {"RAW_BACKEND": self.backend, "RAW_ID": name})
+
+    def start_server(self, *command: str | Path) -> Process:
+        """Start a stock ZeroRPC server that connects: that of `tests.services.tools`, or another command."""
+        own = (sys.executable, "-m", "tests.services.tools")
+        log = self.folder / f"server-{len(self.processes)}.log"
+        process = Process.of([*(command or own), self.backend], {}, log, code=self.code)
+        self.processes.append(process)
+        return process
 
     def _start(
         self, module: str, environment: dict[str, str], prefix: Sequence[str] = (), output: int | None = None

@@ -38,15 +38,19 @@ class CoreLog:
             log.info("... and %d more lines of this kind", len(notes) - MAX_LINES_PER_TICK)
 
     def log_bad_frames(self, peer_errors: Iterable[PeerError], now_s: float) -> None:
-        """Count connections that were closed for what the peer did; log bad frames at most once a second."""
+        """Count connections that were closed for what the peer did; log bad frames at most once a second.
+
+        An event of a conversation that has ended is counted alone: a stock client sends one after most streams.
+        """
         for error in peer_errors:
             self._core.counters.bad_frames[error.reason] += 1
             self._peer_errors[error.reason] = f"; a connection was closed: {error}"
         reasons = self._core.counters.bad_frames
-        if reasons.total() > self._logged_bad_frames and now_s - self._logged_s >= _BAD_FRAMES_INTERVAL_S:
-            count, so_far = reasons.total() - self._logged_bad_frames, dict(+reasons)
+        total = reasons.total() - reasons["unknown_conversation"]
+        if total > self._logged_bad_frames and now_s - self._logged_s >= _BAD_FRAMES_INTERVAL_S:
+            count, so_far = total - self._logged_bad_frames, dict(+reasons)
             log.warning("%d bad frames dropped; so far: %s%s", count, so_far, "".join(self._peer_errors.values()))
-            self._logged_bad_frames = reasons.total()
+            self._logged_bad_frames = total
             self._logged_s = now_s
             self._peer_errors.clear()
 

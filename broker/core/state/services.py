@@ -69,8 +69,8 @@ class Server(Worker):
 
     @property
     def label(self) -> str:
-        """Its name in the metrics: servers of one service on one machine are counted together."""
-        return f"{self.service}@{self.description.host}" if self.description.host else self.service
+        """Its name in the metrics. It says nothing of its process, so each of its connections has a name of its own."""
+        return self.description.id
 
 
 class Service:
