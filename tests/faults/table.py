@@ -166,6 +166,20 @@ ROWS = {
         "a client or a worker without a key, with an unlisted, revoked or wrong key",
         "it is refused, no byte of it is processed, and the log says which of these it is",
     ),
+    67: (
+        "a stock ZeroRPC server is killed with calls in flight",
+        "`WorkerLost` within 0.5 s; a method in `BROKER_RETRY_METHODS` is called again at another server, once",
+    ),
+    68: ("a stock server is frozen", "the broker drops it within 5 s; it comes back by itself"),
+    69: (
+        "a stock server computes for 20 s",
+        "it is not dropped, and its calls are answered; other servers get the next calls; a call that it drops "
+        "itself ends with `WorkerLost`",
+    ),
+    70: (
+        "a hostile ROUTER: an endless list, 10,000 methods, control characters, answers to other ids, silence",
+        "it is refused with a reason, or ignored; other callers do not notice",
+    ),
 }
 """By number: the fault, and what the cluster must do."""
 

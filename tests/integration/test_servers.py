@@ -81,7 +81,7 @@ def test_clients_of_every_kind_call_servers_of_every_kind(tmp_path: Path) -> Non
             with pytest.raises(zerorpc.RemoteError) as raised:
                 client.double(1, 2, 3)  # for Node's server, the callback is the second argument
             assert raised.value.name == "TypeError"
-            command = [node, folder / "call.js", made.frontend, "double", "21"]
+            command = [node, str(folder / "call.js"), made.frontend, "double", "21"]
             answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
             assert json.loads(answer.stdout) == 42
             zerorpc_command = Path(sys.executable).parent / "zerorpc"

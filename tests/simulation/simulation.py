@@ -552,7 +552,7 @@ class Simulation:
             server.pings.append(conversation)
             self._answer_pings(server)
         elif name == "_zerorpc_inspect":
-            inspection = {"name": SERVICE, "methods": dict.fromkeys(server.methods, {})}
+            inspection = {"name": SERVICE, "methods": {key: {} for key in server.methods}}
             self._say_as_server(server, conversation, "OK", [inspection])
         elif name not in ("_zerorpc_name", "_zerorpc_list"):
             self._begin_at_server(server, conversation, name, args)

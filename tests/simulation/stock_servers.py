@@ -1,4 +1,4 @@
-"""A simulated stock ZeroRPC server in a network: zerorpc's conversations, with its heartbeats and all its bad habits."""
+"""A simulated stock ZeroRPC server in a network: its conversations, its heartbeats, and all its bad habits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cases of zerorpc-python's tests, and where they are tested here: `python -m tests.stock_suite.cases` prints them."""
+"""The cases of zerorpc-python's tests and their results here: `python -m tests.stock_suite.cases` prints them."""
 
 import importlib
 import pkgutil
@@ -126,4 +126,4 @@ def _result(file: str, name: str) -> str:
 
 if __name__ == "__main__":
     # The tests know this module by its name.
-    print(importlib.import_module("tests.stock_suite.cases").table())
+    print(importlib.import_module("tests.stock_suite.cases").table())  # noqa: T201

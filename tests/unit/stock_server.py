@@ -51,7 +51,7 @@ class StockServer:
 
     def introduce(self, question: Received) -> None:
         """Answer one of the broker's questions."""
-        answers = {
+        answers: dict[str, Callable[[], object]] = {
             "_zerorpc_name": lambda: self.service,
             "_zerorpc_list": lambda: list(self.methods),
             "_zerorpc_help": lambda: f"The {question.args[0]} of {self.service}.",

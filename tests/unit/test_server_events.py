@@ -63,7 +63,7 @@ def test_a_plain_first_event_takes_the_short_way_to_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("name", ["OK", "ERR", "STREAM", "STREAM_DONE", "_zpc_hb", "_zpc_more", "add", 5, None])
 @pytest.mark.parametrize("more", [{}, {"trace": "x"}])
-def test_the_short_way_to_an_answers_head_finds_what_the_long_one_does(name: Any, more: dict[str, str]) -> None:
+def test_the_short_way_to_an_answers_head_finds_what_the_long_one_does(name: Any, more: dict[str, Any]) -> None:
     payload = answer(name, **more)
     event = read_server_event(payload)
     slow = read_event(payload)
