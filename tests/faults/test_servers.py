@@ -278,7 +278,7 @@ def control_characters(hostile: Hostile) -> None:
 
 
 def names_of_others(hostile: Hostile) -> None:
-    hostile.inspected("Thief", "double", "numbers", "_zerorpc_list", "get_models")
+    hostile.inspected("Thief", "double", "numbers", "_zerorpc_list", "get_service_schema")
 
 
 def other_ids(hostile: Hostile) -> None:

@@ -10,20 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import msgpack
 import pytest
 import zerorpc
 import zmq.auth
 from zerorpc_cluster import AsyncClient, Client, ClientError, Keys, Options
 
-from cluster.runtime.curve_files import read_secret
 from scripts import keys
 from tests import npm
 from tests.integration.keyed import Keyed, keyed_cluster
 from tests.integration.made import Made
 from tests.processes import REPOSITORY, get, samples, wait_until
-from tests.zmtp.test_router import CAREFUL, Served
-from zmtp.curve import CurveServer
 
 pytestmark = pytest.mark.one_process
 
@@ -82,35 +78,56 @@ import sys
 import zerorpc
 from scripts.zerorpc_curve import CurveContext
 
-class Service:
+class Greeter:
     def hello(self, name):
         return "Hello, " + name
 
-server = zerorpc.Server(Service(), context=CurveContext(*sys.argv[2:]))
-server.connect(sys.argv[1])
+    @zerorpc.stream
+    def letters(self, name):
+        return iter(name)
+
+secret, broker_key, service, address = sys.argv[1:]
+server = zerorpc.Server(Greeter(), name=service, context=CurveContext(secret, broker_key))
+server.connect(address)
 server.run()
 """
 
+SERVER_ACCESS = """
+[workers.stock]
+models = ["Greeter"]
 
-def test_a_stock_server_that_connects_takes_keys(tmp_path: Path) -> None:
-    """The broker does not route to such servers yet; its ROUTER and its CURVE talk to them."""
-    keys.new(tmp_path, keys.BROKER, "")
-    _, secret = keys.new(tmp_path, "worker", "stock")
-    own = read_secret("", str(keys.secret_file(tmp_path, keys.BROKER, "")))
-    served = Served("tcp://127.0.0.1:0", CAREFUL, lambda: CurveServer(own, lambda _: "stock"))
-    files = (str(secret), str(keys.public_file(tmp_path, keys.BROKER, "")))
-    with subprocess.Popen([sys.executable, "-c", SERVER, served.endpoint, *files], cwd=REPOSITORY) as server:
-        try:
-            served.turn_until(lambda: [one for one in served.router._connections if served.router.name_of(one)])
-            (identity,) = served.router._connections
-            event = msgpack.packb([{"message_id": b"1", "v": 3}, "hello", ["broker"]])
-            served.send(identity, b"", event)
-            served.turn_until(lambda: served.messages)
-            (_, frames) = served.messages[0]
-            assert msgpack.unpackb(frames[-1])[1:] == ["OK", ["Hello, broker"]]
-        finally:
-            server.kill()
-            served.close()
+[clients.reader]
+allow = ["Greeter"]
+
+[clients.narrow]
+allow = ["letters"]
+"""
+
+
+def test_a_stock_server_with_a_key_is_called_within_the_access_rules(tmp_path: Path) -> None:
+    access = tmp_path / "access.toml"
+    access.write_text(SERVER_ACCESS)
+    with keyed_cluster(tmp_path, BROKER_ACCESS=str(access)) as made:
+        files = made.admit("worker", "stock")
+        made.cluster.start_server(sys.executable, "-c", SERVER, *files, "Other")
+        refusal = "was refused: the key 'stock' may not host 'Other'; it may host Greeter"
+        wait_until(lambda: refusal in made.broker_log(), 20, "a service that its key may not offer is refused")
+        made.cluster.start_server()  # without a key
+        wait_until(lambda: "'mechanism': 1" in made.broker_log(), 20, "a server without a key is refused")
+        assert made.cluster.workers() == []
+        made.cluster.start_server(sys.executable, "-c", SERVER, *files, "Greeter")
+        (server,) = made.cluster.wait_for_workers(1)
+        assert (server["service"], server["key"]) == ("Greeter", "stock")
+        reader = made.client(made.admit("client", "reader"))
+        assert reader.hello("reader") == "Hello, reader"
+        assert list(reader.letters("abc" * 100)) == list("abc" * 100)
+        narrow = made.client(made.admit("client", "narrow"))
+        assert list(narrow.letters("abc")) == ["a", "b", "c"]
+        assert "hello" not in narrow._zerorpc_list()
+        with pytest.raises(zerorpc.RemoteError, match="may not call 'hello'"):
+            narrow.hello("narrow")
+        made.revoke("worker", "stock")
+        made.cluster.wait_for_workers(0)
 
 
 def test_the_zerorpc_command_takes_keys(keyed: Keyed, billing: tuple[str, str], tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from tests.processes import REPOSITORY, Cluster, cluster, get, samples, total, w
 
 TOOLS = REPOSITORY / "tests" / "node" / "tools.js"
 
+ZERORPC = Path(sys.executable).parent / "zerorpc"
+FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+
 CLIENTS = 16
 CALLS = 5000
 STREAMS = 200
@@ -84,9 +87,8 @@ def test_clients_of_every_kind_call_servers_of_every_kind(tmp_path: Path) -> Non
             command = [node, str(folder / "call.js"), made.frontend, "double", "21"]
             answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
             assert json.loads(answer.stdout) == 42
-            zerorpc_command = Path(sys.executable).parent / "zerorpc"
             answer = subprocess.run(
-                [zerorpc_command, "-j", made.frontend, "double", "21"],
+                [ZERORPC, "-j", made.frontend, "double", "21"],
                 capture_output=True,
                 text=True,
                 timeout=60,
@@ -139,6 +141,28 @@ def test_models_and_services_are_called_side_by_side(tmp_path: Path) -> None:
         client = made.client()
         assert client.echo_predict("x") == "x"
         assert client.double(4) == 8
+
+
+def test_the_service_as_it_began_runs_unchanged_behind_the_broker(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        for _ in range(2):
+            made.start_server(sys.executable, "-m", "tests.services.seed_service")
+        made.wait_for_workers(2)
+        client = made.client()
+        (model,) = client.get_models()
+        assert (model["qualified_name"], model["major_version"], model["minor_version"]) == ("iris_model", 0, 1)
+        metadata = client.get_model_metadata("iris_model")
+        assert metadata["input_schema"]["required"] == list(FLOWER)
+        assert client.iris_model_predict(FLOWER) == {"species": "setosa"}
+        with pytest.raises(zerorpc.RemoteError) as raised:
+            client.iris_model_predict({**FLOWER, "petal_width": "wide"})
+        assert raised.value.name == "MLModelSchemaValidationException"
+        with pytest.raises(zerorpc.RemoteError) as raised:
+            client.get_model_metadata("nope")
+        assert (raised.value.name, raised.value.msg) == ("ValueError", "Metadata not found for this model.")
+        listed = subprocess.run([ZERORPC, made.frontend], capture_output=True, text=True, timeout=60, check=True).stdout
+        assert "iris_model_predict" in listed
+        assert "Return the models of this service." in listed
 
 
 def test_a_server_at_the_address_for_clients_is_named_in_the_log(tmp_path: Path) -> None:

@@ -182,8 +182,34 @@ def test_a_method_gives_way_to_a_model(world: World) -> None:
     assert procedures(world) == ["add"]
 
 
+def test_a_service_may_describe_its_models_while_the_broker_has_none(world: World) -> None:
+    server = StockServer(world, b"s1", "Models", "get_models", "get_model_metadata", "get_service_schema")
+    server.join()
+    assert procedures(world, "Models") == ["get_models", "get_model_metadata"]
+    assert "the procedure 'get_service_schema' is the broker's own" in notes(world)
+    world.call(C1, 1, "get_models", [])
+    (call,) = server.calls()
+    assert [reply.args for reply in server.say(call, "OK", ["mine"])] == [[["mine"]]]
+    world.join(b"w1")
+    assert "the method 'get_models' of service 'Models' gives way to the broker's own procedure" in notes(world)
+    (reply,) = world.call(C1, 2, "get_models", [])
+    assert [model["qualified_name"] for model in reply.args[0]] == ["m"]
+    again = StockServer(world, b"s2", "Models", "get_models", "predict")
+    again.join()
+    assert procedures(world, "Models") == ["predict"]
+
+
+def test_the_broker_describes_models_again_when_a_service_is_forgotten(world: World) -> None:
+    server = StockServer(world, b"s1", "Models", "get_models")
+    server.join()
+    server.leave()
+    world.pass_time(FORGET_AFTER_S + 2, step_s=1.0)
+    (reply,) = world.call(C1, 1, "get_models", [])
+    assert reply.args == [[]]
+
+
 def test_a_server_without_a_method_that_can_be_called_is_refused(world: World) -> None:
-    StockServer(world, b"s1", "Tools", "get_models", "_secret").join()
+    StockServer(world, b"s1", "Tools", "get_service_schema", "_secret").join()
     assert world.core.registry.workers == {}
     assert "a ZeroRPC server was refused: service 'Tools' has no method that can be called" in notes(world)
 

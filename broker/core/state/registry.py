@@ -36,7 +36,7 @@ class Registry:
         self._own_names = frozenset(self.procedures)
         self._counted = dict(self.procedures)  # including the procedures that can no longer be called
         self.models: dict[str, ModelVersions] = {}
-        self.services = Services(self.procedures, self._counted)
+        self.services = Services(self.procedures, self._counted, self.models)
         self.routes: dict[str, Route] = {}
         self.workers: dict[bytes, Worker] = {}
         self.documents: dict[tuple[str, ...] | None, bytes] = {}

@@ -22,6 +22,9 @@ MAX_METHODS = 20_000
 FORGET_AFTER_S = 3600.0
 """How long a set of methods must be without a server before the broker forgets it, in seconds."""
 
+GIVES_WAY = ("get_models", "get_model_metadata")
+"""Procedures of the broker's own that a service may have in their place while the broker knows no model."""
+
 _NEVER_S = float("-inf")
 
 
@@ -111,17 +114,21 @@ class Services:
         by_name: every service that has a server, or had one lately.
     """
 
-    def __init__(self, procedures: dict[str, Procedure], counted: dict[str, Procedure]) -> None:
+    def __init__(
+        self, procedures: dict[str, Procedure], counted: dict[str, Procedure], models: Collection[object]
+    ) -> None:
         """Build without services.
 
         Args:
-            procedures: every procedure that can be called, by name.
+            procedures: every procedure that can be called, by name: now the broker's own.
             counted: every procedure that has counts, by name.
+            models: the models that the broker knows.
         """
         self.by_name: dict[str, Service] = {}
         self._procedures = procedures
         self._counted = counted
-        self._own_names = frozenset(procedures)
+        self._models = models
+        self._own = dict(procedures)
 
     # -- lookups --------------------------------------------------------------------------------------------------
 
@@ -132,11 +139,12 @@ class Services:
 
     def objection(self, service: str, method: str) -> str | None:
         """Return why a method of a service cannot be called through the broker; None if it can."""
-        if method in self._own_names:
-            return f"the procedure {method!r} is the broker's own"
         other = self._counted.get(method)
         if other is None or (other.is_method and other.owner == service):
             return None
+        if other.owner is None:
+            may_have_it = method in GIVES_WAY and not self._models
+            return None if may_have_it else f"the procedure {method!r} is the broker's own"
         return (
             f"the procedure {method!r} is already that of {'service' if other.is_method else 'model'} {other.owner!r}"
         )
@@ -199,23 +207,32 @@ class Services:
         for method in [one for one in service.methods.values() if pool in one.targets]:
             method.forget_target(pool)
             if not method.targets:
-                del service.methods[method.name], self._procedures[method.name], self._counted[method.name]
+                self._remove(service, method.name)
         if service.pools:
             service.follow_room()
         else:
             del self.by_name[service.name]
 
     def yield_names(self, names: Iterable[str]) -> list[str]:
-        """Give names of procedures, which a model needs, up; return what for the log. Calls that are open continue."""
-        taken = []
-        for name in names:
+        """Give up the names of a model's procedures and those of the broker's own; return what for the log.
+
+        Calls that are open continue.
+        """
+        given_up = []
+        for name in (*names, *GIVES_WAY):
             method = self._counted.get(name)
             if method is not None and method.is_method:
                 assert method.owner is not None
-                del self.by_name[method.owner].methods[name], self._counted[name]
-                self._procedures.pop(name, None)
-                taken.append(f"the method {name!r} of service {method.owner!r} gives way to a model's procedure")
-        return taken
+                self._remove(self.by_name[method.owner], name)
+                whose = "the broker's own" if name in self._own else "a model's"
+                given_up.append(f"the method {name!r} of service {method.owner!r} gives way to {whose} procedure")
+        return given_up
+
+    def _remove(self, service: Service, name: str) -> None:
+        """Remove a method with its counts; a procedure of the broker's own takes its name back."""
+        del service.methods[name], self._procedures[name], self._counted[name]
+        if name in self._own:
+            self._procedures[name] = self._counted[name] = self._own[name]
 
 
 def _as_model(service: str, methods: Sequence[Method], rules: ServerRules) -> ModelDescription:
