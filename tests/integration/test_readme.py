@@ -16,6 +16,7 @@ from tests.processes import REPOSITORY, Cluster, cluster, own_environment
 pytestmark = pytest.mark.one_process
 
 README = (REPOSITORY / "README.md").read_text()
+ZERORPC = Path(sys.executable).parent / "zerorpc"
 ADDRESS = "tcp://127.0.0.1:4242"
 
 
@@ -57,6 +58,24 @@ def test_the_commands_output_is_as_shown(iris: Cluster) -> None:
     command = str(Path(sys.executable).parent / "zerorpc")
     printed = subprocess.run([command, iris.frontend], check=True, capture_output=True, text=True, timeout=60).stdout
     assert printed in README
+
+
+def test_stock_servers_and_their_client_run(tmp_path: Path) -> None:
+    with cluster(tmp_path) as made:
+        server = block("python", "class HelloRPC").replace("tcp://127.0.0.1:4243", made.backend)
+        (tmp_path / "hello.py").write_text(server)
+        for _ in range(3):
+            made.start_server(sys.executable, tmp_path / "hello.py")
+        made.wait_for_workers(3)
+        client = block("python", 'client.hello("RPC")').replace(ADDRESS, made.frontend)
+        printed = subprocess.run([sys.executable, "-c", client], check=True, capture_output=True, text=True, timeout=60)
+        assert printed.stdout == "Hello, RPC\n[10, 12, 14, 16, 18]\n"
+        for arguments in (["hello", "RPC"], ["-j", "streaming_range", "10", "20", "2"]):
+            options = [one for one in arguments if one.startswith("-")]
+            called = [one for one in arguments if not one.startswith("-")]
+            command = [ZERORPC, *options, made.frontend, *called]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+            assert f"{' '.join(['', *options, ADDRESS, *called])}\n{printed.stdout}" in README
 
 
 @pytest.mark.nightly

@@ -7,8 +7,14 @@ from bench import clients, keys, report
 from broker.core.state.counters import BAD_FRAMES
 from scripts import metrics_reference
 from tests.processes import REPOSITORY
+from tests.stock_suite import cases
 from zmtp import curve
 from zmtp.errors import MECHANISM, ZMTP
+
+
+def test_every_case_of_zerorpc_s_tests_has_its_result_in_the_document() -> None:
+    text = (REPOSITORY / "docs" / "servers.md").read_text()
+    assert cases.table() in text, "replace the table: python -m tests.stock_suite.cases prints it"
 
 
 def test_every_metric_is_in_the_reference() -> None:
