@@ -73,7 +73,7 @@ def test_stock_servers_and_their_client_run(tmp_path: Path) -> None:
         for arguments in (["hello", "RPC"], ["-j", "streaming_range", "10", "20", "2"]):
             options = [one for one in arguments if one.startswith("-")]
             called = [one for one in arguments if not one.startswith("-")]
-            command = [ZERORPC, *options, made.frontend, *called]
+            command = [str(ZERORPC), *options, made.frontend, *called]
             printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
             assert f"{' '.join(['', *options, ADDRESS, *called])}\n{printed.stdout}" in README
 
