@@ -18,6 +18,7 @@ from broker.core.deployment.forgetting import Forgetter
 from broker.core.handlers.admin import AdminHandler
 from broker.core.handlers.answers import Answers
 from broker.core.handlers.clients import ClientHandler
+from broker.core.handlers.server_registration import ServerRegistrations
 from broker.core.handlers.servers import ServerHandler
 from broker.core.handlers.workers import WorkerHandler
 from broker.core.introspection import builtins
@@ -49,6 +50,7 @@ class Core:
         outbox: what is to be sent and logged.
         clients, workers, admin: handlers of the messages from the three sockets.
         servers: handler of those messages from the backend that come from stock ZeroRPC servers.
+        server_registrations: the stock servers that have connected.
         deployment: models that were loaded, unloaded and routed while the cluster runs.
     """
 
@@ -121,18 +123,11 @@ class Core:
             self.access,
         )
         rules = servers or ServerRules()
-        self.servers = ServerHandler(
-            self.registry,
-            self.calls,
-            self._scheduler,
-            answers,
-            Silence(self.registry, self.calls, self._scheduler, rules),
-            conversations,
-            self.counters,
-            self.outbox,
-            self.access,
-            rules,
+        registrations = self.server_registrations = ServerRegistrations(
+            self.registry, self.calls, self._scheduler, conversations, self.outbox, self.access, rules
         )
+        silence = Silence(self.registry, self.calls, self._scheduler, rules, registrations.introductions.ping)
+        self.servers = ServerHandler(registrations, self.calls, answers, silence, conversations, self.counters)
         self.admin = AdminHandler(self.deployment, self.outbox, self.access)
         self._forgetter = Forgetter(
             self.registry, self.calls, self.deployment.plan, self.deployment.routing, self.outbox
@@ -152,19 +147,19 @@ class Core:
         self.access.change(rules)
         self.registry.documents.clear()
         self.workers.access_changed(now_s)
-        self.servers.access_changed(now_s)
+        self.server_registrations.access_changed(now_s)
 
     def from_backend(self, identity: bytes, frames: Sequence[bytes], now_s: float) -> None:
         """Handle a message of a worker or of a stock server."""
-        if self.servers.is_server(identity):
+        if self.server_registrations.is_server(identity):
             self.servers.message(identity, frames, now_s)
         else:
             self.workers.message(identity, frames, now_s)
 
     def backend_lost(self, identity: bytes, now_s: float) -> None:
         """Take note that the connection of a worker or of a stock server is gone."""
-        if self.servers.is_server(identity):
-            self.servers.lost(identity, now_s)
+        if self.server_registrations.is_server(identity):
+            self.server_registrations.lost(identity, now_s)
         else:
             self.workers.lost(identity, now_s)
 

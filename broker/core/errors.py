@@ -120,15 +120,15 @@ def no_workers(model: str, grace_s: float) -> Failure:
 # -- while a call is open ---------------------------------------------------------------------------------------------
 
 
-def worker_died(worker: str) -> Failure:
-    """The worker died, and the call must not be retried."""
-    text = f"worker {worker} died during the call, which may have been executed"
+def worker_died(kind: str, worker: str) -> Failure:
+    """The worker, or the stock server, died, and the call must not be retried."""
+    text = f"{kind} {worker} died during the call, which may have been executed"
     return Failure("WorkerLost", text, counters.WORKER_LOST)
 
 
 def server_dropped(server: str) -> Failure:
-    """A stock server has ended the conversation by itself: it took the broker for lost."""
-    text = f"server {server} has dropped the call, which may have been executed: its loop was blocked for too long"
+    """A stock server has ended the conversation by itself: it took the broker for lost, or could not decode it."""
+    text = f"server {server} has dropped the call, which may have been executed: its heartbeats have stopped"
     return Failure("WorkerLost", text, counters.WORKER_LOST)
 
 

@@ -95,8 +95,8 @@ class Loop:
         core.clients.address_of = lambda identity: network_of(self._frontend.address_of(identity))
         core.clients.name_of = self._frontend.name_of
         core.workers.name_workers_by(self._backend.name_of)
-        core.servers.address_of = self._backend.address_of
-        core.servers.name_of = self._backend.name_of
+        core.server_registrations.address_of = self._backend.address_of
+        core.server_registrations.name_of = self._backend.name_of
         # The backend before the frontend: answers free capacity for the calls that the frontend brings.
         self._handlers: list[tuple[Router, Callable[[bytes, list[Any], float], None]]] = [
             (self._backend, core.from_backend),
@@ -288,7 +288,7 @@ class Loop:
 
     def _greet_servers(self, now_s: float) -> None:
         for identity in _take_all(self._backend.routers):
-            joined = partial(self._core.servers.joined, identity, now_s)
+            joined = partial(self._core.server_registrations.joined, identity, now_s)
             self._guarded(joined, "the arrival of a server", repr(identity))
 
     def _tick(self, now_s: float) -> None:

@@ -34,23 +34,6 @@ def argument_count(payload: bytes, args_at: int) -> int | None:
     return count if count <= len(payload) - args_at - 1 - width else None
 
 
-def is_complete(payload: bytes, args_at: int) -> bool:
-    """Whether the arguments of an event are an array, and complete. Their texts are not checked.
-
-    A stock server for Node ends when an event cannot be decoded, or when its arguments are anything else.
-    """
-    if argument_count(payload, args_at) is None:
-        return False
-    arguments = memoryview(payload)[args_at:]
-    unpacker = BoundedUnpacker(arguments).unpacker
-    try:
-        unpacker.skip()
-    except UNPACK_ERRORS:
-        return False
-    end: int = unpacker.tell()
-    return end == len(arguments)
-
-
 def read_arguments(payload: bytes, args_at: int) -> list[Any]:
     """Decode the arguments of an event.
 

@@ -319,7 +319,7 @@ def scan_header(event: bytes) -> tuple[int, bytes, int]:
         BadFrameError: if there is no header.
     """
     window = memoryview(event)[:HEADER_WINDOW_BYTES]
-    reader = BoundedUnpacker(window)
+    reader = BoundedUnpacker(window, unicode_errors="surrogateescape")
     unpacker = reader.unpacker
     kept: list[memoryview] = []
     try:
@@ -329,7 +329,8 @@ def scan_header(event: bytes) -> tuple[int, bytes, int]:
             key_at = unpacker.tell()
             key = _read_header_key(reader)
             unpacker.skip()
-            if key not in _OWN_HEADER_KEYS:
+            # Node's decoder makes texts of keys that are bytes.
+            if (key.decode("utf-8", "replace") if isinstance(key, bytes) else key) not in _OWN_HEADER_KEYS:
                 kept.append(window[key_at : unpacker.tell()])
     except UNPACK_ERRORS:
         raise BadFrameError("header") from None

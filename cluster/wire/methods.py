@@ -11,8 +11,14 @@ from cluster.wire.texts import MAX_NAME_LENGTH, is_line, to_line, to_text
 MAX_METHODS = 4000
 """Most methods of one server."""
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""Longest answer of a server about itself, in bytes."""
+MAX_NAME_BYTES = 1024
+MAX_DOC_BYTES = 64 * 1024
+MAX_LIST_BYTES = MAX_METHODS * 160
+MAX_INSPECTION_BYTES = 1024 * 1024
+"""Longest answers of a server about itself, in bytes: its name, one docstring, its methods, all of that at once."""
+
+MAX_DOCS_LENGTH = 256 * 1024
+"""Most characters of all docstrings of one server."""
 
 _MAX_ARGS = 100
 

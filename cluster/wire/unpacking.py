@@ -8,6 +8,7 @@ each declared element is there, with at least one byte.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -97,7 +98,12 @@ def _is_scalar(first: int) -> bool:
     return not (0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8 or 0xDC <= first <= 0xDF)  # ext, fixext, array, map
 
 
-def unpack(data: bytes | memoryview, *, strict_map_key: bool = False) -> Any:
+def unpack(
+    data: bytes | memoryview,
+    *,
+    strict_map_key: bool = False,
+    ext_hook: Callable[[int, bytes], object] = msgpack.ExtType,
+) -> Any:
     """Decode one value that takes all of the bytes.
 
     Raises:
@@ -110,4 +116,4 @@ def unpack(data: bytes | memoryview, *, strict_map_key: bool = False) -> Any:
             unpacker.skip()
         except msgpack.OutOfData:
             raise ValueError("Unpack failed: incomplete input") from None
-    return msgpack.unpackb(data, raw=False, strict_map_key=strict_map_key)
+    return msgpack.unpackb(data, raw=False, strict_map_key=strict_map_key, ext_hook=ext_hook)

@@ -103,6 +103,17 @@ def check_services(core: Core) -> None:
                 assert pool.replicas or service.other_target(call.target) is None, "a call waits at the wrong servers"
 
 
+def is_balanced(core: Core) -> bool:
+    """Whether no call waits at full servers of its service while others with its method have nothing to do."""
+    queues = core.calls.queues
+    for service in core.registry.services.by_name.values():
+        idle = {pool for pool in service.all_pools if pool.free and not queues[pool]}
+        for pool in service.all_pools:
+            if not pool.free and any(not idle.isdisjoint(call.target.procedure.targets) for call in queues[pool]):
+                return False
+    return True
+
+
 def has_needless_wait(core: Core, pool: WorkerPool) -> bool:
     """Whether a call waits that could be given out.
 

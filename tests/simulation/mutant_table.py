@@ -20,6 +20,7 @@ DEADLINES = "core/scheduling/deadlines.py"
 CLIENTS = "core/handlers/clients.py"
 WORKERS = "core/handlers/workers.py"
 SERVERS = "core/handlers/servers.py"
+SERVER_REGISTRATION = "core/handlers/server_registration.py"
 SERVICES = "core/state/services.py"
 CONVERSATIONS = "core/state/conversations.py"
 SILENCE = "core/scheduling/silence.py"
@@ -366,15 +367,29 @@ MUTANTS = (
         "a call that a stock server has dropped is waited for",
         SILENCE,
         "Silence._is_dropped",
-        "server.pong_s > call.batch.heard_s + self._patience_s(call) and now_s - server.pong_s > GRACE_S",
+        "server.pong_s - max(overdue_since_s, server.turns_since_s) > GRACE_S",
         "False",
     ),
     Mutant(
         "the calls of a stock server that is blocked are given up",
         SILENCE,
         "Silence._is_dropped",
-        "server.pong_s > call.batch.heard_s + self._patience_s(call) and now_s - server.pong_s > GRACE_S",
+        "server.pong_s - max(overdue_since_s, server.turns_since_s) > GRACE_S",
         "True",
+    ),
+    Mutant(
+        "a call waits at full servers beside others with room",
+        SERVER_REGISTRATION,
+        "ServerRegistrations.tick",
+        "self._scheduler.rebalance(service)",
+        "",
+    ),
+    Mutant(
+        "a server that was blocked must send its overdue heartbeats before its pong",
+        SILENCE,
+        "Silence._is_dropped",
+        "max(overdue_since_s, server.turns_since_s)",
+        "overdue_since_s",
     ),
     Mutant(
         "a method is called again although it may have effects",
@@ -406,16 +421,16 @@ MUTANTS = (
     ),
     Mutant(
         "calls do not move to a stock server that has come",
-        SERVERS,
-        "ServerHandler._register",
+        SERVER_REGISTRATION,
+        "ServerRegistrations._register",
         "self._scheduler.reassign_waiting(self._registry.services.by_name[service])",
         "",
     ),
     Mutant(
         "a lost stock server keeps its calls",
-        SERVERS,
-        "ServerHandler.lost",
-        "self._scheduler.drop_worker(server, counters.EXIT, now_s)",
+        SERVER_REGISTRATION,
+        "ServerRegistrations.lost",
+        "self._scheduler.drop_worker(server, counters.HEARTBEAT if is_unanswered else counters.EXIT, now_s)",
         "",
     ),
     Mutant("a stock server gets more calls than it may", SERVICES, "_as_model", "rules.calls", "rules.calls + 1"),

@@ -136,7 +136,7 @@ class Broker:
         arrivals, self._arrivals = self._arrivals, []
         for link in arrivals:
             if not link.is_broken:
-                self.core.servers.joined(link.identity, self._agenda.now_s)
+                self.core.server_registrations.joined(link.identity, self._agenda.now_s)
         inbox, self._inbox = self._inbox, []
         for side in ("backend", "frontend"):
             for link, frames in inbox:

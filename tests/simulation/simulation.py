@@ -19,7 +19,7 @@ from cluster.wire import protocol
 from cluster.wire.descriptions import write_description
 from cluster.wire.pairs import read_pairs, write_pairs
 from cluster.wire.protocol import ModelKey, Version
-from tests.simulation.invariants import check_services, has_needless_wait, orphans
+from tests.simulation.invariants import check_services, has_needless_wait, is_balanced, orphans
 from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, Reply, World, describe, describe_model
 
 TIMEOUT_S = 20.0
@@ -115,6 +115,7 @@ class Simulation:
         self._reconnected = 0
         self._sent_by_clients = 0
         self._ticked_s = 0.0
+        self._balanced_s = 0.0
 
     # -- what can happen ------------------------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class Simulation:
         identity = b"server-%d" % self._joined
         methods = METHODS if which == 2 else (METHODS[which],)
         self.peers[identity] = Peer(identity, SERVER_CALLS, 1, methods=methods)
-        self.world.core.servers.joined(identity, self.world.now_s)
+        self.world.core.server_registrations.joined(identity, self.world.now_s)
         self._settle()
         assert identity in self._registered()
 
@@ -148,8 +149,7 @@ class Simulation:
         if servers:
             server = servers[which % len(servers)]
             server.blocked = not server.blocked
-            self._beat_of_servers()  # which are overdue, and first in line when the loop goes on
-            self._answer_pings(server)
+            self._answer_pings(server)  # its heartbeats follow, if it is not blocked again at once
             self._settle()
 
     def overflow(self, which: int) -> None:
@@ -335,6 +335,7 @@ class Simulation:
     def wait(self, seconds: float) -> None:
         """Time passes."""
         end_s = self.world.now_s + seconds
+        self._balanced_s = self.world.now_s
         while self.world.now_s < end_s:
             self.world.now_s = min(end_s, self.world.now_s + 0.25)
             for call in self.calls.values():
@@ -344,10 +345,13 @@ class Simulation:
                 # And who still wants its stream reads on, sooner or later.
                 if not call.ended and call.room == 0 and self.world.now_s - call.full_s >= SLOWEST_READER_S:
                     self._make_room(call, 1)
-            self._beat_of_servers()
             self.world.core.tick(self.world.now_s)
             self._ticked_s = self.world.now_s
             self._settle()
+            self._beat_of_servers()
+            if is_balanced(self.world.core):
+                self._balanced_s = self.world.now_s
+            assert self.world.now_s - self._balanced_s < 1.0, "calls wait at full servers, and others have room"
 
     def _beat_of_servers(self) -> None:
         """Send the heartbeats that stock servers owe for their open calls."""
@@ -377,7 +381,6 @@ class Simulation:
         self.join_server(2)
         for peer in self._reachable():
             peer.blocked = False
-            self._beat_of_servers()
             self._answer_pings(peer)
         self._settle()
         for _ in range(400):

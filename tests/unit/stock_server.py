@@ -39,7 +39,7 @@ class StockServer:
 
     def connect(self) -> None:
         """Appear at the backend; the broker speaks first."""
-        self.world.core.servers.joined(self.identity, self.world.now_s)
+        self.world.core.server_registrations.joined(self.identity, self.world.now_s)
         self.world.flush()
 
     def join(self) -> None:
@@ -67,7 +67,7 @@ class StockServer:
         taken = []
         for send in [send for send in self.world.to_workers if send[0] == self.identity]:
             delimiter, payload = send[1]
-            event = Received(*msgpack.unpackb(payload))
+            event = Received(*msgpack.unpackb(payload, strict_map_key=False))
             assert delimiter == b""
             if which(event):
                 self.world.to_workers.remove(send)

@@ -8,7 +8,7 @@ import pytest
 from broker.core.core import Core
 from broker.core.handlers.introductions import ANSWER_TIMEOUT_S, DOCS_AT_ONCE
 from broker.core.state.access import AccessRules, Patterns
-from broker.core.state.services import FORGET_AFTER_S
+from broker.core.state.services import FORGET_AFTER_S, MAX_METHODS, REPLACED_AFTER_S, ServerRules
 from cluster.wire import methods
 from tests.unit.stock_server import Received, StockServer
 from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, World
@@ -63,7 +63,7 @@ def test_an_inspection_is_enough(world: World) -> None:
     add, count = (world.core.registry.procedures[name] for name in ("add", "count"))
     assert (add.doc, add.args, add.owner) == ("Add two numbers.", ["a", "b"], "Tools")
     assert (count.doc, count.args) == ("", ["upto"])
-    assert notes(world) == "server Tools-1 registered from this machine; it has 2 methods: add, count"
+    assert notes(world) == "server Tools-1 registered from this machine; methods: add, count"
 
 
 def test_without_an_inspection_the_docstrings_are_asked_for_one_by_one(world: World) -> None:
@@ -119,8 +119,8 @@ def test_a_server_that_leaves_while_it_is_asked_is_forgotten(world: World) -> No
     server.leave()
     world.pass_time(ANSWER_TIMEOUT_S + 1)
     assert len(server.received()) == 3  # the first questions alone
-    assert not world.core.servers._introductions._questions
-    assert not world.core.servers._introductions._under_way
+    assert not world.core.server_registrations.introductions._questions
+    assert not world.core.server_registrations.introductions._under_way
 
 
 # -- what the broker offers
@@ -235,6 +235,89 @@ def test_calls_wait_for_any_server_that_has_the_method(world: World) -> None:
     assert [call.name for call in new.calls()] == ["add"]
 
 
+def test_a_class_may_get_another_name(world: World) -> None:
+    old = StockServer(world, b"s1", "Old")
+    old.join()
+    new = StockServer(world, b"s2", "New", "add", "count", "divide")
+    new.join()
+    assert procedures(world, "New") == ["divide"]
+    world.call(C1, 1, "divide")
+    (call,) = new.calls()
+    notes(world)
+    old.leave()
+    world.pass_time(0.5)
+    assert sorted(procedures(world, "New")) == ["add", "count", "divide"]
+    assert "server New-2 registered from this machine; methods: add, count, divide" in notes(world)
+    assert [reply.args for reply in new.say(call, "OK", 1)] == [[1]]
+    world.call(C1, 2, "add")
+    (call,) = [call for call in new.calls() if call.name == "add"]
+    new.say(call, "OK", 2)
+    world.assert_at_rest()
+
+
+def test_a_server_that_was_refused_is_considered_again_when_the_names_are_free(world: World) -> None:
+    old, new = StockServer(world, b"s1", "Old"), StockServer(world, b"s2", "New")
+    old.join()
+    new.join()
+    assert "was refused: service 'New' has no method that can be called" in notes(world)
+    old.leave()
+    world.pass_time(0.5)
+    world.call(C1, 1, "add")
+    assert [call.name for call in new.calls()] == ["add"]
+    old.join()  # it comes back, and has to wait in its turn
+    assert procedures(world, "Old") == []
+    assert [reply for reply in world.pass_time(1.0) if reply.name == "ERR"] == []
+
+
+def test_calls_without_a_server_wait_where_the_last_one_was(world: World) -> None:
+    old, canary = StockServer(world, b"s1", "Tools", "add"), StockServer(world, b"s2", "Tools", "add", "count")
+    old.join()
+    canary.join()
+    canary.leave()
+    world.pass_time(30.0)
+    old.leave()
+    world.call(C1, 1, "add")
+    assert [reply for reply in world.pass_time(LIMITS.no_worker_grace_s - 1) if reply.name == "ERR"] == []
+    old.join()
+    assert [call.name for call in old.calls()] == ["add"]
+
+
+def test_waiting_calls_move_to_a_server_with_room_that_comes(world: World) -> None:
+    world = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, servers=ServerRules(calls=2)))
+    old, new = StockServer(world, b"s1", "Tools", "add"), StockServer(world, b"s2", "Tools", "add", "count")
+    old.join()
+    for message_id in range(5):
+        world.call(C1, message_id, "add")
+    assert len(old.calls()) == 2
+    new.join()
+    world.pass_time(1.0)
+    assert len([call for call in new.calls() if call.name == "add"]) == 2
+
+
+def test_sets_of_methods_are_bounded_together(world: World) -> None:
+    names = [f"m{number}" for number in range(methods.MAX_METHODS)]
+    for number in range(20):
+        described: dict[str, object] = {name: {} for name in names[number:]}
+        server = StockServer(world, b"s%d" % number)
+        introduced(server, inspect={"name": "Tools", "methods": described})
+        server.leave()
+    assert sum(len(one) for one in world.core.registry.services.by_name["Tools"].pools) <= MAX_METHODS
+
+
+def test_docstrings_of_a_server_are_bounded_together(world: World) -> None:
+    described = {f"m{number}": {"doc": "x" * 10_000} for number in range(100)}
+    introduced(StockServer(world), inspect={"name": "Tools", "methods": described})
+    docs = [world.core.registry.procedures[name].doc for name in described]
+    assert docs[0] == "x" * 10_000
+    assert docs[-1] == ""
+    assert sum(map(len, docs)) <= methods.MAX_DOCS_LENGTH
+
+
+def test_a_method_cannot_have_the_name_of_unknown_ones(world: World) -> None:
+    StockServer(world, b"s1", "Tools", "add", "unknown").join()
+    assert procedures(world) == ["add"]
+
+
 def test_a_worker_and_a_server_of_one_name_are_two_things(world: World) -> None:
     world.join(b"w1", "Tools")
     StockServer(world, b"s1", "Tools").join()
@@ -275,7 +358,7 @@ def test_methods_with_names_that_cannot_be_printed_are_left_out(world: World) ->
     introduced(StockServer(world), name="Tools", list=[*bad, "add"], help="Add.")
     world.pass_time(ANSWER_TIMEOUT_S + 1)
     assert procedures(world) == ["add"]
-    assert f"{len(bad)} more methods of service 'Tools' cannot be called because of their names" in notes(world)
+    assert f"{len(bad)} methods of service 'Tools' cannot be called because of their names" in notes(world)
 
 
 def test_texts_and_parameters_of_any_kind_harm_nobody(world: World) -> None:
@@ -302,6 +385,10 @@ def test_many_services_together_may_not_fill_the_memory(world: World) -> None:
     assert len(world.core.registry.workers) == 5
     assert "the services have 20000 methods already" in notes(world)
     world.core.backend_lost(b"s0", world.now_s)
+    introduced(StockServer(world, b"s6"), inspect={"name": "Service6", "methods": names})
+    assert "Service6-" not in notes(world)  # the one that has gone may come back
+    world.core.backend_lost(b"s6", world.now_s)
+    world.pass_time(REPLACED_AFTER_S)
     introduced(StockServer(world, b"s6"), inspect={"name": "Service6", "methods": names})
     assert "Service6-" in notes(world)  # services without servers make room
 
@@ -337,7 +424,7 @@ def rules(hosts: str) -> AccessRules:
 
 def keyed_world(hosts: str) -> World:
     world = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, access=rules(hosts)))
-    world.core.servers.name_of = lambda _: "tools-key"
+    world.core.server_registrations.name_of = lambda _: "tools-key"
     return world
 
 

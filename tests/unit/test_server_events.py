@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.wire import events, server_events
-from cluster.wire.arguments import is_complete
+from cluster.wire.decodable import CHECKED_BYTES, objection
 from cluster.wire.events import BadFrameError, read_event
 from cluster.wire.server_events import ConversationIds, read_server_event
 
@@ -97,7 +97,7 @@ def test_no_bytes_do_more_than_a_bad_frame(noise: bytes, at: int, version: int) 
             server_events.for_client(payload, event, b"\x01", version, OWN_ID)
         except BadFrameError:
             pass
-        is_complete(payload, min(at, len(payload)))
+        objection(payload, min(at, len(payload)))
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,54 @@ def test_what_answers_nothing_is_a_bad_frame_or_unreadable(payload: bytes) -> No
     except BadFrameError:
         return
     assert event.name == "OK"
-    assert not is_complete(payload, event.args_at)
+    assert objection(payload, event.args_at)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xa2\xff\xff",  # a text that is not UTF-8
+        b"\x81\x01\x02",  # a key that is a number
+        b"\xc7\x00\x01",  # an error of nothing
+        b"\xd4\x0a\x07",  # a regular expression
+        b"\xd4\x13\x00",  # half an element of a typed array
+        b"\xc7\x02\x0d\xd4\x00",  # a date around something incomplete
+        b"\xd4\xff\x00",  # a time stamp of one byte
+        b"\x91" * 2000 + b"\xc0",
+    ],
+)
+def test_what_no_server_or_not_every_server_can_decode_is_named(value: bytes) -> None:
+    head = b"\x93" + msgpack.packb({"message_id": b"1", "v": 3}) + b"\xa3add"
+    assert objection(head + b"\x91" + value, len(head))
+    in_header = b"\x93\x82\xaamessage_id\x01\xa1x" + value + b"\xa3add"
+    assert objection(in_header + b"\x90", len(in_header))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [1, 2.5, None, True, b"x" * 300]},
+        {b"bytes": 1},
+        msgpack.Timestamp(5, 6),
+        msgpack.ExtType(0x13, b"1234"),
+        msgpack.ExtType(0x0D, msgpack.packb(1.5)),
+        msgpack.ExtType(0x0E, msgpack.packb({"name": "Error", "message": "m"})),
+        msgpack.ExtType(0x50, b"own"),
+    ],
+)
+def test_what_stock_clients_send_is_passed_on(value: object) -> None:
+    head = b"\x93" + msgpack.packb({"message_id": b"1", "v": 3}) + b"\xa3add"
+    assert objection(head + msgpack.packb([value]), len(head)) is None
+
+
+def test_of_a_long_event_only_the_form_is_checked() -> None:
+    head = b"\x93" + msgpack.packb({"message_id": b"1", "v": 3}) + b"\xa3add"
+    assert objection(head + msgpack.packb([b"x" * CHECKED_BYTES, {1: 2}]), len(head)) is None
+    assert objection(head + msgpack.packb([b"x" * CHECKED_BYTES])[:-1], len(head))
+
+
+@pytest.mark.parametrize("key", [b"\xc4\x0amessage_id", b"\xc4\x0bresponse_to", b"\xc4\x01v"])
+def test_a_client_cannot_set_the_brokers_keys_as_bytes(key: bytes) -> None:
+    payload = b"\x93\x82" + key + b"\x05\xaamessage_id\x01" + b"\xa3add\x90"
+    header, _, _ = msgpack.unpackb(server_events.encode_first(payload, IDS.encode(NUMBER)))
+    assert set(header) == {"message_id", "v"}

@@ -7,7 +7,7 @@ import msgpack
 import pytest
 
 from broker.core.core import Core
-from broker.core.scheduling.silence import GRACE_S, LEAST_PATIENCE_S, PING_INTERVAL_S
+from broker.core.scheduling.silence import GRACE_S, LEAST_PATIENCE_S, PING_AFTER_S
 from broker.core.state.access import Patterns
 from broker.core.state.services import ServerRules
 from cluster.wire.protocol import MAX_RESULT_BYTES
@@ -125,6 +125,12 @@ def test_arguments_that_no_server_can_read_are_refused(world: World, server: Sto
     assert server.received() == []
 
 
+def test_a_header_with_a_broken_key_is_refused(world: World, server: StockServer) -> None:
+    (reply,) = world.say_bytes(C1, b"\x93\x83\xa1\xff\x01\xaamessage_id\x01\xa1v\x03\xa3add\x90")
+    assert error(reply) == ("BadRequest", "add: a text is not UTF-8")
+    assert server.received() == []
+
+
 def test_arguments_of_any_number_go_to_the_server_which_knows_best(world: World, server: StockServer) -> None:
     for count in (0, 1, 20):
         world.call(C1, count, "add", list(range(count)))
@@ -198,10 +204,22 @@ def test_more_items_than_the_client_has_room_for_end_the_call(world: World, serv
     world.assert_at_rest()
 
 
-def test_room_that_a_server_announces_reaches_the_client(world: World, server: StockServer) -> None:
+def test_room_that_a_server_announces_does_nothing(world: World, server: StockServer) -> None:
     world.call(C1, 1, "count", [2])
-    (reply,) = server.say(server.calls()[0], "_zpc_more", 100)
-    assert (reply.name, reply.args) == ("_zpc_more", [100])
+    assert server.say(server.calls()[0], "_zpc_more", 100) == []
+    assert world.core.counters.bad_frames.total() == 0
+
+
+@pytest.mark.parametrize("name", ["OK", "ERR", "STREAM_DONE"])
+def test_a_last_event_without_room_frees_the_capacity(world: World, server: StockServer, name: str) -> None:
+    world.call(C1, 1, "count", [2])
+    (call,) = server.calls()
+    server.say(call, "STREAM", 0)
+    assert server.say(call, name, "E", "text", None) == []
+    assert world.in_flight(server.identity) == []
+    (reply,) = world.send_event(C1, {"message_id": 2, "v": 3, "response_to": 1}, "_zpc_more", [1])
+    assert error(reply)[0] == "WorkerError"
+    world.assert_at_rest()
 
 
 # -- heartbeats
@@ -221,7 +239,7 @@ def test_heartbeats_cease_when_the_client_has_gone(world: World, server: StockSe
     world.core.clients.lost(C1, "unreachable", world.now_s)
     server.say(call, "_zpc_hb", 0)
     assert server.received() == []
-    world.pass_time(TIMEOUT_S + LEAST_PATIENCE_S + PING_INTERVAL_S + 1)
+    world.pass_time(TIMEOUT_S + LEAST_PATIENCE_S + PING_AFTER_S + 1)
     (ping,) = server.calls()[:1]
     assert ping.name == "_zerorpc_ping"
 
@@ -253,7 +271,7 @@ def test_capacity_of_an_abandoned_call_comes_back_although_its_server_was_blocke
     world.pass_time(TIMEOUT_S - 5)
     server.say(call, "_zpc_hb", 0)
     world.core.clients.lost(C1, "unreachable", world.now_s)
-    for _ in range(int(TIMEOUT_S + LEAST_PATIENCE_S + PING_INTERVAL_S + GRACE_S + 3)):
+    for _ in range(int(TIMEOUT_S + LEAST_PATIENCE_S + PING_AFTER_S + GRACE_S + 3)):
         world.pass_time(1.0)
         server.answer_pings()
     world.assert_at_rest()
@@ -407,7 +425,7 @@ def test_a_call_that_its_server_has_dropped_is_lost(world: World, server: StockS
     (reply,) = answers(replies)
     assert error(reply) == (
         "WorkerLost",
-        "server Tools-1 has dropped the call, which may have been executed: its loop was blocked for too long",
+        "server Tools-1 has dropped the call, which may have been executed: its heartbeats have stopped",
     )
     world.assert_at_rest()
 
@@ -426,7 +444,7 @@ def test_a_server_that_answers_and_sends_slow_heartbeats_is_waited_for(world: Wo
 def test_a_server_that_sends_no_heartbeats_at_all_is_waited_for(world: World, server: StockServer) -> None:
     world.call(C1, 1, "add", [1, 2])
     (call,) = server.calls()
-    for _ in range(int(LEAST_PATIENCE_S + PING_INTERVAL_S + GRACE_S + 5)):
+    for _ in range(int(LEAST_PATIENCE_S + PING_AFTER_S + GRACE_S + 5)):
         assert answers(world.pass_time(1.0)) == []
         server.answer_pings()
     assert [reply.args for reply in server.say(call, "OK", 3)] == [[3]]
@@ -443,9 +461,46 @@ def test_a_quiet_server_gets_calls_only_if_all_are(world: World) -> None:
     for message_id in range(2, 2 + CALLS):
         world.call(C1, message_id, "add", [1, 2])
     assert len(other.calls()) == CALLS
-    world.pass_time(2.0)
     world.call(C1, 99, "add", [1, 2])
-    assert len(blocked.calls()) == 2
+    assert [call.name for call in blocked.calls()] == ["add", "_zerorpc_ping", "add"]
+
+
+def test_a_server_with_a_long_call_is_not_quiet_if_its_loop_turns(world: World) -> None:
+    busy, other = StockServer(world, b"s1"), StockServer(world, b"s2")
+    busy.join()
+    other.join()
+    world.call(C1, 1, "add", [1, 2])
+    for _ in range(8):
+        world.pass_time(0.5)
+        busy.answer_pings()
+        other.answer_pings()
+    for message_id in range(2, 5):
+        world.call(C1, message_id, "add", [1, 2])
+    assert {len(world.in_flight(b"s1")), len(world.in_flight(b"s2"))} == {2}
+
+
+def test_a_blocked_server_is_asked_once(world: World, server: StockServer) -> None:
+    world.call(C1, 1, "add", [1, 2])
+    world.pass_time(30.0)
+    assert [event.name for event in server.calls()] == ["add", "_zerorpc_ping"]
+    assert len(world.core.server_registrations.introductions._pings) == 1
+
+
+def test_a_call_that_a_server_cannot_decode_ends_when_its_heartbeats_are_missing() -> None:
+    world = a_world(client_bytes=200_000, queue_bytes=200_000)
+    server = StockServer(world)
+    server.join()
+    world.call(C1, 1, "add", [1, 2])
+    (first,) = server.calls()
+    world.pass_time(5.0)
+    server.say(first, "_zpc_hb", 0)
+    server.say(first, "OK", 3)
+    world.call(C1, 2, "add", [b"x" * 70_000, {1: 2}])  # too long to be read through
+    replies: list[Reply] = []
+    for _ in range(20):
+        replies += answers(world.pass_time(1.0) + server.answer_pings())
+    assert [error(reply)[0] for reply in replies] == ["WorkerLost"]
+    world.assert_at_rest()
 
 
 # -- hostile servers
@@ -462,8 +517,11 @@ def test_a_quiet_server_gets_calls_only_if_all_are(world: World) -> None:
         [b"", b"", b""],
         [b"", msgpack.packb([{"message_id": b"1", "v": 3}, "add", []])],
         [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": b"1"}, "OK", [1]])],
-        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "01020304" + "0" + "z" * 16}, "OK", [1]])],
-        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "01020304" + "0" + "f" * 16}, "OK", [1]])],
+        [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "010203040" + "z" * 16}, "OK", [1]])],
+        [
+            b"",
+            msgpack.packb([{"message_id": b"1", "v": 3, "response_to": "0102030407" + "0f" * 7 + "f"}, "OK", [1]]),
+        ],
         [b"", msgpack.packb([{"message_id": b"1", "v": 3, "response_to": ["x"]}, ["OK"], 1])],
     ],
 )
@@ -510,13 +568,6 @@ def test_any_answer_to_a_ping_shows_that_the_loop_turns(world: World, server: St
     for _ in range(40):
         replies += world.pass_time(1.0) + server.answer_pings(1, 2, 3)
     assert [error(reply)[0] for reply in answers(replies)] == ["WorkerLost"]
-
-
-def test_room_that_is_no_number_is_dropped(world: World, server: StockServer) -> None:
-    world.call(C1, 1, "count", [2])
-    (call,) = server.calls()
-    assert server.say(call, "_zpc_more", "many") == []
-    assert world.core.counters.bad_frames["slots"] == 1
 
 
 # -- repair

@@ -1,6 +1,7 @@
 """Answers: what a worker's event means for its call, whichever protocol the worker speaks."""
 
 from broker.core import errors
+from broker.core.errors import Failure
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.state import counters
 from broker.core.state.call_table import CallTable
@@ -37,7 +38,7 @@ class Answers:
                 self._release(call)
             return True
         if size > protocol.MAX_RESULT_BYTES:
-            self._refuse_result(call, name, size, now_s)
+            self.refuse(call, name, errors.result_too_large(size, protocol.MAX_RESULT_BYTES), now_s)
             return True
         return False
 
@@ -59,8 +60,8 @@ class Answers:
             self._release(call)
             self._calls.end(call, outcome, now_s, event)
 
-    def _refuse_result(self, call: Call, name: str | None, size: int, now_s: float) -> None:
-        """End a call with `ResultTooLarge`: its client could not decode the event."""
+    def refuse(self, call: Call, name: str | None, failure: Failure, now_s: float) -> None:
+        """End a call with an error because its client cannot take the event of this name."""
         if name != events.STREAM:
             self._release(call)
         elif call.client is None:
@@ -70,7 +71,7 @@ class Answers:
         if call.client is None:
             self._calls.end(call, counters.ERROR, now_s)
         else:
-            self._calls.fail(call, *errors.result_too_large(size, protocol.MAX_RESULT_BYTES), now_s)
+            self._calls.fail(call, *failure, now_s)
 
     def _release(self, call: Call) -> None:
         pool = self._calls.release(call)

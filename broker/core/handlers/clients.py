@@ -17,8 +17,8 @@ from broker.core.state.counters import Counters
 from broker.core.state.outbox import Outbox
 from broker.core.state.procedures import Procedure, Target
 from broker.core.state.registry import Registry
-from cluster.wire import events
-from cluster.wire.arguments import BadArgumentsError, argument_count, is_complete, read_arguments, read_slots
+from cluster.wire import decodable, events
+from cluster.wire.arguments import BadArgumentsError, argument_count, read_arguments, read_slots
 from cluster.wire.events import ClientEvent
 
 _MAX_OWN_ARGUMENTS_BYTES = 16 * 1024
@@ -181,8 +181,8 @@ class ClientHandler:
             return errors.draining()
         at = event.args_at
         if procedure.is_method:
-            if not is_complete(payload, at):
-                return errors.bad_request(f"{procedure.name}: the arguments must be an array, complete and alone")
+            if (objection := decodable.objection(payload, at)) is not None:
+                return errors.bad_request(f"{procedure.name}: {objection}")
         elif payload[at : at + 1] != procedure.args_head:
             count = argument_count(payload, at)
             if count != len(procedure.args):

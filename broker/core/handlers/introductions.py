@@ -14,7 +14,11 @@ from broker.core.state.services import Method
 from cluster.wire import events, protocol
 from cluster.wire.arguments import BadArgumentsError, read_arguments
 from cluster.wire.methods import (
-    MAX_ANSWER_BYTES,
+    MAX_DOC_BYTES,
+    MAX_DOCS_LENGTH,
+    MAX_INSPECTION_BYTES,
+    MAX_LIST_BYTES,
+    MAX_NAME_BYTES,
     MethodsError,
     read_doc,
     read_inspection,
@@ -29,17 +33,19 @@ ANSWER_TIMEOUT_S = 10.0
 DOCS_AT_ONCE = 50
 """Methods whose docstrings the broker asks for at one time."""
 
-_QUESTION_BIT = 1 << (8 * protocol.NUMBER_BYTES - 1)  # numbers of the broker's own questions; calls count from 1
+_QUESTION_BYTE = 0x80  # begins the numbers of the broker's own questions; calls count from 1
+_LAST = (events.OK, events.ERR)
 
 _ERROR = object()
 """Stands for an answer that is an error."""
 
 
 class _Question(NamedTuple):
-    """Who was asked, and what takes the value of the answer, or `_ERROR`."""
+    """What a server was asked: by which introduction, what takes the value of the answer, and how long that may be."""
 
-    identity: bytes
+    asked_by: Introduction
     answered: Callable[[object], None]
+    most_bytes: int
 
 
 @dataclass
@@ -85,8 +91,14 @@ class Introduction:
         return self.is_usable and (self.is_inspected is True or (self.without_doc is not None and not self.open))
 
     def methods(self) -> list[Method]:
-        """Return the methods."""
-        return [Method(name, self.docs.get(name, ""), self.args.get(name, [])) for name in self.names or ()]
+        """Return the methods. Beyond `MAX_DOCS_LENGTH`, they have no docstrings."""
+        methods = []
+        left = MAX_DOCS_LENGTH
+        for name in self.names or ():
+            doc = self.docs.get(name, "")
+            left -= len(doc)
+            methods.append(Method(name, doc if left >= 0 else "", self.args.get(name, [])))
+        return methods
 
 
 class Introductions:
@@ -110,6 +122,7 @@ class Introductions:
         self._done = done
         self._under_way: dict[bytes, Introduction] = {}
         self._questions: dict[bytes, _Question] = {}  # by number
+        self._pings: dict[bytes, bytes] = {}  # numbers of the pings that are not answered yet, by identity
         self._last_number = 0
 
     def begin(self, identity: bytes, now_s: float) -> None:
@@ -117,24 +130,35 @@ class Introductions:
         self._begin(Introduction(identity, now_s))
 
     def _begin(self, one: Introduction) -> None:
+        former = self._under_way.get(one.identity)
+        if former is not None:
+            self._end(former)
         self._under_way[one.identity] = one
-        self._ask_for(one, partial(self._inspected, one), "_zerorpc_inspect")
-        self._ask_for(one, partial(self._named, one), "_zerorpc_name")
-        self._ask_for(one, partial(self._listed, one), "_zerorpc_list")
+        self._ask_for(one, partial(self._inspected, one), MAX_INSPECTION_BYTES, "_zerorpc_inspect")
+        self._ask_for(one, partial(self._named, one), MAX_NAME_BYTES, "_zerorpc_name")
+        self._ask_for(one, partial(self._listed, one), MAX_LIST_BYTES, "_zerorpc_list")
 
-    def ping(self, identity: bytes, answered: Callable[[], None]) -> None:
-        """Ask a server whether its loop turns; `answered` is called if it does."""
-        self._ask(identity, lambda _: answered(), "_zerorpc_ping")
+    def ping(self, identity: bytes) -> None:
+        """Ask a server whether its loop turns; `take_pong` says when it has answered."""
+        self._pings[identity] = self._ask(identity, "_zerorpc_ping")
 
     def lost(self, identity: bytes) -> None:
         """Forget what a server was asked, which has gone."""
-        self._under_way.pop(identity, None)
-        self._questions = {number: one for number, one in self._questions.items() if one.identity != identity}
+        self._pings.pop(identity, None)
+        one = self._under_way.get(identity)
+        if one is not None:
+            self._end(one)
+
+    def _end(self, one: Introduction) -> None:
+        """Forget the questions of an introduction."""
+        del self._under_way[one.identity]
+        for number in one.open:
+            del self._questions[number]
 
     def check(self, now_s: float) -> None:
         """Ask the servers anew that have not answered in time; what the others have said is enough."""
         for one in [one for one in self._under_way.values() if now_s - one.asked_s >= ANSWER_TIMEOUT_S]:
-            self.lost(one.identity)
+            self._end(one)
             if one.is_usable:
                 self._done(one, now_s)
                 continue
@@ -147,31 +171,34 @@ class Introductions:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def take(self, identity: bytes, number: bytes, event: ServerEvent, payload: bytes, now_s: float) -> bool:
-        """Take the answer to a question; return False if the number is none of this server's questions."""
-        question = self._questions.get(number)
-        if question is None or question.identity != identity:
+    @staticmethod
+    def is_question(number: bytes) -> bool:
+        """Whether a number is that of a question of the broker's own, whoever was asked."""
+        return bool(number) and bool(number[0] & _QUESTION_BYTE)
+
+    def take_pong(self, identity: bytes, number: bytes, event: ServerEvent) -> bool:
+        """Take an answer to a ping, whatever it says; return False if it is none of this server's."""
+        if event.name not in _LAST or self._pings.get(identity) != number:
             return False
-        if event.name not in (events.OK, events.ERR):
-            return True  # a heartbeat; a stream is no answer to these questions
+        del self._pings[identity]
+        return True
+
+    def take(self, identity: bytes, number: bytes, event: ServerEvent, payload: bytes, now_s: float) -> None:
+        """Take the answer to a question. One that nobody has asked, or needs any more, does nothing."""
+        question = self._questions.get(number)
+        if question is None or question.asked_by.identity != identity or event.name not in _LAST:
+            return  # a stream is no answer to these questions
+        one = question.asked_by
         del self._questions[number]
-        one = self._under_way.get(identity)
-        if one is None:
-            question.answered(None)  # of a ping: that an answer comes says everything
-            return True
         one.open.discard(number)
         try:
-            question.answered(_value(payload, event))
+            question.answered(_value(payload, event, question.most_bytes))
         except MethodsError as error:
             one.objection = str(error)
         self._ask_for_docs(one)
         if one.objection or one.is_complete:
-            self._finish(one, now_s)
-        return True
-
-    def _finish(self, one: Introduction, now_s: float) -> None:
-        self.lost(one.identity)  # what is still open is not needed any more
-        self._done(one, now_s)
+            self._end(one)  # what is still open is not needed any more
+            self._done(one, now_s)
 
     def _inspected(self, one: Introduction, value: object) -> None:
         one.is_inspected = value is not _ERROR
@@ -197,25 +224,28 @@ class Introductions:
             one.without_doc = deque(one.names)
         while one.without_doc and len(one.open) < DOCS_AT_ONCE:
             name = one.without_doc.popleft()
-            self._ask_for(one, partial(self._documented, one, name), "_zerorpc_help", name)
+            self._ask_for(one, partial(self._documented, one, name), MAX_DOC_BYTES, "_zerorpc_help", name)
 
     def _documented(self, one: Introduction, name: str, value: object) -> None:
         one.docs[name] = read_doc(value)
 
     # -- questions ------------------------------------------------------------------------------------------------
 
-    def _ask_for(self, one: Introduction, answered: Callable[[object], None], name: str, *args: object) -> None:
-        one.open.add(self._ask(one.identity, answered, name, *args))
+    def _ask_for(
+        self, one: Introduction, answered: Callable[[object], None], most_bytes: int, name: str, *args: object
+    ) -> None:
+        number = self._ask(one.identity, name, *args)
+        self._questions[number] = _Question(one, answered, most_bytes)
+        one.open.add(number)
 
-    def _ask(self, identity: bytes, answered: Callable[[object], None], name: str, *args: object) -> bytes:
+    def _ask(self, identity: bytes, name: str, *args: object) -> bytes:
         self._last_number += 1
-        number = (_QUESTION_BIT | self._last_number).to_bytes(protocol.NUMBER_BYTES, "big")
-        self._questions[number] = _Question(identity, answered)
+        number = bytes((_QUESTION_BYTE,)) + self._last_number.to_bytes(protocol.NUMBER_BYTES - 1, "big")
         self._conversations.ask(identity, number, name, *args)
         return number
 
 
-def _value(payload: bytes, event: ServerEvent) -> object:
+def _value(payload: bytes, event: ServerEvent, most_bytes: int) -> object:
     """Decode the answer to a question; `_ERROR` if it is an error.
 
     Raises:
@@ -224,8 +254,8 @@ def _value(payload: bytes, event: ServerEvent) -> object:
     if event.name == events.ERR:
         return _ERROR
     size = len(payload) - event.args_at
-    if size > MAX_ANSWER_BYTES:
-        raise MethodsError(f"an answer about its methods has {size} bytes; at most {MAX_ANSWER_BYTES} are read")
+    if size > most_bytes:
+        raise MethodsError(f"an answer about its methods has {size} bytes; at most {most_bytes} are read")
     try:
         arguments = read_arguments(payload, event.args_at)
     except BadArgumentsError as error:

@@ -100,12 +100,13 @@ class Admission:
     def _too_many_stream_bytes(self, pool: WorkerPool, client: Client, size: int) -> Failure | None:
         """Bound open streams in bytes, as waiting calls are: a worker keeps the arguments of an open stream."""
         name, limits = pool.model.qualified_name, self._limits
-        # Beyond the limit of the model, a client still gets an equal part of it: others may have taken all.
+        # Beyond the limit of the model, a client still gets an equal part of it: others may have taken all. The calls of
+        # a service count as streams, because only the answer shows what they are.
         part = self._calls.shares[pool].fair_part(limits.queue_bytes, client)
         if pool.stream_bytes + size > limits.queue_bytes and client.stream_bytes + size > part:
             text = f"the open streams of {name} have {pool.stream_bytes} bytes already; call again later"
             return errors.server_busy(text)
         if client.stream_bytes + size > limits.client_bytes:
-            text = f"this client's open streams have {client.stream_bytes} bytes already; read them to their end"
+            text = f"this client's open streams have {client.stream_bytes} bytes already; wait until some have ended"
             return errors.server_busy(text)
         return None

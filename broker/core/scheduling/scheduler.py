@@ -246,7 +246,7 @@ class Scheduler:
                 self._dirty[call.batch.replica.pool] = None
         for call in reversed(lost):  # each goes to the head of its queue, so the oldest goes last
             if call.is_with_worker:
-                self._retry_or_fail(call, errors.worker_died(worker.description.id), now_s)
+                self._retry_or_fail(call, errors.worker_died(worker.kind, worker.description.id), now_s)
             elif call.state is CANCELLED:
                 self._calls.end(call, counters.CANCELLED, now_s)
         self._reassign_waiting_from(worker)
@@ -297,6 +297,26 @@ class Scheduler:
             for call in others:
                 queues[self._new_target(call, hosted).pool].append(call)
             self._dirty.update(dict.fromkeys(hosted.all_pools))
+
+    def rebalance(self, service: Service) -> None:
+        """Move waiting calls of a service from servers without room to others that have room and their method."""
+        queues = self._calls.queues
+        if not any(pool.free and not queues[pool] for pool in service.all_pools):
+            return
+        room = {pool: pool.free - queues[pool].calls for pool in service.all_pools}
+        for pool in [pool for pool in service.all_pools if queues[pool] and not pool.free]:
+            retries, others = queues[pool].drain_all()
+            for call in (*retries, *others):
+                targets = call.target.procedure.targets.values()
+                other = max(targets, key=lambda target: room[target.pool])
+                if room[other.pool] > 0:
+                    room[other.pool] -= 1
+                    self._calls.retarget(call, other)
+                    self._dirty[other.pool] = None
+            for call in reversed(retries):
+                queues[call.target.pool].push_retry(call)
+            for call in others:
+                queues[call.target.pool].append(call)
 
     def _new_target(self, call: Call, hosted: ModelVersions | Service) -> Target:
         other = hosted.other_target(call.target)

@@ -3,8 +3,8 @@
 ZeroMQ's heartbeats, which libzmq answers in a thread of its own, tell whether the process of a server lives. ZeroRPC's
 heartbeats stop as well when the loop of a server is blocked, for instance by a long computation, and its calls are then
 still answered. But a server also drops a call by itself if it took the broker for lost (zerorpc-python,
-`HeartBeatOnChannel`), and tells nobody. So the broker asks a server whether its loop turns, and only a call whose
-heartbeats stay out although it does is given up.
+`HeartBeatOnChannel`) or could not decode it, and tells nobody. So the broker asks a server that says nothing whether
+its loop turns, and only a call whose heartbeats stay out although it does is given up.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,11 @@ from broker.core.state.calls import Call
 from broker.core.state.registry import Registry
 from broker.core.state.services import Server, ServerRules
 
-QUIET_S = 1.0
-"""A server that has calls and has said nothing for this long, in seconds, gets further calls only if all are quiet."""
+PING_AFTER_S = 1.0
+"""A server that has calls and says nothing is asked after this long, and then again, in seconds."""
+
+QUIET_S = 0.5
+"""A server that has not answered for this long, in seconds, is blocked. It gets further calls only if all are."""
 
 LEAST_PATIENCE_S = 15.0
 """A server's heartbeats for a call may be missing for at least this long, in seconds: three of its default interval."""
@@ -24,11 +27,8 @@ LEAST_PATIENCE_S = 15.0
 MISSED_HEARTBEATS = 3
 """Heartbeats of a server that may be missing in a row. Only past intervals show how often it sends them."""
 
-PING_INTERVAL_S = 5.0
-"""Seconds between two questions to a server whether its loop turns."""
-
 GRACE_S = 1.0
-"""How long a server's heartbeat may come after its answer to that, in seconds."""
+"""How long the loop of a server must have turned while a heartbeat was overdue, in seconds."""
 
 CHECK_INTERVAL_S = 0.25
 """Seconds between two checks of all servers."""
@@ -37,7 +37,14 @@ CHECK_INTERVAL_S = 0.25
 class Silence:
     """Watches the servers that have calls."""
 
-    def __init__(self, registry: Registry, calls: CallTable, scheduler: Scheduler, rules: ServerRules) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        calls: CallTable,
+        scheduler: Scheduler,
+        rules: ServerRules,
+        ping: Callable[[bytes], None],
+    ) -> None:
         """Build.
 
         Args:
@@ -45,56 +52,69 @@ class Silence:
             calls: their calls.
             scheduler: retries the calls that are given up, or ends them.
             rules: how long a call may run.
+            ping: asks the server of an identity whether its loop turns.
         """
-        self.ping: Callable[[Server], None] = lambda _: None
         self._registry = registry
         self._calls = calls
         self._scheduler = scheduler
         self._rules = rules
+        self._ping = ping
         self._checked_s = float("-inf")
 
+    def on_event(self, server: Server, now_s: float) -> None:
+        """Take note that a server has said something."""
+        server.last_received_s = now_s
+        server.is_quiet = False
+
+    def on_pong(self, server: Server, now_s: float) -> None:
+        """Take note that a server has answered whether its loop turns."""
+        if now_s - server.pinged_s > QUIET_S:
+            server.turns_since_s = now_s
+        server.is_pinged = False
+        server.pong_s = now_s
+
+    def on_heartbeat(self, server: Server, call: Call, now_s: float) -> None:
+        """Take note of a server's heartbeat for a call."""
+        batch = call.batch
+        assert batch is not None
+        patience_s = server.patience_s or LEAST_PATIENCE_S
+        if server.turns_since_s <= batch.heard_s:  # else the server was blocked, and the heartbeat is late
+            patience_s = max(patience_s, MISSED_HEARTBEATS * (now_s - batch.heard_s))
+        server.patience_s = patience_s
+
     def check_if_due(self, now_s: float) -> None:
-        """Note which servers are quiet, and give up the calls that their servers have dropped."""
+        """Ask the servers that say nothing, and give up the calls that their servers have dropped."""
         if now_s - self._checked_s < CHECK_INTERVAL_S:
             return
         self._checked_s = now_s
-        for worker in list(self._registry.workers.values()):
-            if isinstance(worker, Server):
-                calls = list(self._calls.in_flight[worker].values()) if worker.in_flight else []
-                worker.is_quiet = bool(calls) and now_s - max(worker.last_received_s, _given_s(worker)) > QUIET_S
-                self._check(worker, calls, now_s)
+        for server in [one for one in self._registry.workers.values() if isinstance(one, Server)]:
+            self._check(server, now_s)
 
-    def _check(self, server: Server, calls: list[Call], now_s: float) -> None:
-        silent = [call for call in calls if self._is_silent(call, now_s)]
-        if not silent:
+    def _check(self, server: Server, now_s: float) -> None:
+        if server.is_pinged and now_s - server.pinged_s > QUIET_S:
+            server.is_quiet = server.last_received_s < server.pinged_s
+        if not server.in_flight:
             return
-        for call in silent:
-            if self._is_dropped(call, server, now_s):
-                self._scheduler.give_up(call, now_s)
-        if now_s - server.pinged_s >= PING_INTERVAL_S:
+        if not server.is_pinged and now_s - max(server.last_received_s, server.pinged_s) >= PING_AFTER_S:
+            server.is_pinged = True
             server.pinged_s = now_s
-            self.ping(server)
+            self._ping(server.identity)
+        if now_s - server.pong_s <= PING_AFTER_S + QUIET_S:
+            for call in list(self._calls.in_flight[server].values()):
+                if self._is_dropped(call, server):
+                    self._scheduler.give_up(call, now_s)
 
-    def _is_silent(self, call: Call, now_s: float) -> bool:
-        batch = call.batch
-        assert batch is not None
-        return now_s - batch.heard_s > self._patience_s(call)
-
-    def _is_dropped(self, call: Call, server: Server, now_s: float) -> bool:
-        """Whether the server's loop has turned when a heartbeat for the call was due, and none came."""
+    def _is_dropped(self, call: Call, server: Server) -> bool:
+        """Whether the server's loop has turned while a heartbeat for the call was overdue, and none came."""
         assert call.batch is not None
-        return server.pong_s > call.batch.heard_s + self._patience_s(call) and now_s - server.pong_s > GRACE_S
+        overdue_since_s = call.batch.heard_s + self._patience_s(call, server)
+        return server.pong_s - max(overdue_since_s, server.turns_since_s) > GRACE_S
 
-    def _patience_s(self, call: Call) -> float:
+    def _patience_s(self, call: Call, server: Server) -> float:
         """Return how long the server may say nothing about a call, in seconds.
 
-        A server that has sent no heartbeat may send none at all, and one that was blocked seems to send them rarely.
-        Nobody waits for a call that is over, so its capacity counts for more.
+        A server that has never sent a heartbeat may send none at all. Nobody waits for a call that is over, so its
+        capacity counts for more.
         """
-        assert call.batch is not None
-        patience_s = float("inf") if call.batch.patience_s is None else call.batch.patience_s
+        patience_s = float("inf") if server.patience_s is None else server.patience_s
         return patience_s if call.is_with_worker else min(patience_s, self._rules.timeout_s + LEAST_PATIENCE_S)
-
-
-def _given_s(server: Server) -> float:
-    return max(replica.last_used_s for replica in server.replicas.values())

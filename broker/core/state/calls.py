@@ -94,12 +94,11 @@ class Batch:
         capacity: the share of the replica's capacity that they take, in batches.
         unanswered: calls that the worker has not answered yet.
         is_large: whether it is one large call.
-        heard_s: monotonic time of the last heartbeat of a stock server for it, or of its dispatch.
-        patience_s: how long the server's heartbeats may be missing, in seconds; None before the first one.
+        heard_s: of a call at a stock server, monotonic time of the server's last event for it, or of its dispatch.
         server_version: the ZeroRPC protocol version of that server.
     """
 
-    __slots__ = ("capacity", "heard_s", "is_large", "patience_s", "replica", "server_version", "unanswered")
+    __slots__ = ("capacity", "heard_s", "is_large", "replica", "server_version", "unanswered")
 
     def __init__(self, replica: Replica, capacity: int, unanswered: int, *, is_large: bool) -> None:
         self.replica = replica
@@ -107,7 +106,6 @@ class Batch:
         self.unanswered = unanswered
         self.is_large = is_large
         self.heard_s = 0.0
-        self.patience_s: float | None = None
         self.server_version = 3
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from broker.core.state.calls import Batch, Call
 from broker.core.state.outbox import Outbox
 from broker.core.state.pool import Worker
+from broker.core.state.services import Server
 from cluster.wire import events, protocol, server_events
 from cluster.wire.pairs import write_pairs
 from cluster.wire.server_events import ConversationIds
@@ -33,7 +34,7 @@ class Conversations:
 
     def begin(self, calls: Sequence[Call], worker: Worker, now_s: float) -> None:
         """Send a batch to the worker that it has been dispatched to, and the slots that its clients have announced."""
-        if worker.kind == "server":
+        if isinstance(worker, Server):
             for call in calls:
                 self._begin_at_server(call, worker, now_s)
         else:
@@ -43,7 +44,7 @@ class Conversations:
             if call.slots > 1:  # the client announced slots while the call was waiting
                 self.more(call, call.slots - 1)
 
-    def _begin_at_server(self, call: Call, server: Worker, now_s: float) -> None:
+    def _begin_at_server(self, call: Call, server: Server, now_s: float) -> None:
         assert call.batch is not None
         call.batch.heard_s = now_s
         self._outbox.to_worker(server.identity, _DELIMITER, server_events.encode_first(call.event, self._id_of(call)))
@@ -54,7 +55,7 @@ class Conversations:
         """Tell the worker of a call that the client can take that many more events."""
         assert call.batch is not None
         worker = call.batch.replica.worker
-        if worker.kind == "server":
+        if isinstance(worker, Server):
             event = server_events.encode_slots(self._id_of(call), call.number, slots, call.batch.server_version)
             self._outbox.to_worker(worker.identity, _DELIMITER, event)
         else:
@@ -70,7 +71,7 @@ class Conversations:
 
     def cancel_at(self, worker: Worker, number: bytes) -> None:
         """Tell a worker that nobody waits for the call of this number."""
-        if worker.kind != "server":
+        if not isinstance(worker, Server):
             self._outbox.to_worker(worker.identity, protocol.CANCEL, number)
 
     def answer_heartbeat(self, batch: Batch, call: Call) -> None:

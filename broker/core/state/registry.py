@@ -113,6 +113,13 @@ class Registry:
         self.services.add(server, methods, rules, now_s)
         self.documents.clear()
 
+    def reoffer_server(self, server: Server, methods: Sequence[Method], rules: ServerRules, now_s: float) -> None:
+        """Offer other methods of a registered server. Its calls in flight continue."""
+        for replica in list(server.replicas.values()):
+            self.withdraw(replica, now_s)
+        self.services.add(server, methods, rules, now_s)
+        self.documents.clear()
+
     def forget_service(self, pool: WorkerPool) -> None:
         """Remove a pool of a service that has neither servers nor calls."""
         self.services.forget(pool)
@@ -239,6 +246,7 @@ class Registry:
         if not model.versions:
             del self.models[name]
         self.reroute(model)
+        self.services.freed += 1
         return hosted
 
     def drain(self, worker: Worker, now_s: float) -> None:

@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from broker.core.state.access import Patterns
+from broker.core.state.counters import UNKNOWN_METHOD
 from broker.core.state.pool import Replica, Worker, WorkerPool
 from broker.core.state.procedures import Procedure, Target
 from cluster.wire import protocol
 from cluster.wire.protocol import ModelDescription, ProcedureDescription, WorkerDescription
 
 MAX_METHODS = 20_000
-"""Most methods of all services, with those whose servers have gone, so that no server can fill the broker's memory."""
+"""Most methods of all sets of methods, with those whose servers have gone: each takes memory."""
 
 FORGET_AFTER_S = 3600.0
 """How long a set of methods must be without a server before the broker forgets it, in seconds."""
+
+REPLACED_AFTER_S = 60.0
+"""The same for a set of methods whose service has servers with all of them; and the least time before it makes room."""
 
 GIVES_WAY = ("get_models", "get_model_metadata")
 """Procedures of the broker's own that a service may have in their place while the broker knows no model."""
@@ -57,18 +61,22 @@ class Server(Worker):
     Attributes:
         service: the name of its service.
         pinged_s: monotonic time of the last question to it whether its loop turns.
-        pong_s: monotonic time of its last answer to that.
+        is_pinged: whether it has not answered that yet.
+        pong_s: monotonic time of its last answer.
+        turns_since_s: monotonic time since which it has answered in time.
+        patience_s: how long its heartbeats for a call may be missing, in seconds; None before its first heartbeat.
     """
 
     kind = "server"
 
-    __slots__ = ("is_quiet", "pinged_s", "pong_s", "service")
+    __slots__ = ("is_pinged", "is_quiet", "patience_s", "pinged_s", "pong_s", "service", "turns_since_s")
 
     def __init__(self, identity: bytes, worker_id: str, service: str, address: str, now_s: float) -> None:
         super().__init__(identity, WorkerDescription(protocol.VERSION, worker_id, address, 0), now_s)
         self.service = service
-        self.is_quiet = False
-        self.pinged_s = self.pong_s = _NEVER_S
+        self.is_quiet = self.is_pinged = False
+        self.patience_s: float | None = None
+        self.pinged_s = self.pong_s = self.turns_since_s = _NEVER_S
 
     @property
     def label(self) -> str:
@@ -95,16 +103,29 @@ class Service:
         """Every pool."""
         return self.pools.values()
 
+    @property
+    def is_served(self) -> bool:
+        """Whether it has a server."""
+        return any(pool.replicas for pool in self.pools.values())
+
+    def is_replaced(self, pool: WorkerPool) -> bool:
+        """Whether servers of other pools have all methods of a pool."""
+        mine = names_of(pool)
+        return any(other.replicas and other is not pool and mine <= names for names, other in self.pools.items())
+
     def other_target(self, target: Target) -> Target | None:
         """Return where a call should wait that waits at a target without servers; None if it should stay."""
         able = [one for one in target.procedure.targets.values() if one.pool.replicas]
         return max(able, key=_most_free) if able else None
 
-    def follow_room(self) -> None:
-        """Send the calls of each method to the servers that have it, after a change of the servers."""
-        for method in self.methods.values():
+    def follow_room(self, names: Iterable[str]) -> None:
+        """Send the calls of these methods to the servers that have them, after a change of the servers.
+
+        Without any, calls wait where the last server was, which may come back.
+        """
+        for method in (self.methods[name] for name in names if name in self.methods):
             able = [target for target in method.targets.values() if target.pool.replicas]
-            method.follow_room(able or list(method.targets.values())[-1:])
+            method.follow_room(able or [max(method.targets.values(), key=_unserved_since_s)])
 
 
 class Services:
@@ -112,6 +133,7 @@ class Services:
 
     Attributes:
         by_name: every service that has a server, or had one lately.
+        freed: grows whenever a name becomes free that a server could not have before.
     """
 
     def __init__(
@@ -129,6 +151,7 @@ class Services:
         self._counted = counted
         self._models = models
         self._own = dict(procedures)
+        self.freed = 0
 
     # -- lookups --------------------------------------------------------------------------------------------------
 
@@ -140,8 +163,12 @@ class Services:
     def objection(self, service: str, method: str) -> str | None:
         """Return why a method of a service cannot be called through the broker; None if it can."""
         other = self._counted.get(method)
+        if method == UNKNOWN_METHOD:
+            return f"{method!r} is the name under which the broker counts calls of unknown procedures"
         if other is None or (other.is_method and other.owner == service):
             return None
+        if other.is_method and other.owner is not None and not self.by_name[other.owner].is_served:
+            return None  # it gives way, for instance when a class has got another name
         if other.owner is None:
             may_have_it = method in GIVES_WAY and not self._models
             return None if may_have_it else f"the procedure {method!r} is the broker's own"
@@ -150,10 +177,11 @@ class Services:
         )
 
     def has_room_for(self, service: str, methods: Sequence[Method]) -> bool:
-        """Whether the methods that are not known yet fit within `MAX_METHODS`."""
-        known = self.by_name[service].methods if service in self.by_name else {}
-        new = sum(method.name not in known for method in methods)
-        return sum(len(one.methods) for one in self.by_name.values()) + new <= MAX_METHODS
+        """Whether these methods of one server fit within `MAX_METHODS`."""
+        known = self.by_name[service].pools if service in self.by_name else {}
+        if frozenset(method.name for method in methods) in known:
+            return True
+        return len(methods) + sum(len(names) for one in self.by_name.values() for names in one.pools) <= MAX_METHODS
 
     # -- changes --------------------------------------------------------------------------------------------------
 
@@ -165,17 +193,21 @@ class Services:
         pool = service.pools.get(names)
         if pool is None:
             pool = service.pools[names] = WorkerPool(described, now_s, is_for_streams=True)
-        pool.model = described
-        for one in described.procedures:
+        if pool.model != described:
+            pool.model = described
+        for one in pool.model.procedures:
             self._describe(service, pool, one, rules)
-        replica = server.replicas[pool] = Replica(server, pool, described)
+        replica = server.replicas[pool] = Replica(server, pool, pool.model)
         pool.offer(replica)
         pool.unserved_since_s = None
-        service.follow_room()
+        service.follow_room(names)
 
     def _describe(self, service: Service, pool: WorkerPool, one: ProcedureDescription, rules: ServerRules) -> None:
         method = service.methods.get(one.name)
         if method is None:
+            other = self._counted.get(one.name)
+            if other is not None and other.owner is not None:
+                self._remove(self.by_name[other.owner], one.name)
             method = service.methods[one.name] = self._procedures[one.name] = self._counted[one.name] = Procedure(
                 one.name, one.doc, one.args, owner=service.name, is_method=True, may_retry=rules.retry.match(one.name)
             )
@@ -188,28 +220,42 @@ class Services:
         """Offer a server no more calls."""
         pool = replica.pool
         pool.withdraw(replica)
+        service = self.by_name[pool.model.qualified_name]
         if not pool.replicas:
             pool.unserved_since_s = now_s
-        self.by_name[pool.model.qualified_name].follow_room()
+            self.freed += not service.is_served
+        service.follow_room(names_of(pool))
 
-    def unserved(self, now_s: float, least_s: float) -> list[WorkerPool]:
-        """Return the pools that have had no server for `least_s` seconds."""
+    def forgettable(self, now_s: float) -> list[WorkerPool]:
+        """Return the pools that have been without a server for long enough."""
         return [
             pool
-            for pool in self.all_pools()
-            if pool.unserved_since_s is not None and now_s - pool.unserved_since_s >= least_s
+            for service in self.by_name.values()
+            for pool in service.all_pools
+            if pool.unserved_since_s is not None
+            and now_s - pool.unserved_since_s >= (REPLACED_AFTER_S if service.is_replaced(pool) else FORGET_AFTER_S)
         ]
+
+    def dispensable(self, now_s: float) -> list[WorkerPool]:
+        """Return the pools that may make room for others, those that have been without a server for longest first."""
+        unserved = (pool for pool in self.all_pools() if not pool.replicas)
+        return sorted(
+            (pool for pool in unserved if now_s - _pool_unserved_since_s(pool) >= REPLACED_AFTER_S),
+            key=_pool_unserved_since_s,
+        )
 
     def forget(self, pool: WorkerPool) -> None:
         """Remove a pool without servers and calls, and the methods that no other pool has, with their counts."""
         service = self.by_name[pool.model.qualified_name]
-        service.pools = {names: one for names, one in service.pools.items() if one is not pool}
-        for method in [one for one in service.methods.values() if pool in one.targets]:
-            method.forget_target(pool)
+        names = names_of(pool)
+        del service.pools[names]
+        for method in [service.methods[name] for name in names if name in service.methods]:
+            if pool in method.targets:
+                method.forget_target(pool)
             if not method.targets:
                 self._remove(service, method.name)
         if service.pools:
-            service.follow_room()
+            service.follow_room(names)
         else:
             del self.by_name[service.name]
 
@@ -230,6 +276,7 @@ class Services:
 
     def _remove(self, service: Service, name: str) -> None:
         """Remove a method with its counts; a procedure of the broker's own takes its name back."""
+        self.freed += 1
         del service.methods[name], self._procedures[name], self._counted[name]
         if name in self._own:
             self._procedures[name] = self._counted[name] = self._own[name]
@@ -252,5 +299,18 @@ def _as_model(service: str, methods: Sequence[Method], rules: ServerRules) -> Mo
     )
 
 
+def names_of(pool: WorkerPool) -> frozenset[str]:
+    """Return the names of the methods of a pool's servers."""
+    return frozenset(one.name for one in pool.model.procedures)
+
+
 def _most_free(target: Target) -> int:
     return target.pool.most_free
+
+
+def _unserved_since_s(target: Target) -> float:
+    return _pool_unserved_since_s(target.pool)
+
+
+def _pool_unserved_since_s(pool: WorkerPool) -> float:
+    return _NEVER_S if pool.unserved_since_s is None else pool.unserved_since_s
