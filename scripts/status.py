@@ -25,19 +25,27 @@ def main() -> None:
         fail("the cluster is not running; start it with make up")
     settings = cluster_settings()
     registered = _registered(settings.broker.http)
-    lines = [_HEAD, *(_line(settings, process, registered) for process in processes)]
+    by_pid = {one["pid"]: one for one in registered if one["pid"]}
+    lines = [_HEAD, *(_line(settings, process, by_pid) for process in processes)]
+    lines += [_server_line(one) for one in registered if one["kind"] == "server"]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     sys.exit(any(process["statename"] not in _RUNS for process in processes))
 
 
-def _registered(http: str) -> dict[int, dict[str, Any]]:
-    """The broker's rows of workers, by pid; empty if it does not answer."""
+def _registered(http: str) -> list[dict[str, Any]]:
+    """The broker's rows of workers and stock servers; none if it does not answer."""
     try:
-        return {one["pid"]: one for one in waiting.broker_workers(http)}
+        return waiting.broker_workers(http)
     except OSError:
-        return {}
+        return []
+
+
+def _server_line(row: dict[str, Any]) -> tuple[str, ...]:
+    """The line of a stock server, which is no process of the cluster."""
+    up_for = _duration(int(row["uptime_s"]))
+    return row["id"], "", f"{row['state']}, a server at {row['host']}", row["service"], str(row["in_flight"]), up_for
 
 
 def _line(settings: ClusterSettings, process: dict[str, Any], registered: dict[int, dict[str, Any]]) -> tuple[str, ...]:

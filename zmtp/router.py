@@ -70,6 +70,7 @@ class Router:
     Attributes:
         endpoint: where the router listens. If the port was given as 0, this has the port that the system chose.
         disconnected: identities of connections that have ended. The caller empties the list.
+        timed_out: those of them whose peers have not answered a heartbeat. The caller empties the set.
         routers: identities of new peers that are ROUTERs themselves, which wait to be spoken to first. The caller
             empties the list.
         peer_errors: what the peers of closed connections did wrong. The caller empties the list.
@@ -120,6 +121,7 @@ class Router:
         self.accept_pauses = 0
         self.endpoint = str(bound_endpoint(parsed, self._listener))
         self.disconnected: list[bytes] = []
+        self.timed_out: set[bytes] = set()
         self.routers: list[bytes] = []
         self.peer_errors: list[PeerError] = []
 
@@ -449,4 +451,5 @@ class Router:
         elif now_s - connection.ping_sent_s >= self._limits.heartbeat_timeout_s:
             self._receive(connection, now_s)  # if this process was paused, the answer may be there unread
             if connection.last_received_s < now_s and connection.identity in self._connections:
+                self.timed_out.add(connection.identity)
                 self._drop(connection)

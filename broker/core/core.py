@@ -28,6 +28,7 @@ from broker.core.scheduling.repairing import Repairer
 from broker.core.scheduling.scheduler import Scheduler
 from broker.core.scheduling.silence import Silence
 from broker.core.scheduling.unread import UnreadStreams
+from broker.core.state import counters
 from broker.core.state.access import Access, AccessRules
 from broker.core.state.call_table import CallTable
 from broker.core.state.conversations import Conversations
@@ -156,10 +157,16 @@ class Core:
         else:
             self.workers.message(identity, frames, now_s)
 
-    def backend_lost(self, identity: bytes, now_s: float) -> None:
-        """Take note that the connection of a worker or of a stock server is gone."""
+    def backend_lost(self, identity: bytes, now_s: float, *, is_timeout: bool = False) -> None:
+        """Take note that the connection of a worker or of a stock server is gone.
+
+        Args:
+            identity: whose.
+            now_s: monotonic seconds.
+            is_timeout: whether the peer did not answer ZeroMQ's heartbeats.
+        """
         if self.server_registrations.is_server(identity):
-            self.server_registrations.lost(identity, now_s)
+            self.server_registrations.lost(identity, counters.HEARTBEAT if is_timeout else counters.EXIT, now_s)
         else:
             self.workers.lost(identity, now_s)
 

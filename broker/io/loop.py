@@ -221,6 +221,7 @@ class Loop:
             self._tick(now_s)
         for identity in _take_all(self._backend.disconnected):
             self._lose_worker(identity, now_s)
+        self._backend.timed_out.clear()
         if self._is_damaged:
             self._repair(now_s)
         self._send(now_s)
@@ -299,9 +300,11 @@ class Loop:
         for router, _ in self._handlers:
             router.check_timeouts(now_s)
         self._frontend.disconnected.clear()  # the core learns of a lost client when it sends to it
+        self._frontend.timed_out.clear()
         self._core_log.log_misplaced_servers(_take_all(self._frontend.routers), now_s)
         if self._admin is not None:
             self._admin.disconnected.clear()
+            self._admin.timed_out.clear()
             self._admin.routers.clear()
         peer_errors = [error for router, _ in self._handlers for error in _take_all(router.peer_errors)]
         self._core_log.log_bad_frames(peer_errors, now_s)
@@ -395,7 +398,7 @@ class Loop:
                 self._on_unforeseen("a message to a client", repr(identity))
 
     def _lose_worker(self, identity: bytes, now_s: float) -> None:
-        lost = partial(self._core.backend_lost, identity, now_s)
+        lost = partial(self._core.backend_lost, identity, now_s, is_timeout=identity in self._backend.timed_out)
         self._guarded(lost, "the loss of a worker", repr(identity))
 
     def _lose_client(self, identity: bytes, reason: str, now_s: float) -> None:

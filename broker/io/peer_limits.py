@@ -36,10 +36,10 @@ WORKERS = PeerLimits(
     heartbeat_interval_s=protocol.HEARTBEAT_INTERVAL_S,
     heartbeat_timeout_s=protocol.HEARTBEAT_TIMEOUT_S,
     ping_all=True,
-    max_router_message_bytes=protocol.MAX_RESULT_BYTES + _MIB,
+    max_router_message_bytes=256 * _MIB,
 )
 """Limits for workers. A worker's capacity bounds what waits for it. A stock server, which is a ROUTER, sends one answer
-in a message."""
+in a message: too large a result is an error of its call, and only one that is absurd ends the connection."""
 
 ADMINS = PeerLimits(
     max_message_bytes=_MIB,

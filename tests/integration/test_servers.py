@@ -112,7 +112,7 @@ def test_the_pages_show_servers(tools: Cluster) -> None:
 
 def test_introspection_shows_methods_with_docstrings(tools: Cluster) -> None:
     client = tools.client()
-    assert {"double", "numbers", "pid", "sleep", "compute"} <= set(client._zerorpc_list())
+    assert {"double", "numbers", "repeat", "pid", "sleep", "compute"} <= set(client._zerorpc_list())
     assert client._zerorpc_help("double") == "Return twice the number."
     methods = {method["name"]: method for method in client.get_service_schema()["methods"]}
     assert methods["double"]["x-service"] == "Tools"

@@ -8,6 +8,7 @@ function Tools() {
     for (let number = 0; number < end; number++) reply(null, number, true);
     reply();
   };
+  this.repeat = function (text, times, reply) { reply(null, text.repeat(times)); };
   this.pid = function (reply) { reply(null, process.pid); };
   this.sleep = function (seconds, reply) { setTimeout(() => reply(null, process.pid), 1000 * seconds); };
   this.compute = function (seconds, reply) {

@@ -21,6 +21,10 @@ class Tools:
         """Return the numbers below the end, one by one."""
         return iter(range(end))
 
+    def repeat(self, text: str, times: int) -> str:
+        """Return a text that is repeated."""
+        return text * times
+
     def pid(self) -> int:
         """Return the number of this process."""
         return os.getpid()

@@ -430,7 +430,7 @@ MUTANTS = (
         "a lost stock server keeps its calls",
         SERVER_REGISTRATION,
         "ServerRegistrations.lost",
-        "self._scheduler.drop_worker(server, counters.HEARTBEAT if is_unanswered else counters.EXIT, now_s)",
+        "self._scheduler.drop_worker(server, reason, now_s)",
         "",
     ),
     Mutant("a stock server gets more calls than it may", SERVICES, "_as_model", "rules.calls", "rules.calls + 1"),

@@ -42,6 +42,7 @@ class FakeRouter:
         self.sent: list[tuple[bytes, bytes]] = []
         self.disconnected: list[bytes] = []
         self.routers: list[bytes] = []
+        self.timed_out: set[bytes] = set()
         self.peer_errors: list[PeerError] = []
         self.unreachable: set[bytes] = set()
         self.stalled: set[bytes] = set()

@@ -12,7 +12,6 @@ from broker.core.state.outbox import Outbox
 from broker.core.state.pool import WorkerPool
 from broker.core.state.registry import Registry
 from broker.core.state.services import MAX_METHODS, Method, Server, ServerRules, names_of
-from cluster.wire import protocol
 
 _MOST_NOTES = 5
 """Methods of one server that the log names; the rest is only counted."""
@@ -74,15 +73,20 @@ class ServerRegistrations:
         server = self._registry.workers.get(identity)
         return server if isinstance(server, Server) else None
 
-    def lost(self, identity: bytes, now_s: float) -> None:
-        """Forget a server whose connection is gone, and end or retry its calls. A second call has no effect."""
+    def lost(self, identity: bytes, reason: str, now_s: float) -> None:
+        """Forget a server whose connection is gone, and end or retry its calls. A second call has no effect.
+
+        Args:
+            identity: the server's.
+            reason: why the connection is gone: `counters.EXIT` or `counters.HEARTBEAT`.
+            now_s: monotonic seconds.
+        """
         self._connected.discard(identity)
         self._incomplete.pop(identity, None)
         self.introductions.lost(identity)
         server = self.server(identity)
         if server is not None:
-            is_unanswered = server.is_pinged and now_s - server.pinged_s >= protocol.HEARTBEAT_TIMEOUT_S
-            self._scheduler.drop_worker(server, counters.HEARTBEAT if is_unanswered else counters.EXIT, now_s)
+            self._scheduler.drop_worker(server, reason, now_s)
 
     def access_changed(self, now_s: float) -> None:
         """Refuse the servers whose service their keys may not offer any more; ask those again that were refused."""

@@ -100,8 +100,8 @@ class Admission:
     def _too_many_stream_bytes(self, pool: WorkerPool, client: Client, size: int) -> Failure | None:
         """Bound open streams in bytes, as waiting calls are: a worker keeps the arguments of an open stream."""
         name, limits = pool.model.qualified_name, self._limits
-        # Beyond the limit of the model, a client still gets an equal part of it: others may have taken all. The calls of
-        # a service count as streams, because only the answer shows what they are.
+        # Beyond the limit of the model, a client still gets an equal part of it: others may have taken all. All calls
+        # of a service count as streams, because only the answer shows what they are.
         part = self._calls.shares[pool].fair_part(limits.queue_bytes, client)
         if pool.stream_bytes + size > limits.queue_bytes and client.stream_bytes + size > part:
             text = f"the open streams of {name} have {pool.stream_bytes} bytes already; call again later"
