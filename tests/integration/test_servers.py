@@ -1,6 +1,7 @@
 """Stock ZeroRPC servers, Python's and Node's, that connect to the broker as workers."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,20 @@ def test_clients_of_every_kind_call_servers_of_every_kind(tmp_path: Path) -> Non
             assert json.loads(answer.stdout) == 42
             made.processes[-1].end()
             made.wait_for_workers(0)
+
+
+def test_the_server_for_node_in_the_document_runs(tmp_path: Path) -> None:
+    node, folder = npm.node()
+    (code,) = re.findall(r"```javascript\n(.*?)```", (REPOSITORY / "docs" / "servers.md").read_text(), re.DOTALL)
+    with cluster(tmp_path) as made:
+        package = json.dumps(str(folder / "node_modules" / "zerorpc"))
+        file = tmp_path / "greeter.js"
+        file.write_text(code.replace('"zerorpc"', package).replace('"tcp://127.0.0.1:4243"', "process.argv[2]"))
+        made.start_server(node, file)
+        (server,) = made.wait_for_workers(1)
+        assert server["service"] == "Greeter"
+        assert made.client().hello("Node") == "Hello, Node"
+        assert list(made.client().count(200)) == list(range(200))
 
 
 def test_the_pages_show_servers(tools: Cluster) -> None:
