@@ -107,6 +107,8 @@ class Router:
         self._path = Path(parsed.path) if isinstance(parsed, IpcEndpoint) else None
         self._connections: dict[bytes, Connection] = {}
         self._claimed: dict[bytes, Connection] = {}  # by the routing ids that peers have chosen for themselves
+        # By the routing ids of the connections that answer heartbeats in their place.
+        self._vouched: dict[bytes, Connection] = {}
         self._with_messages: deque[Connection] = deque()
         self._to_flush: dict[Connection, None] = {}
         self._stalled: dict[Connection, None] = {}
@@ -205,10 +207,23 @@ class Router:
             connection.messages.clear()
             raise PeerError(f"the routing id {routing_id[:40]!r} is taken by another connection")
 
+    def _note_heartbeats(self, connection: Connection) -> None:
+        """Take note of another connection of the peer that answers heartbeats in place of this one.
+
+        Raises:
+            PeerError: if that one does so for a third connection.
+        """
+        other = connection.session.heartbeats_by
+        if other and self._vouched.setdefault(other, connection) is not connection:
+            connection.messages.clear()
+            raise PeerError(f"the connection {other[:40]!r} answers the heartbeats of another connection")
+
     def _drop(self, connection: Connection) -> None:
+        """End a connection, and the one that it answers heartbeats for. A second call has no effect."""
+        if self._connections.pop(connection.identity, None) is None:
+            return
         self._selector.unregister(connection)
         connection.close()
-        del self._connections[connection.identity]
         if self._claimed.get(connection.session.routing_id) is connection:
             del self._claimed[connection.session.routing_id]
         self._to_flush.pop(connection, None)
@@ -217,6 +232,19 @@ class Router:
         self._unread_bytes -= connection.unread_bytes
         self._unread.pop(connection, None)
         self.disconnected.append(connection.identity)
+        if self._vouched.get(connection.session.heartbeats_by) is connection:
+            del self._vouched[connection.session.heartbeats_by]
+        vouched = self._vouched.get(connection.session.routing_id)
+        if vouched is not None and self._vouches_for(connection, vouched):
+            if connection.identity in self.timed_out:
+                self.timed_out.add(vouched.identity)
+            self._drop(vouched)
+
+    @staticmethod
+    def _vouches_for(other: Connection, connection: Connection) -> bool:
+        """Whether another connection is of the same peer, and answers heartbeats in place of this one."""
+        is_named = other.session.routing_id == connection.session.heartbeats_by
+        return is_named and other.session.peer_key == connection.session.peer_key
 
     def close(self) -> None:
         """Close all connections and stop listening. Unsent messages are lost."""
@@ -299,6 +327,7 @@ class Router:
             is_open = connection.receive(now_s, max(READ_BYTES, TURN_BYTES // (len(self._unread) + 1)))
             if not was_ready and session.is_ready:
                 self._claim_routing_id(connection)
+                self._note_heartbeats(connection)
                 if session.peer_type == b"ROUTER":
                     self.routers.append(connection.identity)
         except PeerError as error:
@@ -428,6 +457,8 @@ class Router:
             elif now_s - connection.last_received_s >= self._limits.heartbeat_interval_s > 0:
                 self._check_heartbeat(connection, now_s)
         for connection in list(self._unread):
+            if connection.session.heartbeats_by:
+                continue  # the peer lives, and cannot send: a model may hold the interpreter of a worker
             if now_s - connection.last_received_s >= INCOMPLETE_TIMEOUT_S and not connection.has_pending:
                 self._drop_incomplete(connection, now_s)
 
@@ -438,8 +469,20 @@ class Router:
             self.peer_errors.append(PeerError(f"a message stayed incomplete for {INCOMPLETE_TIMEOUT_S:g} s"))
             self._drop(connection)
 
+    def _check_other(self, connection: Connection, now_s: float) -> None:
+        """Drop a silent peer whose other connection, which should answer heartbeats, has not come."""
+        other = self._claimed.get(connection.session.heartbeats_by)
+        if other is not None and self._vouches_for(other, connection):
+            return
+        if now_s - connection.connected_s >= self._limits.heartbeat_timeout_s:
+            self.timed_out.add(connection.identity)
+            self._drop(connection)
+
     def _check_heartbeat(self, connection: Connection, now_s: float) -> None:
         """Send a PING to a silent peer, or drop the peer if it has not reacted to the last one."""
+        if connection.session.heartbeats_by:
+            self._check_other(connection, now_s)
+            return
         if not (connection.session.supports_heartbeats or self._limits.ping_all):
             return
         if connection.has_pending:  # there may be more that has not been read yet

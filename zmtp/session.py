@@ -15,6 +15,7 @@ READ_BYTES = 64 * 1024
 PIECE_BYTES = 1024 * 1024
 """How much of a large frame to read at once, in bytes."""
 
+_HEARTBEATS_BY = b"X-Heartbeats-By"  # RFC 37: the names of properties that are no part of it begin with X-
 _SMALL_PIECE_BYTES = 4096
 _MAX_ROUTING_ID_BYTES = 255  # RFC 37: the Identity property has 0 to 255 bytes
 _SHOWN_BYTES = 20
@@ -32,6 +33,8 @@ class Session:
             `receive_data`.
         peer_type: the socket type of the peer, for instance b"DEALER"; empty before the handshake is complete.
         routing_id: the routing id that the peer has chosen for itself; empty if it has not.
+        heartbeats_by: the routing id of another connection of the peer, which answers heartbeats in place of this one;
+            empty if it has none. It is the property `X-Heartbeats-By`.
         supports_heartbeats: whether the peer speaks ZMTP 3.1, so that it must answer a PING.
         wraps: whether messages must go through `wrap` before they are sent.
         to_send: chunks that the session itself must send: the greeting, the handshake, PONGs and a last word. Send them
@@ -52,11 +55,12 @@ class Session:
         "_needed_bytes",
         "_peer_types",
         "_pieces",
+        "_properties",
         "_read_limit",
         "_rest_of_greeting",
         "_slow_flags",
-        "_socket_type",
         "has_buffered",
+        "heartbeats_by",
         "is_ready",
         "peer_type",
         "routing_id",
@@ -74,6 +78,7 @@ class Session:
         max_bytes_by_type: Mapping[bytes, int | None] | None = None,
         read_limit: int = sys.maxsize,
         mechanism: Mechanism | None = None,
+        heartbeats_by: bytes = b"",
     ) -> None:
         """Make one end and put its greeting into `to_send`.
 
@@ -85,8 +90,8 @@ class Session:
             max_bytes_by_type: limits in place of `max_message_bytes` for peers of some socket types.
             read_limit: most messages and commands that one call reads. The rest stays buffered.
             mechanism: the security of this end; `Null` by default.
+            heartbeats_by: routing id of another connection of this end that answers heartbeats in place of this one.
         """
-        self._socket_type = socket_type
         self._peer_types = peer_types
         self._max_message_bytes = max_message_bytes
         self._max_bytes_by_type = max_bytes_by_type or {}
@@ -105,7 +110,11 @@ class Session:
         self._large_flags = 0
         self.has_buffered = False
         self.is_ready = False
+        self._properties = {b"Socket-Type": socket_type, b"Identity": b""}
+        if heartbeats_by:
+            self._properties[_HEARTBEATS_BY] = heartbeats_by
         self.routing_id = b""
+        self.heartbeats_by = b""
         self.peer_type = b""
         self.supports_heartbeats = False
         self.wraps = False
@@ -300,8 +309,7 @@ class Session:
             raise PeerError(text, MECHANISM)
         self._expects_greeting = False
         self.supports_heartbeats = greeting.version >= (3, 1)
-        metadata = encode_metadata({b"Socket-Type": self._socket_type, b"Identity": b""})
-        self._send_commands(mechanism.begin(greeting, metadata))
+        self._send_commands(mechanism.begin(greeting, encode_metadata(self._properties)))
         return GREETING_BYTES
 
     def _on_command(self, command: bytes) -> None:
@@ -322,6 +330,7 @@ class Session:
             raise PeerError(f"the peer is a {socket_type[:_SHOWN_BYTES]!r} socket")
         self.peer_type = socket_type
         self._max_message_bytes = self._max_bytes_by_type.get(socket_type) or self._max_message_bytes
+        self.heartbeats_by = properties.get(_HEARTBEATS_BY.lower(), b"")
         self.routing_id = properties.get(b"identity", b"")
         if len(self.routing_id) > _MAX_ROUTING_ID_BYTES:
             size = len(self.routing_id)

@@ -92,6 +92,7 @@ SOCKETS = {
     "cluster.runtime.forks",
     "cluster.runtime.waker",
     "worker.loop.connection",
+    "worker.loop.liveness",
     "zmtp.connection",
     "zmtp.dealer",
     "zmtp.listen",

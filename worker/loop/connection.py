@@ -1,24 +1,33 @@
-"""The worker's connection to the broker. The only module of the worker that touches ZeroMQ."""
+"""The worker's connection to the broker: messages on a plain socket, and heartbeats on one of libzmq's.
 
+libzmq works in a thread of its own. Each message would wake it, and be woken by it, which takes a sixth of the time of
+a call that comes alone.
+"""
+
+import logging
+import select
+import socket
+import time
+from contextlib import suppress
 from typing import Protocol
-
-import zmq
-import zmq.backend
-from zmq.utils import z85
 
 from cluster.runtime import forks
 from cluster.runtime.waker import Waker
-from cluster.wire.pairs import LARGE_BYTES
-from zmtp.curve import CurveKeys
+from worker.loop.liveness import Liveness
+from zmtp import Mechanism, Null, PeerError, Session, encode_message
+from zmtp.connection import Connection as ZmtpConnection
+from zmtp.curve import CurveClient, CurveKeys
+from zmtp.endpoint import Endpoint, IpcEndpoint, parse_endpoint, resolve
 
-CLOSE_LINGER_MS = 1000
-"""Longest time in milliseconds for the last messages to leave when the connection is closed."""
+log = logging.getLogger(__name__)
 
-# Plain numbers, and the methods of pyzmq's C layer: its Python layer above costs several times as much.
-NOBLOCK = int(zmq.NOBLOCK)
-NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-receive_frame = zmq.backend.Socket.recv
-send_frame = zmq.backend.Socket.send
+CLOSE_LINGER_S = 1.0
+"""Longest time for the last messages to leave when the connection is closed, in seconds."""
+
+RECONNECT_INTERVALS_S = (0.1, 0.2, 0.5, 1.0)
+"""Times between the end of a connection and the attempts to make another, in seconds; the last one repeats."""
+
+_MS = 1000
 
 
 class Connection(Protocol):
@@ -34,7 +43,7 @@ class Connection(Protocol):
         """Send a message. Returns False, and drops it, while the broker is not connected."""
 
     def receive(self) -> list[list[bytes]]:
-        """All messages that have arrived since the last call, each as its frames."""
+        """The messages that have arrived, each as its frames; perhaps not all of them."""
 
     def wait(self, timeout_ms: int) -> None:
         """Wait for a message, for `wake` or for a signal, at most that many milliseconds."""
@@ -44,7 +53,7 @@ class Connection(Protocol):
 
 
 class BrokerConnection:
-    """A DEALER socket. A `Connection`."""
+    """A DEALER. A `Connection`. It connects again by itself when it has lost the broker."""
 
     def __init__(self, address: str, keys: CurveKeys | None = None, broker_key: bytes = b"") -> None:
         """Build; `connect` connects.
@@ -55,12 +64,21 @@ class BrokerConnection:
             broker_key: the long-term public key of the broker, 32 bytes.
         """
         self.address = address
+        self._endpoint: Endpoint = parse_endpoint(address)
         self._keys = keys
         self._broker_key = broker_key
-        self._context = zmq.Context()
-        self._dealer: zmq.Socket[bytes] | None = None
-        self._poller = zmq.Poller()
+        self._liveness = Liveness(address, keys, broker_key)
+        self._heartbeats_by = b""
+        self._data: ZmtpConnection | None = None
+        self._attempts = 0  # since there was a connection
+        self._connect_at_s = 0.0
+        self._is_readable = False
+        self._poller = select.poll()
         self._waker = Waker()
+        self._poller.register(self._waker, select.POLLIN)
+        self._watched = 0  # events for which the poller watches the data connection
+        self._complaint = ""  # the last line of the log about the broker
+        self._is_closed = False
         forks.register(self)
 
     def leave_to_parent(self) -> None:
@@ -72,64 +90,122 @@ class BrokerConnection:
         """The file descriptor to which Python writes a byte for each signal (`signal.set_wakeup_fd`)."""
         return self._waker.signal_fd
 
+    # -- connecting -----------------------------------------------------------------------------------------------
+
     def connect(self) -> None:
-        """Connect with a new socket. Messages of the former one, in both directions, are dropped."""
-        if self._dealer is not None:
-            self._dealer.close(linger=0)
-        dealer = self._context.socket(zmq.DEALER)
-        dealer.sndhwm = 0  # the broker bounds the calls that the worker has at once
-        dealer.rcvhwm = 0
-        dealer.ipv6 = True  # as well as IPv4
-        dealer.immediate = True  # queue nothing while the broker is not connected
-        dealer.reconnect_ivl = 100
-        dealer.reconnect_ivl_max = 1000
-        if self._keys is not None:
-            dealer.curve_publickey = z85.encode(self._keys.public)
-            dealer.curve_secretkey = z85.encode(self._keys.secret)
-            dealer.curve_serverkey = z85.encode(self._broker_key)
-        dealer.connect(self.address)
-        self._dealer = dealer
-        self._poller = zmq.Poller()
-        self._poller.register(dealer, zmq.POLLIN)
-        self._poller.register(self._waker, zmq.POLLIN)
+        """Connect with new sockets. Messages of the former ones, in both directions, are dropped."""
+        self._disconnect()
+        self._attempts = 0
+        self._heartbeats_by = self._liveness.connect()
+        self._dial()
+
+    def _dial(self) -> None:
+        """Begin to connect; if that fails at once, `wait` tries again."""
+        self._connect_at_s = (
+            time.monotonic() + RECONNECT_INTERVALS_S[min(self._attempts, -1 + len(RECONNECT_INTERVALS_S))]
+        )
+        self._attempts += 1
+        try:
+            family, address = resolve(self._endpoint)
+        except OSError:
+            return  # the name is not known yet, for instance of a container that starts later
+        connecting = socket.socket(family, socket.SOCK_STREAM)
+        connecting.setblocking(False)
+        if not isinstance(self._endpoint, IpcEndpoint):
+            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = Session(b"DEALER", (b"ROUTER",), mechanism=self._mechanism(), heartbeats_by=self._heartbeats_by)
+        self._data = ZmtpConnection(connecting, session, time.monotonic())
+        with suppress(BlockingIOError):
+            try:
+                connecting.connect(address)
+            except BlockingIOError:
+                raise
+            except OSError:
+                self._disconnect()
+                return
+        self._watch(select.POLLIN | select.POLLOUT)
+
+    def _mechanism(self) -> Mechanism:
+        return Null() if self._keys is None else CurveClient(self._keys, self._broker_key)
+
+    def _watch(self, events: int) -> None:
+        assert self._data is not None
+        if events != self._watched:
+            self._watched = events
+            self._poller.register(self._data, events)
+
+    def _disconnect(self) -> None:
+        if self._data is not None:
+            if self._watched:
+                self._poller.unregister(self._data)
+            self._data.close()
+        self._data = None
+        self._watched = 0
+        self._is_readable = False
+
+    def _lose(self, complaint: str) -> None:
+        """The broker has ended the connection, or has broken the protocol."""
+        self._disconnect()
+        if complaint and complaint != self._complaint:
+            self._complaint = complaint
+            log.warning("the broker at %s: %s", self.address, complaint)
+
+    # -- messages -------------------------------------------------------------------------------------------------
 
     def send(self, frames: list[bytes]) -> bool:
         """Send a message. Returns False, and drops it, while the broker is not connected."""
-        dealer = self._dealer
-        assert dealer is not None
-        try:
-            for frame in frames[:-1]:
-                send_frame(dealer, frame, NOBLOCK_MORE)
-            if len(frames[-1]) < LARGE_BYTES:
-                send_frame(dealer, frames[-1], NOBLOCK)
-            else:
-                send_frame(dealer, frames[-1], NOBLOCK, False)
-        except zmq.Again:  # at the first frame
+        data = self._data
+        if data is None or not data.session.is_ready:
             return False
+        data.enqueue(encode_message(frames))
+        if not data.flush():
+            self._watch(select.POLLIN | select.POLLOUT)
         return True
 
     def receive(self) -> list[list[bytes]]:
-        """All messages that have arrived since the last call, each as its frames."""
-        dealer = self._dealer
-        assert dealer is not None
-        messages: list[list[bytes]] = []
-        while True:
-            frames: list[bytes] = []
-            more = True
-            try:
-                while more:
-                    frame = receive_frame(dealer, NOBLOCK, False)
-                    more = frame.more
-                    frames.append(frame.bytes)
-            except zmq.Again:
-                return messages
-            messages.append(frames)
+        """Read once; return the messages that have arrived, each as its frames."""
+        data = self._data
+        if data is None or not (self._is_readable or data.session.has_buffered):
+            return []
+        self._is_readable = False
+        try:
+            is_open = data.receive(time.monotonic())
+        except PeerError as error:
+            self._lose(str(error))
+            return []
+        messages, data.messages = data.messages, []
+        if data.session.to_send:
+            data.enqueue_replies()
+            self._flush(data)
+        if data.session.is_ready:
+            self._attempts = 0
+            self._complaint = ""
+        if not is_open:
+            self._lose("")
+        return messages
+
+    def _flush(self, data: ZmtpConnection) -> None:
+        self._watch(select.POLLIN if data.flush() else select.POLLIN | select.POLLOUT)
 
     def wait(self, timeout_ms: int) -> None:
         """Wait for a message, for `wake` or for a signal, at most that many milliseconds."""
-        for source, _ in self._poller.poll(timeout_ms):
-            if source == self._waker.fileno():
+        if self._data is None:
+            left_s = self._connect_at_s - time.monotonic()
+            if left_s <= 0:
+                self._dial()
+            else:
+                timeout_ms = min(timeout_ms, 1 + int(left_s * _MS))
+        for descriptor, events in self._poller.poll(timeout_ms):
+            if descriptor == self._waker.fileno():
                 self._waker.clear()
+                continue
+            data = self._data
+            assert data is not None
+            if events & select.POLLOUT:
+                data.enqueue_replies()
+                self._flush(data)
+            if events & ~select.POLLOUT:
+                self._is_readable = True
 
     def wake(self) -> None:
         """End a wait. For any thread."""
@@ -137,9 +213,13 @@ class BrokerConnection:
 
     def close(self) -> None:
         """Let the last messages leave, then close. May be called twice."""
-        if self._context.closed:
+        if self._is_closed:
             return
-        if self._dealer is not None:
-            self._dealer.close(linger=CLOSE_LINGER_MS)
-        self._context.term()
+        self._is_closed = True
+        until_s = time.monotonic() + CLOSE_LINGER_S
+        data = self._data
+        while data is not None and not data.flush() and time.monotonic() < until_s:
+            select.select([], [data], [], until_s - time.monotonic())
+        self._disconnect()
+        self._liveness.close()
         self._waker.close()

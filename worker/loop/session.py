@@ -90,9 +90,10 @@ class BrokerSession:
             self._may_be_known = self._may_be_known and self._connection.send([protocol.PING])
         elif not self.is_registered:
             if now_s - self._sent_ready_s >= READY_INTERVAL_S:
-                self._sent_ready_s = now_s
                 ready = [protocol.READY, write_description(self._describe(self.registration.id))]
-                self._may_be_known = self._connection.send(ready) or self._may_be_known
+                if self._connection.send(ready):
+                    self._sent_ready_s = now_s
+                    self._may_be_known = True
         elif now_s - self._sent_ping_s >= protocol.WORKER_PING_INTERVAL_S:
             self._sent_ping_s = now_s
             self._connection.send([protocol.PING])
