@@ -154,7 +154,7 @@ SENSIBLE = {
     "zerorpc_broker_retries_total": (0, 100),
     "zerorpc_broker_late_replies_total": (0, 100),
     "zerorpc_broker_clients_dropped_total": (0, 100),
-    "zerorpc_broker_connections{socket='workers'}": (2, 2),
+    "zerorpc_broker_connections{socket='workers'}": (4, 4),
     "zerorpc_broker_accept_pauses_total": (0, 0),
     "zerorpc_broker_bad_frames_total": (0, 0),
     "zerorpc_broker_open_channels": (0, 0),
