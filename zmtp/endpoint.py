@@ -52,12 +52,17 @@ def parse_endpoint(text: str) -> Endpoint:
 def resolve(endpoint: Endpoint) -> tuple[int, tuple[object, ...] | str]:
     """Look up where to connect to; return the address family and the address.
 
-    A name means its IPv4 address, as for libzmq.
+    A name means its IPv4 address, as for libzmq, or its IPv6 address if it has no other.
 
     Raises:
-        OSError: if the host is unknown.
+        OSError: if the host is unknown, or no name that could exist.
     """
     if isinstance(endpoint, IpcEndpoint):
         return socket.AF_UNIX, endpoint.path
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    return family, socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_STREAM)[0][4]
+    host, port = endpoint
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host!r} is not the name of a host: {error}") from error
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, address

@@ -16,6 +16,7 @@ class PeerLimits:
             seconds.
         ping_all: whether peers of ZMTP 3.0 get PINGs too. libzmq 4.2.0 to 4.3.2 announces version 3.0 and still answers
             them. Without PINGs, only TCP keep-alive watches such a peer, which does not notice a frozen process.
+        allows_vouching: whether a connection may name another one of the peer that answers heartbeats in its place.
         unacknowledged_s: how long the system of a peer may leave sent bytes unacknowledged, in seconds; then the
             connection ends (TCP_USER_TIMEOUT, Linux only). 0 for the default of this system.
         max_message_bytes: most bytes in a message of a peer; None if peers are trusted.
@@ -34,6 +35,7 @@ class PeerLimits:
     heartbeat_interval_s: float = 0.0
     heartbeat_timeout_s: float = 0.0
     ping_all: bool = False
+    allows_vouching: bool = False
     unacknowledged_s: float = 0.0
     max_message_bytes: int | None = None
     max_router_message_bytes: int | None = None

@@ -58,6 +58,9 @@ It is longer than the interval of the heartbeats, because with a limit on unackn
 without an answer ends the connection.
 """
 
+ORPHAN_TIMEOUT_S = 0.5
+"""How long a connection may say nothing after the end of the one that answered heartbeats for it, in seconds."""
+
 _KEEPALIVE_PROBES = 3  # without an answer, before the system ends a connection that has no such limit
 _PEER_TYPES = (b"DEALER", b"REQ", b"ROUTER")
 _NEVER_S = float("inf")
@@ -109,6 +112,7 @@ class Router:
         self._claimed: dict[bytes, Connection] = {}  # by the routing ids that peers have chosen for themselves
         # By the routing ids of the connections that answer heartbeats in their place.
         self._vouched: dict[bytes, Connection] = {}
+        self._orphaned: dict[Connection, float] = {}  # those whose other connection has ended, and when
         self._with_messages: deque[Connection] = deque()
         self._to_flush: dict[Connection, None] = {}
         self._stalled: dict[Connection, None] = {}
@@ -210,13 +214,25 @@ class Router:
     def _note_heartbeats(self, connection: Connection) -> None:
         """Take note of another connection of the peer that answers heartbeats in place of this one.
 
+        A new connection takes the place of a former one of the peer, whose end this ROUTER has not seen yet.
+
         Raises:
-            PeerError: if that one does so for a third connection.
+            PeerError: if the other connection is one of another peer's, or this one is named by others itself.
         """
-        other = connection.session.heartbeats_by
-        if other and self._vouched.setdefault(other, connection) is not connection:
+        session = connection.session
+        if not self._limits.allows_vouching:
+            session.heartbeats_by = b""
+        other = session.heartbeats_by
+        if not other:
+            return
+        former = self._vouched.get(other)
+        if session.routing_id or (former is not None and former.session.peer_key != session.peer_key):
             connection.messages.clear()
-            raise PeerError(f"the connection {other[:40]!r} answers the heartbeats of another connection")
+            session.heartbeats_by = b""
+            raise PeerError(f"the connection {other[:40]!r} cannot answer the heartbeats of this one")
+        if former is not None:
+            self._drop(former)
+        self._vouched[other] = connection
 
     def _drop(self, connection: Connection) -> None:
         """End a connection, and the one that it answers heartbeats for. A second call has no effect."""
@@ -226,19 +242,42 @@ class Router:
         connection.close()
         if self._claimed.get(connection.session.routing_id) is connection:
             del self._claimed[connection.session.routing_id]
+            self._orphan(connection)
         self._to_flush.pop(connection, None)
         self._stalled.pop(connection, None)
         self._unsent_bytes -= connection.unsent_bytes
         self._unread_bytes -= connection.unread_bytes
         self._unread.pop(connection, None)
         self.disconnected.append(connection.identity)
+        self._orphaned.pop(connection, None)
         if self._vouched.get(connection.session.heartbeats_by) is connection:
             del self._vouched[connection.session.heartbeats_by]
-        vouched = self._vouched.get(connection.session.routing_id)
-        if vouched is not None and self._vouches_for(connection, vouched):
-            if connection.identity in self.timed_out:
-                self.timed_out.add(vouched.identity)
-            self._drop(vouched)
+
+    def _orphan(self, other: Connection) -> None:
+        """End the connection that another one has answered heartbeats for.
+
+        If the peer is silent, it ends at once. If the peer has closed the other one, it may still have sent something
+        here, such as its last words.
+        """
+        connection = self._vouched.get(other.session.routing_id)
+        if connection is None or not self._vouches_for(other, connection):
+            return
+        if other.identity in self.timed_out:
+            self.timed_out.add(connection.identity)
+            self._drop(connection)
+        else:
+            self._orphaned[connection] = _NEVER_S
+
+    def _drop_orphans(self, now_s: float) -> None:
+        """Drop connections that say nothing any more and whose other one has not come back."""
+        for connection, since_s in list(self._orphaned.items()):
+            other = self._claimed.get(connection.session.heartbeats_by)
+            if other is not None and self._vouches_for(other, connection):
+                del self._orphaned[connection]
+            elif since_s == _NEVER_S:
+                self._orphaned[connection] = now_s
+            elif now_s - max(since_s, connection.last_received_s) >= ORPHAN_TIMEOUT_S:
+                self._drop(connection)
 
     @staticmethod
     def _vouches_for(other: Connection, connection: Connection) -> bool:
@@ -307,6 +346,8 @@ class Router:
         return taken
 
     def _on_io_event(self, connection: Connection, events: int, now_s: float) -> None:
+        if connection.identity not in self._connections:
+            return  # it was dropped after the selector had reported it
         if events & EVENT_WRITE:
             before = connection.unsent_bytes
             self._flush(connection)
@@ -450,6 +491,8 @@ class Router:
         self._checked_s = now_s
         if not self._is_accepting and self._may_accept_again(now_s):
             self._accept_again()
+        if self._orphaned:
+            self._drop_orphans(now_s)
         for connection in list(self._connections.values()):
             if not connection.session.is_ready:
                 if now_s - connection.connected_s >= HANDSHAKE_TIMEOUT_S:

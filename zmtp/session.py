@@ -332,8 +332,8 @@ class Session:
         self._max_message_bytes = self._max_bytes_by_type.get(socket_type) or self._max_message_bytes
         self.heartbeats_by = properties.get(_HEARTBEATS_BY.lower(), b"")
         self.routing_id = properties.get(b"identity", b"")
-        if len(self.routing_id) > _MAX_ROUTING_ID_BYTES:
-            size = len(self.routing_id)
+        size = max(len(self.routing_id), len(self.heartbeats_by))
+        if size > _MAX_ROUTING_ID_BYTES:
             raise PeerError(f"the routing id of the peer has {size} bytes; the limit is {_MAX_ROUTING_ID_BYTES}")
         self.is_ready = True
         self.wraps = self._mechanism.wraps

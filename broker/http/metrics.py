@@ -286,7 +286,13 @@ def _broker_wide(counts: BrokerCounts, all_counts: Snapshot) -> list[Metric]:
             "Changes of the access file that were broken; the rules before them stayed in force.",
             counts.access_file_failures,
         ),
-        _by_label("gauge", "zerorpc_broker_connections", "Connections, by socket; a worker has two.", "socket", counts.connections),
+        _by_label(
+            "gauge",
+            "zerorpc_broker_connections",
+            "Connections, by socket; a worker has two.",
+            "socket",
+            counts.connections,
+        ),
         _by_label(
             "counter",
             "zerorpc_broker_accept_pauses",

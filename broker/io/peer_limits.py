@@ -36,6 +36,7 @@ WORKERS = PeerLimits(
     heartbeat_interval_s=protocol.HEARTBEAT_INTERVAL_S,
     heartbeat_timeout_s=protocol.HEARTBEAT_TIMEOUT_S,
     ping_all=True,
+    allows_vouching=True,
     max_router_message_bytes=256 * _MIB,
 )
 """Limits for workers. A worker's capacity bounds what waits for it. A stock server, which is a ROUTER, sends one answer

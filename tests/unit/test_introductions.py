@@ -11,7 +11,7 @@ from broker.core.state.access import AccessRules, Patterns
 from broker.core.state.services import FORGET_AFTER_S, MAX_METHODS, REPLACED_AFTER_S, ServerRules
 from cluster.wire import methods
 from tests.unit.stock_server import Received, StockServer
-from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, World
+from tests.unit.world import LIMITS, MAX_MESSAGE_BYTES, VERSION, World
 
 C1 = b"client-1"
 INSPECTION = {
@@ -311,6 +311,47 @@ def test_docstrings_of_a_server_are_bounded_together(world: World) -> None:
     assert docs[0] == "x" * 10_000
     assert docs[-1] == ""
     assert sum(map(len, docs)) <= methods.MAX_DOCS_LENGTH
+
+
+def test_a_method_that_gave_way_comes_back_when_its_model_is_forgotten(world: World) -> None:
+    server = StockServer(world, b"s1", "Tools", "add", "m_predict")
+    server.join()
+    world.join(b"w1")
+    world.pass_time(0.5)
+    assert procedures(world) == ["add"]
+    world.core.backend_lost(b"w1", world.now_s)
+    world.core.registry.forget(("m", VERSION))
+    world.pass_time(0.5)
+    assert sorted(procedures(world)) == ["add", "m_predict"]
+    world.call(C1, 1, "m_predict")
+    assert [call.name for call in server.calls()] == ["m_predict"]
+
+
+def test_a_refused_server_is_named_once(world: World) -> None:
+    world = keyed_world("Other")
+    StockServer(world).join()
+    notes(world)
+    for number in range(5):
+        world.core.registry.services.freed += 1
+        world.pass_time(1.0)
+        assert notes(world) == "", number
+
+
+def test_a_server_with_other_methods_keeps_its_limit_of_calls() -> None:
+    world = World(core=Core(max_message_bytes=MAX_MESSAGE_BYTES, limits=LIMITS, servers=ServerRules(calls=1)))
+    old, new = StockServer(world, b"s1", "Old", "add"), StockServer(world, b"s2", "New", "add", "count")
+    old.join()
+    new.join()
+    world.call(C1, 1, "count")
+    (running,) = new.calls()
+    old.leave()
+    world.pass_time(0.5)
+    world.call(C1, 2, "add")
+    assert [call.name for call in new.calls() if not call.name.startswith("_")] == []
+    new.say(running, "OK", 1)
+    (waiting,) = [call for call in new.calls() if not call.name.startswith("_")]
+    new.say(waiting, "OK", 2)
+    world.assert_at_rest()
 
 
 def test_a_method_cannot_have_the_name_of_unknown_ones(world: World) -> None:

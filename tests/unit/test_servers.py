@@ -450,6 +450,34 @@ def test_a_server_that_sends_no_heartbeats_at_all_is_waited_for(world: World, se
     assert [reply.args for reply in server.say(call, "OK", 3)] == [[3]]
 
 
+def test_a_server_with_rare_heartbeats_keeps_its_call_though_it_sends_items_between(world: World) -> None:
+    server = StockServer(world, b"s1")
+    server.join()
+    world.call(C1, 1, "count", [2])
+    (call,) = server.calls()
+    world.send_event(C1, {"message_id": 2, "v": 3, "response_to": 1}, "_zpc_more", [9])
+    ended: list[Reply] = []
+    for second in range(1, 120):  # a heartbeat every 30 s, and an item one second before it
+        ended += [reply for reply in world.pass_time(1.0) + server.answer_pings() if reply.name == "ERR"]
+        if second % 30 == 29 and second < 100:
+            server.say(call, "STREAM", second)
+        elif second % 30 == 0:
+            server.say(call, "_zpc_hb", 0)
+    assert [error(reply)[0] for reply in ended] == []
+
+
+def test_a_server_that_was_blocked_before_its_first_heartbeat_keeps_its_call(world: World, server: StockServer) -> None:
+    world.call(C1, 1, "add", [1, 2])
+    (call,) = server.calls()
+    world.pass_time(3.0)  # blocked
+    ended: list[Reply] = []
+    for second in range(3, 49):
+        ended += answers(world.pass_time(1.0) + server.answer_pings())
+        if second == 30:
+            server.say(call, "_zpc_hb", 0)
+    assert ended == []
+
+
 def test_a_quiet_server_gets_calls_only_if_all_are(world: World) -> None:
     blocked, other = StockServer(world, b"s1"), StockServer(world, b"s2")
     blocked.join()

@@ -1,15 +1,17 @@
 """A peer with two connections, of which one answers heartbeats for both: a worker whose interpreter is held."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import zmq
 
 from tests.zmtp.test_router import CAREFUL, Peer, Served
-from zmtp import PeerError, Session
+from zmtp import Session
 
 ALIVE = b"alive-1"
+VOUCHING = replace(CAREFUL, allows_vouching=True)
 
 
 class TwoConnections(Peer):
@@ -22,7 +24,7 @@ class TwoConnections(Peer):
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    made = Served("tcp://127.0.0.1:0", CAREFUL)
+    made = Served("tcp://127.0.0.1:0", VOUCHING)
     yield made
     made.close()
 
@@ -74,15 +76,48 @@ def test_both_end_when_the_other_connection_ends(served: Served, alive: Any, con
     identity = served.identity_of(connect())
     alive.close()
     served.turn_until(lambda: served.router.disconnected)
+    assert identity not in served.router.disconnected
+    pass_time(served, 1)
     assert identity in served.router.disconnected
     assert served.router.timed_out == set()
-    assert served.router._vouched == {}
+    assert not served.router._vouched
+    assert not served.router._orphaned
+
+
+def test_last_words_arrive_although_the_other_connection_has_ended(served: Served, alive: Any, connect: Any) -> None:
+    peer = connect()
+    served.identity_of(peer)
+    alive.close()
+    served.turn_until(lambda: served.router.disconnected)
+    peer.send_event(b"x" * 900_000)
+    peer.send_event(b"BYE")
+    peer.socket.close()
+    served.turn_until(lambda: len(served.messages) == 2)
+    assert served.messages[1][1] == [b"BYE"]
+
+
+def named(served: Served) -> Peer:
+    """The other connection, under the control of the test."""
+    peer = Peer(served.endpoint)
+    peer._session._properties[b"Identity"] = ALIVE
+    peer.complete_handshake(served)
+    return peer
+
+
+def test_the_other_connection_may_come_back(served: Served, connect: Any) -> None:
+    first = named(served)
+    identity = served.identity_of(connect())
+    first.socket.close()
+    served.turn_until(lambda: served.router.disconnected)
+    second = named(served)
+    pass_time(served, 2)
+    assert identity not in served.router.disconnected
+    assert not served.router._orphaned
+    second.socket.close()
 
 
 def test_both_end_when_the_other_connection_answers_no_heartbeat(served: Served, connect: Any) -> None:
-    frozen = Peer(served.endpoint)
-    frozen._session._properties[b"Identity"] = ALIVE
-    frozen.complete_handshake(served)
+    frozen = named(served)
     identity = served.identity_of(connect())
     pass_time(served, 6)
     assert identity in served.router.disconnected
@@ -99,15 +134,51 @@ def test_a_connection_whose_other_one_never_comes_ends(served: Served, connect: 
     assert served.router.timed_out == {identity}
 
 
-def test_a_connection_answers_for_one_other_alone(served: Served, alive: Any, connect: Any) -> None:
+def test_a_new_connection_takes_the_place_of_a_former_one(served: Served, alive: Any, connect: Any) -> None:
     first = served.identity_of(connect())
-    second = TwoConnections(served.endpoint)
-    second.complete_handshake(served)
+    second = served.identity_of(connect())
+    assert served.router.disconnected == [first]
+    pass_time(served, 5)
+    assert second not in served.router.disconnected
+
+
+def test_a_refused_copy_of_the_other_connection_harms_nobody(served: Served, alive: Any, connect: Any) -> None:
+    identity = served.identity_of(connect())
+    copy = named(served)
     served.turn_until(lambda: served.router.peer_errors)
-    assert "answers the heartbeats of another connection" in str(served.router.peer_errors[0])
-    assert isinstance(served.router.peer_errors[0], PeerError)
-    assert first not in served.router.disconnected
-    second.socket.close()
+    pass_time(served, 5)
+    assert identity not in served.router.disconnected
+    copy.socket.close()
+
+
+def test_a_connection_that_is_named_by_others_answers_for_itself(served: Served) -> None:
+    chained = TwoConnections(served.endpoint)
+    chained._session._properties[b"Identity"] = ALIVE
+    chained.complete_handshake(served)
+    served.turn_until(lambda: served.router.peer_errors)
+    assert "cannot answer the heartbeats of this one" in str(served.router.peer_errors[0])
+    assert served.router._vouched == {}
+    chained.socket.close()
+
+
+def test_only_where_it_is_allowed_another_connection_answers(served: Served) -> None:
+    strict = Served("tcp://127.0.0.1:0", CAREFUL)
+    peer = TwoConnections(strict.endpoint, b"x" * 255)
+    peer.complete_handshake(strict)
+    identity = strict.identity_of(peer)
+    pass_time(strict, 6)
+    assert strict.router.disconnected == [identity]  # it has answered no heartbeat
+    assert strict.router._vouched == {}
+    peer.socket.close()
+    strict.close()
+
+
+def test_the_name_of_the_other_connection_is_bounded(served: Served) -> None:
+    peer = TwoConnections(served.endpoint, b"x" * 256)
+    peer.complete_handshake(served)
+    served.turn_until(lambda: served.router.peer_errors)
+    assert "has 256 bytes; the limit is 255" in str(served.router.peer_errors[0])
+    peer.socket.close()
 
 
 def test_a_large_message_may_stop_on_its_way_while_the_other_answers(served: Served, alive: Any, connect: Any) -> None:

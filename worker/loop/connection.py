@@ -96,7 +96,7 @@ class BrokerConnection:
         """Connect with new sockets. Messages of the former ones, in both directions, are dropped."""
         self._disconnect()
         self._attempts = 0
-        self._heartbeats_by = self._liveness.connect()
+        self._heartbeats_by = b""
         self._dial()
 
     def _dial(self) -> None:
@@ -106,10 +106,14 @@ class BrokerConnection:
         )
         self._attempts += 1
         try:
+            # The name may not be known yet, for instance of a container that starts later.
             family, address = resolve(self._endpoint)
-        except OSError:
-            return  # the name is not known yet, for instance of a container that starts later
-        connecting = socket.socket(family, socket.SOCK_STREAM)
+            connecting = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._complain(error.strerror or str(error))
+            return
+        if not self._heartbeats_by:
+            self._heartbeats_by = self._liveness.connect(is_ipv6=family == socket.AF_INET6)
         connecting.setblocking(False)
         if not isinstance(self._endpoint, IpcEndpoint):
             connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -120,8 +124,8 @@ class BrokerConnection:
                 connecting.connect(address)
             except BlockingIOError:
                 raise
-            except OSError:
-                self._disconnect()
+            except OSError as error:
+                self._lose(error.strerror or str(error))
                 return
         self._watch(select.POLLIN | select.POLLOUT)
 
@@ -146,9 +150,13 @@ class BrokerConnection:
     def _lose(self, complaint: str) -> None:
         """The broker has ended the connection, or has broken the protocol."""
         self._disconnect()
+        self._complain(complaint)
+
+    def _complain(self, complaint: str) -> None:
+        """Log why there is no connection, once."""
         if complaint and complaint != self._complaint:
             self._complaint = complaint
-            log.warning("the broker at %s: %s", self.address, complaint)
+            log.warning("no connection to the broker at %s: %s", self.address, complaint)
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -177,11 +185,12 @@ class BrokerConnection:
         if data.session.to_send:
             data.enqueue_replies()
             self._flush(data)
-        if data.session.is_ready:
+        if messages:
             self._attempts = 0
             self._complaint = ""
         if not is_open:
-            self._lose("")
+            refusal = "" if data.session.is_ready else "it has ended the handshake; its log says why"
+            self._lose(data.broken_by or refusal)
         return messages
 
     def _flush(self, data: ZmtpConnection) -> None:
@@ -216,10 +225,18 @@ class BrokerConnection:
         if self._is_closed:
             return
         self._is_closed = True
-        until_s = time.monotonic() + CLOSE_LINGER_S
-        data = self._data
-        while data is not None and not data.flush() and time.monotonic() < until_s:
-            select.select([], [data], [], until_s - time.monotonic())
+        if self._data is not None:
+            self._linger(self._data)
         self._disconnect()
         self._liveness.close()
         self._waker.close()
+
+    @staticmethod
+    def _linger(data: ZmtpConnection) -> None:
+        """Send what is left, as long as the broker takes it."""
+        until_s = time.monotonic() + CLOSE_LINGER_S
+        poller = select.poll()
+        poller.register(data, select.POLLOUT)
+        while not data.flush() and (left_s := until_s - time.monotonic()) > 0:
+            if any(events & ~select.POLLOUT for _, events in poller.poll(left_s * _MS)):
+                return  # the connection is broken

@@ -33,11 +33,15 @@ class Liveness:
         self._context = zmq.Context()
         self._dealer: zmq.Socket[bytes] | None = None
 
-    def connect(self) -> bytes:
-        """Connect with a new socket, which reconnects by itself; return its routing id, which nobody can guess."""
+    def connect(self, *, is_ipv6: bool) -> bytes:
+        """Connect with a new socket, which reconnects by itself; return its routing id, which nobody can guess.
+
+        Args:
+            is_ipv6: whether the messages travel over IPv6: both connections must reach the same broker.
+        """
         self._close()
         dealer = self._context.socket(zmq.DEALER)
-        dealer.ipv6 = True  # as well as IPv4
+        dealer.ipv6 = is_ipv6
         dealer.reconnect_ivl = _RECONNECT_MS
         dealer.reconnect_ivl_max = _LONGEST_RECONNECT_MS
         dealer.routing_id = routing_id = b"alive-" + secrets.token_hex(_ID_BYTES).encode()

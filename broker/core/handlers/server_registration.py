@@ -52,8 +52,8 @@ class ServerRegistrations:
         self._access = access
         self._rules = rules
         self._connected: set[bytes] = set()  # the identities of all stock servers, those that are refused too
-        # Servers that could offer nothing, or not all of their methods: what they said, and `Services.freed` then.
-        self._incomplete: dict[bytes, tuple[Introduction, int]] = {}
+        # What each server has said, and `Services.freed` when that was considered last.
+        self._introduced_by: dict[bytes, tuple[Introduction, int]] = {}
         self._registered = 0
         self._upkeep_s = float("-inf")
 
@@ -82,7 +82,7 @@ class ServerRegistrations:
             now_s: monotonic seconds.
         """
         self._connected.discard(identity)
-        self._incomplete.pop(identity, None)
+        self._introduced_by.pop(identity, None)
         self.introductions.lost(identity)
         server = self.server(identity)
         if server is not None:
@@ -96,6 +96,7 @@ class ServerRegistrations:
                 self.introductions.begin(identity, now_s)
             elif (objection := self._access.hosting_objection(server.key_name, [server.service])) is not None:
                 self._scheduler.drop_worker(server, counters.EVICTED, now_s)
+                self._introduced_by.pop(identity, None)
                 self._note_refusal(identity, objection)
 
     # -- what a server may offer ----------------------------------------------------------------------------------
@@ -107,6 +108,7 @@ class ServerRegistrations:
             assert one.service is not None
             objection = self._access.hosting_objection(self.name_of(one.identity), [one.service]) or ""
         if objection:
+            self._introduced_by.pop(one.identity, None)
             self._note_refusal(one.identity, objection)
             return
         assert one.service is not None
@@ -115,11 +117,7 @@ class ServerRegistrations:
         objections = {method.name: self._registry.services.objection(service, method.name) for method in methods}
         usable = [method for method in methods if objections[method.name] is None]
         has_room = bool(usable) and self._make_room(service, usable, now_s)
-        is_known = one.identity in self._incomplete
-        if len(usable) < len(methods) or not has_room:
-            self._incomplete[one.identity] = one, self._registry.services.freed
-        else:
-            self._incomplete.pop(one.identity, None)
+        is_known = one.identity in self._introduced_by
         server = self.server(one.identity)
         if has_room and (server is None or _names(usable) != _offered(server)):
             self._register(one.identity, service, usable, now_s)
@@ -129,16 +127,24 @@ class ServerRegistrations:
             self._note_refusal(one.identity, f"the services have {MAX_METHODS} methods already")
         if not is_known:
             self._note_objections(service, [text for text in objections.values() if text], one.unusable)
+        self._introduced_by[one.identity] = one, self._registry.services.freed
 
     def _make_room(self, service: str, methods: list[Method], now_s: float) -> bool:
         """Whether a server's methods fit, if others are forgotten that have been without a server for long."""
         services = self._registry.services
+        missing = services.missing_room(service, methods)
+        if missing <= 0:
+            return True
+        pools = []
         for pool in services.dispensable(now_s):
-            if services.has_room_for(service, methods):
-                break
-            if self._is_idle(pool):
-                self._forget(pool)
-        return services.has_room_for(service, methods)
+            if missing > 0 and self._is_idle(pool):
+                pools.append(pool)
+                missing -= len(pool.model.procedures)
+        if missing > 0:
+            return False
+        for pool in pools:
+            self._forget(pool)
+        return True
 
     def _register(self, identity: bytes, service: str, usable: list[Method], now_s: float) -> None:
         server = self.server(identity)
@@ -149,6 +155,8 @@ class ServerRegistrations:
             self._registry.add_server(server, usable, self._rules, now_s)
         else:
             self._registry.reoffer_server(server, usable, self._rules, now_s)
+            for replica in server.replicas.values():
+                self._calls.move(replica)
         for pool in self._registry.services.by_name[service].all_pools:
             self._scheduler.mark_dirty(pool)
         self._scheduler.reassign_waiting(self._registry.services.by_name[service])
@@ -188,7 +196,7 @@ class ServerRegistrations:
         forgettable = (pool for pool in services.forgettable(now_s) if self._is_idle(pool))
         for _, pool in zip(range(_MOST_FORGOTTEN), forgettable, strict=False):
             self._forget(pool)
-        for one, freed in list(self._incomplete.values()):
+        for one, freed in list(self._introduced_by.values()):
             if services.freed != freed:
                 self._introduced(one, now_s)
 

@@ -90,7 +90,6 @@ class ServerHandler:
         batch.server_version = event.version
         if event.name == events.ZPC_HEARTBEAT:
             self._silence.on_heartbeat(server, call, now_s)
-            batch.heard_s = now_s
             if call.is_with_worker:
                 self._conversations.answer_heartbeat(batch, call)
             return

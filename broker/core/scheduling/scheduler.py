@@ -307,9 +307,10 @@ class Scheduler:
         for pool in [pool for pool in service.all_pools if queues[pool] and not pool.free]:
             retries, others = queues[pool].drain_all()
             for call in (*retries, *others):
-                targets = call.target.procedure.targets.values()
-                other = max(targets, key=lambda target: room[target.pool])
-                if room[other.pool] > 0:
+                # A method that has given way may still have targets that are forgotten.
+                targets = [one for one in call.target.procedure.targets.values() if room.get(one.pool, 0) > 0]
+                if targets:
+                    other = max(targets, key=lambda target: room[target.pool])
                     room[other.pool] -= 1
                     self._calls.retarget(call, other)
                     self._dirty[other.pool] = None

@@ -18,6 +18,9 @@ from broker.core.state.services import Server, ServerRules
 PING_AFTER_S = 1.0
 """A server that has calls and says nothing is asked after this long, and then again, in seconds."""
 
+PING_AGAIN_S = 60.0
+"""A server that has not answered for this long is asked again, in seconds."""
+
 QUIET_S = 0.5
 """A server that has not answered for this long, in seconds, is blocked. It gets further calls only if all are."""
 
@@ -74,13 +77,13 @@ class Silence:
         server.pong_s = now_s
 
     def on_heartbeat(self, server: Server, call: Call, now_s: float) -> None:
-        """Take note of a server's heartbeat for a call."""
+        """Take note of a server's heartbeat for a call; the time between two of them shows how often it sends some."""
         batch = call.batch
         assert batch is not None
-        patience_s = server.patience_s or LEAST_PATIENCE_S
-        if server.turns_since_s <= batch.heard_s:  # else the server was blocked, and the heartbeat is late
-            patience_s = max(patience_s, MISSED_HEARTBEATS * (now_s - batch.heard_s))
-        server.patience_s = patience_s
+        if server.turns_since_s <= batch.beat_s:  # else the server was blocked, and the heartbeat is late
+            interval_s = now_s - batch.beat_s
+            server.patience_s = max(server.patience_s or LEAST_PATIENCE_S, MISSED_HEARTBEATS * interval_s)
+        batch.beat_s = batch.heard_s = now_s
 
     def check_if_due(self, now_s: float) -> None:
         """Ask the servers that say nothing, and give up the calls that their servers have dropped."""
@@ -95,7 +98,9 @@ class Silence:
             server.is_quiet = server.last_received_s < server.pinged_s
         if not server.in_flight:
             return
-        if not server.is_pinged and now_s - max(server.last_received_s, server.pinged_s) >= PING_AFTER_S:
+        is_due = now_s - max(server.last_received_s, server.pinged_s) >= PING_AFTER_S
+        is_lost = now_s - server.pinged_s >= PING_AGAIN_S  # the server has ignored the last one
+        if is_lost or (is_due and not server.is_pinged):
             server.is_pinged = True
             server.pinged_s = now_s
             self._ping(server.identity)

@@ -228,6 +228,18 @@ class CallTable:
         pool.change_free(replica, batch.capacity)
         return pool
 
+    def move(self, replica: Replica) -> None:
+        """Let a replica have all calls of its worker, a stock server whose former replica had other methods."""
+        for call in self.in_flight[replica.worker].values():
+            batch = call.batch
+            assert batch is not None
+            former = batch.replica
+            self.shares[former.pool].remove(call.owner)
+            former.pool.change_free(former, batch.capacity)
+            batch.replica = replica
+            self.shares[replica.pool].add(call.owner)
+            replica.pool.change_free(replica, -batch.capacity)
+
     def all_open(self) -> list[Call]:
         """Return all open calls, the oldest first."""
         return list(self._open.values())

@@ -95,17 +95,18 @@ class Batch:
         unanswered: calls that the worker has not answered yet.
         is_large: whether it is one large call.
         heard_s: of a call at a stock server, monotonic time of the server's last event for it, or of its dispatch.
+        beat_s: likewise, of its last heartbeat, or of its dispatch.
         server_version: the ZeroRPC protocol version of that server.
     """
 
-    __slots__ = ("capacity", "heard_s", "is_large", "replica", "server_version", "unanswered")
+    __slots__ = ("beat_s", "capacity", "heard_s", "is_large", "replica", "server_version", "unanswered")
 
     def __init__(self, replica: Replica, capacity: int, unanswered: int, *, is_large: bool) -> None:
         self.replica = replica
         self.capacity = capacity
         self.unanswered = unanswered
         self.is_large = is_large
-        self.heard_s = 0.0
+        self.heard_s = self.beat_s = 0.0
         self.server_version = 3
 
 

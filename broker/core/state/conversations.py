@@ -46,7 +46,7 @@ class Conversations:
 
     def _begin_at_server(self, call: Call, server: Server, now_s: float) -> None:
         assert call.batch is not None
-        call.batch.heard_s = now_s
+        call.batch.heard_s = call.batch.beat_s = now_s
         self._outbox.to_worker(server.identity, _DELIMITER, server_events.encode_first(call.event, self._id_of(call)))
         if not call.target.procedure.may_retry:
             call.event = b""  # it may be large, and no other server gets it

@@ -176,12 +176,12 @@ class Services:
             f"the procedure {method!r} is already that of {'service' if other.is_method else 'model'} {other.owner!r}"
         )
 
-    def has_room_for(self, service: str, methods: Sequence[Method]) -> bool:
-        """Whether these methods of one server fit within `MAX_METHODS`."""
+    def missing_room(self, service: str, methods: Sequence[Method]) -> int:
+        """Return by how much these methods of one server go beyond `MAX_METHODS`; 0 or less if they fit."""
         known = self.by_name[service].pools if service in self.by_name else {}
         if frozenset(method.name for method in methods) in known:
-            return True
-        return len(methods) + sum(len(names) for one in self.by_name.values() for names in one.pools) <= MAX_METHODS
+            return 0
+        return len(methods) + sum(len(names) for one in self.by_name.values() for names in one.pools) - MAX_METHODS
 
     # -- changes --------------------------------------------------------------------------------------------------
 
