@@ -15,7 +15,7 @@ import zmq.green as zmq
 
 from tests import npm
 from tests.figures import Figure
-from tests.processes import REPOSITORY, Cluster, Process, cluster, total, wait_until
+from tests.processes import REPOSITORY, START_S, Cluster, Process, cluster, total, wait_until
 
 TOOLS = REPOSITORY / "tests" / "node" / "tools.js"
 LOST_S = 5.0
@@ -128,7 +128,7 @@ def test_servers_come_back_to_a_broker_that_starts_again(tmp_path: Path) -> None
         client = made.client()
         assert client.double(2) == 4
         made.broker.signal(signal.SIGKILL)
-        made.broker.wait(5)
+        made.broker.wait(START_S)
         made.start_broker()
         made.wait_for_workers(2)
         assert client.double(3) == 6

@@ -37,7 +37,7 @@ def test_workers_killed_under_load_cost_no_call(tmp_path: Path, figure: Figure) 
         for _ in range(kills):
             _wait_for_answers(made, "echo_predict", 500)
             made.processes[-2].signal(signal.SIGKILL)
-            made.processes[-2].wait(5)
+            made.processes[-2].wait(START_S)
             made.start_worker("EchoOnly")
             made.wait_for_workers(2)
         load.stop()
@@ -140,7 +140,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_has(tmp_path: Path) -> None:
         wait_until(lambda: made.in_flight() == 2, 5, "both workers have a call")
         made.processes[1].signal(signal.SIGTERM)
         gevent.joinall(calls, timeout=20, raise_error=True)
-        assert made.processes[1].wait(5) == 0
+        assert made.processes[1].wait(START_S) == 0
         assert total(made.http, "zerorpc_broker_worker_lost_total") == 0
         assert len(made.wait_for_workers(1)) == 1
 
@@ -217,7 +217,7 @@ def test_a_worker_that_is_stopped_while_it_loads_ends_at_once(tmp_path: Path) ->
         slow = made.start_worker("SlowLoading", SLOW_TO_LOAD_S="60")
         wait_until(lambda: get(made.worker_http[slow.pid], "/readyz")[0] == 503, START_S, "it loads")
         slow.signal(signal.SIGTERM)
-        assert slow.wait(5) == 0
+        assert slow.wait(START_S) == 0
 
 
 @pytest.mark.fault(9)
