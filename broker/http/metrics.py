@@ -222,7 +222,7 @@ def _by_worker(counts: Snapshot) -> list[Metric]:
     for worker in counts.workers:  # a process may be registered twice for a moment
         calls[worker.label] += worker.dispatched
         unanswered[worker.label] += worker.in_flight
-    states = {"ready": 0, "draining": 0} | Counter(one.state for one in counts.workers if one.kind == "worker")
+    states = {"ready": 0, "draining": 0} | Counter(one.state for one in counts.workers if not one.service)
     servers = dict.fromkeys(counts.services, 0) | Counter(one.service for one in counts.workers if one.service)
     return [
         _by_label("counter", "zerorpc_broker_dispatched", "Calls dispatched to a worker.", "worker", calls),

@@ -52,9 +52,8 @@ class ModelState(NamedTuple):
 
 
 class WorkerCounts(NamedTuple):
-    """The counts of a worker."""
+    """The counts of a worker, or of a stock server, which has a service."""
 
-    kind: str
     label: str
     service: str
     state: str
@@ -142,7 +141,7 @@ def _model(model: ModelVersions) -> ModelState:
 
 def _worker(worker: Worker) -> WorkerCounts:
     service = worker.service if isinstance(worker, Server) else ""
-    return WorkerCounts(worker.kind, worker.label, service, worker.state, worker.dispatched, worker.in_flight)
+    return WorkerCounts(worker.label, service, worker.state, worker.dispatched, worker.in_flight)
 
 
 def _broker(core: Core) -> BrokerCounts:

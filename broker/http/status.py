@@ -45,7 +45,7 @@ def readiness(core: Core, ask: Ask, expected: Collection[str]) -> Readiness:
             yield
 
         for service in list(core.registry.services.by_name.values()):
-            if any(pool.replicas for pool in service.all_pools):
+            if service.is_served:
                 serving.add(service.name)
             yield
 

@@ -430,6 +430,20 @@ def test_a_call_that_its_server_has_dropped_is_lost(world: World, server: StockS
     world.assert_at_rest()
 
 
+def test_a_dropped_call_of_a_busy_server_is_lost_too(world: World, server: StockServer) -> None:
+    world.call(C1, "dropped", "add", [1, 2])
+    (dropped,) = server.calls()
+    server.say(dropped, "_zpc_hb", 0)
+    ended: list[Reply] = []
+    for message_id in range(60):
+        world.call(C2, message_id, "add", [1, 2])
+        for call in server.received(lambda event: event.name == "add"):
+            server.say(call, "OK", 3)
+        ended += [reply for reply in world.pass_time(0.5) + server.answer_pings() if reply.name == "ERR"]
+    assert [error(reply)[0] for reply in ended] == ["WorkerLost"]
+    world.assert_at_rest()
+
+
 def test_a_server_that_answers_and_sends_slow_heartbeats_is_waited_for(world: World, server: StockServer) -> None:
     world.call(C1, 1, "add", [1, 2])
     (call,) = server.calls()
@@ -505,6 +519,14 @@ def test_a_server_with_a_long_call_is_not_quiet_if_its_loop_turns(world: World) 
     for message_id in range(2, 5):
         world.call(C1, message_id, "add", [1, 2])
     assert {len(world.in_flight(b"s1")), len(world.in_flight(b"s2"))} == {2}
+
+
+def test_a_server_that_says_something_is_not_asked(world: World, server: StockServer) -> None:
+    for message_id in range(8):
+        world.call(C1, message_id, "add", [1, 2])
+        (call,) = server.calls()
+        world.pass_time(0.75)
+        server.say(call, "OK", 3)
 
 
 def test_a_blocked_server_is_asked_once(world: World, server: StockServer) -> None:

@@ -16,10 +16,11 @@ from broker.core.state.registry import Registry
 from broker.core.state.services import Server, ServerRules
 
 PING_AFTER_S = 1.0
-"""A server that has calls and says nothing is asked after this long, and then again, in seconds."""
+"""A server that has calls and says nothing, or nothing about one of them, is asked after this long, and then again, in
+seconds."""
 
 PING_AGAIN_S = 60.0
-"""A server that has not answered for this long is asked again, in seconds."""
+"""A server that does not answer is asked again after this long, in seconds."""
 
 QUIET_S = 0.5
 """A server that has not answered for this long, in seconds, is blocked. It gets further calls only if all are."""
@@ -98,22 +99,30 @@ class Silence:
             server.is_quiet = server.last_received_s < server.pinged_s
         if not server.in_flight:
             return
-        is_due = now_s - max(server.last_received_s, server.pinged_s) >= PING_AFTER_S
-        is_lost = now_s - server.pinged_s >= PING_AGAIN_S  # the server has ignored the last one
-        if is_lost or (is_due and not server.is_pinged):
+        overdue = [one for one in self._calls.in_flight[server].values() if self._overdue_since_s(one, server) < now_s]
+        if self._should_ask(server, now_s, is_overdue=bool(overdue)):
             server.is_pinged = True
             server.pinged_s = now_s
             self._ping(server.identity)
-        if now_s - server.pong_s <= PING_AFTER_S + QUIET_S:
-            for call in list(self._calls.in_flight[server].values()):
-                if self._is_dropped(call, server):
-                    self._scheduler.give_up(call, now_s)
+        for call in overdue:
+            if self._is_dropped(call, server):
+                self._scheduler.give_up(call, now_s)
+
+    @staticmethod
+    def _should_ask(server: Server, now_s: float, *, is_overdue: bool) -> bool:
+        if server.is_pinged:
+            return now_s - server.pinged_s >= PING_AGAIN_S
+        said_s = float("-inf") if is_overdue else server.last_received_s
+        return now_s - max(said_s, server.pinged_s) >= PING_AFTER_S
 
     def _is_dropped(self, call: Call, server: Server) -> bool:
         """Whether the server's loop has turned while a heartbeat for the call was overdue, and none came."""
-        assert call.batch is not None
-        overdue_since_s = call.batch.heard_s + self._patience_s(call, server)
+        overdue_since_s = self._overdue_since_s(call, server)
         return server.pong_s - max(overdue_since_s, server.turns_since_s) > GRACE_S
+
+    def _overdue_since_s(self, call: Call, server: Server) -> float:
+        assert call.batch is not None
+        return call.batch.heard_s + self._patience_s(call, server)
 
     def _patience_s(self, call: Call, server: Server) -> float:
         """Return how long the server may say nothing about a call, in seconds.
