@@ -22,6 +22,7 @@ from zmtp.limits import PeerLimits
 from zmtp.listen import bound_endpoint, listen
 from zmtp.mechanism import Mechanism, Null
 from zmtp.session import PIECE_BYTES, READ_BYTES, Session
+from zmtp.vouching import Vouching
 
 HANDSHAKE_TIMEOUT_S = 5.0
 """How long the handshake of a connection may take, in seconds. Then the router drops the connection."""
@@ -57,9 +58,6 @@ KEEPALIVE_S = 30
 It is longer than the interval of the heartbeats, because with a limit on unacknowledged bytes, one keep-alive probe
 without an answer ends the connection.
 """
-
-ORPHAN_TIMEOUT_S = 0.5
-"""How long a connection may say nothing after the end of the one that answered heartbeats for it, in seconds."""
 
 _KEEPALIVE_PROBES = 3  # without an answer, before the system ends a connection that has no such limit
 _PEER_TYPES = (b"DEALER", b"REQ", b"ROUTER")
@@ -110,9 +108,7 @@ class Router:
         self._path = Path(parsed.path) if isinstance(parsed, IpcEndpoint) else None
         self._connections: dict[bytes, Connection] = {}
         self._claimed: dict[bytes, Connection] = {}  # by the routing ids that peers have chosen for themselves
-        # By the routing ids of the connections that answer heartbeats in their place.
-        self._vouched: dict[bytes, Connection] = {}
-        self._orphaned: dict[Connection, float] = {}  # those whose other connection has ended, and when
+        self._vouching = Vouching(self._claimed)
         self._with_messages: deque[Connection] = deque()
         self._to_flush: dict[Connection, None] = {}
         self._stalled: dict[Connection, None] = {}
@@ -214,25 +210,15 @@ class Router:
     def _note_heartbeats(self, connection: Connection) -> None:
         """Take note of another connection of the peer that answers heartbeats in place of this one.
 
-        A new connection takes the place of a former one of the peer, whose end this ROUTER has not seen yet.
-
         Raises:
-            PeerError: if the other connection is one of another peer's, or this one is named by others itself.
+            PeerError: if it cannot.
         """
-        session = connection.session
         if not self._limits.allows_vouching:
-            session.heartbeats_by = b""
-        other = session.heartbeats_by
-        if not other:
-            return
-        former = self._vouched.get(other)
-        if session.routing_id or (former is not None and former.session.peer_key != session.peer_key):
-            connection.messages.clear()
-            session.heartbeats_by = b""
-            raise PeerError(f"the connection {other[:40]!r} cannot answer the heartbeats of this one")
-        if former is not None:
-            self._drop(former)
-        self._vouched[other] = connection
+            connection.session.heartbeats_by = b""
+        if connection.session.heartbeats_by:
+            former = self._vouching.add(connection)
+            if former is not None:
+                self._drop(former)
 
     def _drop(self, connection: Connection) -> None:
         """End a connection, and the one that it answers heartbeats for. A second call has no effect."""
@@ -242,48 +228,25 @@ class Router:
         connection.close()
         if self._claimed.get(connection.session.routing_id) is connection:
             del self._claimed[connection.session.routing_id]
-            self._orphan(connection)
+            self._end_vouched(connection)
         self._to_flush.pop(connection, None)
         self._stalled.pop(connection, None)
         self._unsent_bytes -= connection.unsent_bytes
         self._unread_bytes -= connection.unread_bytes
         self._unread.pop(connection, None)
         self.disconnected.append(connection.identity)
-        self._orphaned.pop(connection, None)
-        if self._vouched.get(connection.session.heartbeats_by) is connection:
-            del self._vouched[connection.session.heartbeats_by]
+        self._vouching.remove(connection)
 
-    def _orphan(self, other: Connection) -> None:
-        """End the connection that another one has answered heartbeats for.
-
-        If the peer is silent, it ends at once. If the peer has closed the other one, it may still have sent something
-        here, such as its last words.
-        """
-        connection = self._vouched.get(other.session.routing_id)
-        if connection is None or not self._vouches_for(other, connection):
+    def _end_vouched(self, other: Connection) -> None:
+        """End the connection that another one has answered heartbeats for: at once if the peer is silent."""
+        connection = self._vouching.vouched_by(other)
+        if connection is None:
             return
         if other.identity in self.timed_out:
             self.timed_out.add(connection.identity)
             self._drop(connection)
         else:
-            self._orphaned[connection] = _NEVER_S
-
-    def _drop_orphans(self, now_s: float) -> None:
-        """Drop connections that say nothing any more and whose other one has not come back."""
-        for connection, since_s in list(self._orphaned.items()):
-            other = self._claimed.get(connection.session.heartbeats_by)
-            if other is not None and self._vouches_for(other, connection):
-                del self._orphaned[connection]
-            elif since_s == _NEVER_S:
-                self._orphaned[connection] = now_s
-            elif now_s - max(since_s, connection.last_received_s) >= ORPHAN_TIMEOUT_S:
-                self._drop(connection)
-
-    @staticmethod
-    def _vouches_for(other: Connection, connection: Connection) -> bool:
-        """Whether another connection is of the same peer, and answers heartbeats in place of this one."""
-        is_named = other.session.routing_id == connection.session.heartbeats_by
-        return is_named and other.session.peer_key == connection.session.peer_key
+            self._vouching.orphan(connection)
 
     def close(self) -> None:
         """Close all connections and stop listening. Unsent messages are lost."""
@@ -491,8 +454,8 @@ class Router:
         self._checked_s = now_s
         if not self._is_accepting and self._may_accept_again(now_s):
             self._accept_again()
-        if self._orphaned:
-            self._drop_orphans(now_s)
+        for connection in self._vouching.lonely(now_s):
+            self._drop(connection)
         for connection in list(self._connections.values()):
             if not connection.session.is_ready:
                 if now_s - connection.connected_s >= HANDSHAKE_TIMEOUT_S:
@@ -514,10 +477,8 @@ class Router:
 
     def _check_other(self, connection: Connection, now_s: float) -> None:
         """Drop a silent peer whose other connection, which should answer heartbeats, has not come."""
-        other = self._claimed.get(connection.session.heartbeats_by)
-        if other is not None and self._vouches_for(other, connection):
-            return
-        if now_s - connection.connected_s >= self._limits.heartbeat_timeout_s:
+        is_late = now_s - connection.connected_s >= self._limits.heartbeat_timeout_s
+        if is_late and self._vouching.other_of(connection) is None:
             self.timed_out.add(connection.identity)
             self._drop(connection)
 

@@ -80,8 +80,8 @@ def test_both_end_when_the_other_connection_ends(served: Served, alive: Any, con
     pass_time(served, 1)
     assert identity in served.router.disconnected
     assert served.router.timed_out == set()
-    assert not served.router._vouched
-    assert not served.router._orphaned
+    assert not served.router._vouching._vouched
+    assert not served.router._vouching._orphaned
 
 
 def test_last_words_arrive_although_the_other_connection_has_ended(served: Served, alive: Any, connect: Any) -> None:
@@ -112,7 +112,7 @@ def test_the_other_connection_may_come_back(served: Served, connect: Any) -> Non
     second = named(served)
     pass_time(served, 2)
     assert identity not in served.router.disconnected
-    assert not served.router._orphaned
+    assert not served.router._vouching._orphaned
     second.socket.close()
 
 
@@ -157,7 +157,7 @@ def test_a_connection_that_is_named_by_others_answers_for_itself(served: Served)
     chained.complete_handshake(served)
     served.turn_until(lambda: served.router.peer_errors)
     assert "cannot answer the heartbeats of this one" in str(served.router.peer_errors[0])
-    assert served.router._vouched == {}
+    assert not served.router._vouching._vouched
     chained.socket.close()
 
 
@@ -168,7 +168,7 @@ def test_only_where_it_is_allowed_another_connection_answers(served: Served) -> 
     identity = strict.identity_of(peer)
     pass_time(strict, 6)
     assert strict.router.disconnected == [identity]  # it has answered no heartbeat
-    assert strict.router._vouched == {}
+    assert not strict.router._vouching._vouched
     peer.socket.close()
     strict.close()
 
