@@ -20,7 +20,7 @@ import zerorpc
 
 from tests.figures import Figure
 from tests.integration.made import Made
-from tests.processes import REPOSITORY, START_S, Load, get, total, wait_until
+from tests.processes import REPOSITORY, START_S, Load, end_talking, get, talking_process, total, wait_until
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
@@ -36,6 +36,20 @@ def test_up_serves_and_down_stops(make: Made) -> None:
     assert broker.split()[::2][:2] == ["broker", "ready"]
     assert [line.split()[0] for line in workers] == [f"worker-{make.worker_port + i}" for i in range(2)]
     assert [line.split()[2:5] for line in workers] == [["ready", "iris_model", "0"]] * 2
+    tools = talking_process("tests.services.tools", make.environment["BROKER_BACKEND"])
+    try:
+        wait_until(lambda: "Tools-1" in make("status"), START_S, "the stock server that has connected is listed")
+        assert make("status").splitlines()[-1].split()[:7] == [
+            "Tools-1",
+            "ready,",
+            "a",
+            "server",
+            "at",
+            "127.0.0.1",
+            "Tools",
+        ]
+    finally:
+        end_talking(tools)
     logs = make("logs")
     assert f"worker-{make.worker_port}.log" in logs
     assert "broker.log" in logs

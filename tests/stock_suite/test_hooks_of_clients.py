@@ -1,36 +1,15 @@
 """Hooks of a client's context: zerorpc-python's test_middleware_client."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import pytest
 import zerorpc
 
 from tests.stock_suite.cases import case
 from tests.stock_suite.conftest import Call, NewContext, Serve
+from tests.stock_suite.echo import Echo
 
 FILE = "test_middleware_client"
-
-
-class Echo:
-    def echo(self, text: str) -> str:
-        return f"echo: {text}"
-
-    @zerorpc.stream  # type: ignore[untyped-decorator]
-    def echoes(self, text: str) -> Iterator[str]:
-        yield from [f"echo: {text}"] * 3
-
-    def crash(self, text: str) -> None:
-        raise RuntimeError(f"broken: {text}")
-
-    @zerorpc.stream  # type: ignore[untyped-decorator]
-    def crashes(self, text: str) -> Iterator[str]:
-        self.crash(text)
-        yield text
-
-    def stall(self) -> None:
-        gevent.sleep(2)
 
 
 class Recorder:

@@ -1,6 +1,5 @@
 """Hooks of a server's context: zerorpc-python's test_middleware_before_after_exec."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,24 +8,9 @@ import zerorpc
 from tests.processes import wait_until
 from tests.stock_suite.cases import case
 from tests.stock_suite.conftest import Call, NewContext, Serve
+from tests.stock_suite.echo import Echo
 
 FILE = "test_middleware_before_after_exec"
-
-
-class Echo:
-    def echo(self, text: str) -> str:
-        return f"echo: {text}"
-
-    @zerorpc.stream  # type: ignore[untyped-decorator]
-    def echoes(self, text: str) -> Iterator[str]:
-        yield from [f"echo: {text}"] * 3
-
-    def crash(self, text: str) -> None:
-        raise RuntimeError(text)
-
-    @zerorpc.stream  # type: ignore[untyped-decorator]
-    def crashes(self, text: str) -> Iterator[str]:
-        raise RuntimeError(text)
 
 
 class Recorder:
