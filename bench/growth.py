@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
 
 from tqdm import tqdm
 
+from bench import workloads
+from bench.generator import zerorpc_request
 from bench.running import Measurement, RunningSystem, running
 from bench.systems import System, cluster, echo_cluster, echo_systems
+from bench.workloads import STREAM, Workload
 
 CLIENTS = (10, 100, 1_000, 5_000)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -18,9 +20,6 @@ PROCEDURES = (1, 10, 100)
 CALL_BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 STREAMS = (1, 10, 100, 1_000)
-
-ITEMS_PER_STREAM = 50
-"""Number of items of each stream."""
 
 CALLS_PER_SECOND = 1_500
 """Total rate of calls for every number of clients; the clients take turns."""
@@ -44,7 +43,7 @@ class Curve:
 
 
 def _measure_clients(under_test: RunningSystem, clients: int, seconds: float) -> Measurement:
-    return under_test.measure(1, seconds, "--rate", str(CALLS_PER_SECOND), "--connections", str(clients))
+    return under_test.measure(1, seconds, rate=CALLS_PER_SECOND, connections=clients)
 
 
 def _measure_workers(under_test: RunningSystem, workers: int, seconds: float) -> Measurement:
@@ -59,15 +58,15 @@ def _measure_streams(under_test: RunningSystem, streams: int, seconds: float) ->
     per_stream = under_test.measure(streams, seconds)
     return replace(
         per_stream,
-        calls_a_second=per_stream.calls_a_second * ITEMS_PER_STREAM,
-        cpu_us=per_stream.cpu_us / ITEMS_PER_STREAM,
-        first_cpu_us=per_stream.first_cpu_us / ITEMS_PER_STREAM,
+        calls_a_second=per_stream.items_a_second,
+        cpu_us=per_stream.cpu_us / STREAM.items,
+        first_cpu_us=per_stream.first_cpu_us / STREAM.items,
     )
 
 
 def _measure_bytes(under_test: RunningSystem, size: int, seconds: float) -> Measurement:
     in_flight = 64 if size < 100_000 else 4
-    return under_test.measure(in_flight, seconds, "--data-bytes", str(size))
+    return under_test.measure(in_flight, seconds, request=zerorpc_request("echo_predict", bytes(size)))
 
 
 def measure_growth(rounds: int, seconds: float) -> list[Curve]:
@@ -77,9 +76,7 @@ def measure_growth(rounds: int, seconds: float) -> list[Curve]:
         rounds: number of measurements at each size; a curve has their medians.
         seconds: duration of each measurement.
     """
-    sleeper_config = "bench.services.models:SleeperOnly"
-    row_options = ("--data", json.dumps([0] * ITEMS_PER_STREAM))
-    echo_config = "bench.services.models:EchoOnly"
+    sleeper = Workload("sleeper", "", (), "sleeper_predict", 0, "bench.services.models:SleeperOnly", "")
     sizes = sum(map(len, (CLIENTS, CLIENTS, WORKERS, PROCEDURES, CALL_BYTES, STREAMS)))
     with tqdm(total=rounds * sizes, unit="measurement") as progress:
 
@@ -116,21 +113,14 @@ def measure_growth(rounds: int, seconds: float) -> list[Curve]:
         return [
             curve("clients", CLIENTS, lambda _: echo_cluster("", ""), _measure_clients, share_system=True),
             curve("clients of zmq.proxy", CLIENTS, lambda _: echo_systems()[0], _measure_clients, share_system=True),
-            curve(
-                "workers", WORKERS, lambda n: cluster("", "", n, sleeper_config, "sleeper_predict"), _measure_workers
-            ),
+            curve("workers", WORKERS, lambda n: cluster("", "", n, sleeper), _measure_workers),
             curve("procedures", PROCEDURES, _cluster_with_models, _measure_procedures),
             curve("bytes", CALL_BYTES, lambda _: echo_cluster("", "", "--back"), _measure_bytes, share_system=True),
-            curve(
-                "streams",
-                STREAMS,
-                lambda _: replace(cluster("", "", 2, echo_config, "echo_predict_stream"), options=row_options),
-                _measure_streams,
-                share_system=True,
-            ),
+            curve("streams", STREAMS, lambda _: cluster("", "", 2, STREAM), _measure_streams, share_system=True),
         ]
 
 
 def _cluster_with_models(models: int) -> System:
     last = "echo_predict" if models == 1 else f"echo_{models - 1}_predict"
-    return echo_cluster("", "", "--models", str(models), procedure=last)
+    request = zerorpc_request(last, workloads.FLOWER)
+    return echo_cluster("", "", "--models", str(models), request=request)

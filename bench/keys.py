@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import one_table, report
-from bench.compare import IN_FLIGHT, compare
+from bench.compare import compare
 from bench.systems import System, cluster
 from scripts import keys
 
 RESULTS = report.FOLDER / "keys.json"
+IN_FLIGHT = (1, 16, 64, 256)
 OPEN, KEYED = "open", "keyed"
 
 
@@ -23,7 +24,7 @@ def systems(folder: Path) -> list[System]:
     Args:
         folder: for the keys.
     """
-    plain = cluster(OPEN, "without keys", 2)
+    plain = replace(cluster(OPEN, "without keys", 2), script_options=())
     keyed = cluster(KEYED, "with keys on both ports", 2, port_block=1)
     for kind, name in ((keys.BROKER, ""), ("client", "bench"), ("worker", "bench")):
         keys.new(folder, kind, name)
@@ -43,7 +44,7 @@ def systems(folder: Path) -> list[System]:
         *(replace(worker, environment={**worker.environment, **for_workers}) for worker in workers),
     )
     options = ("--secret", str(keys.secret_file(folder, "client", "bench")), "--broker-key", broker_key)
-    return [plain, replace(keyed, processes=processes, options=options)]
+    return [plain, replace(keyed, processes=processes, script_options=options)]
 
 
 def table(results: dict[str, Any]) -> str:
@@ -75,7 +76,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
         BenchError: if a cluster does not start, or a measurement fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return {"compare": [asdict(point) for point in compare(systems(Path(folder)), rounds, seconds)]}
+        return {"compare": [asdict(point) for point in compare(systems(Path(folder)), IN_FLIGHT, rounds, seconds)]}
 
 
 def main() -> None:

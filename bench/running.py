@@ -2,22 +2,22 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from bench.systems import HTTP, REPOSITORY, SPECIES, System
+from bench import generator
+from bench.generator import GeneratorError, Load
+from bench.systems import REPOSITORY, System
 from cluster.runtime import local_http
 
 START_S = 90.0
@@ -26,7 +26,8 @@ START_S = 90.0
 STOP_S = 10.0
 """How long the processes of a system may take to stop, in seconds."""
 
-_WRK_SCRIPT = REPOSITORY / "bench" / "services" / "post.lua"
+WARM_UP_S = 1.0
+"""Load before each measurement, in seconds."""
 
 
 class BenchError(Exception):
@@ -39,18 +40,22 @@ class Measurement:
 
     Attributes:
         calls_a_second: correct answers per second.
+        items_a_second: items of streams per second.
         p50_ms, p99_ms: median and 99th percentile of the latency, in milliseconds.
         cpu_us: CPU time of all processes of the system per call, in microseconds.
         first_cpu_us: the part of the first program: the broker or proxy, if the system has one.
+        generator_cpu_us: CPU time of the load generator per call, in microseconds.
         memory_mib: memory of all processes after the load, in MiB; a shared page counts in proportion (PSS).
         failed: number of calls without a correct answer.
     """
 
     calls_a_second: float
+    items_a_second: float
     p50_ms: float
     p99_ms: float
     cpu_us: float
     first_cpu_us: float
+    generator_cpu_us: float
     memory_mib: float
     failed: int
 
@@ -74,7 +79,7 @@ class RunningSystem:
                     subprocess.Popen(
                         process.command,
                         # Some of the other servers write files into their working directory.
-                        cwd=REPOSITORY if system.protocol != HTTP else folder,
+                        cwd=REPOSITORY if not system.is_http else folder,
                         env={**_clean_environment(), **process.environment},
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -106,50 +111,73 @@ class RunningSystem:
         return (self._logs / f"{self.system.key}-{i}.log").read_text()[-2000:]
 
     def _is_ready(self) -> bool:
-        if self.system.protocol == HTTP:
-            request = urllib.request.Request(self.system.address, self.system.body.encode(), _JSON)
-            try:
-                with local_http.opener.open(request, timeout=5) as response:
-                    answer = response.read().decode()
-            except (OSError, urllib.error.URLError):
-                return False
-            if SPECIES not in answer:
-                raise BenchError(f"{self.system.title} answers {answer}")
-            return True
         try:
             if self.system.workers:
                 workers = json.loads(local_http.read_page(self.system.broker_http, "/workers"))
                 if len(workers) < self.system.workers:
                     return False
-            self._load(1, 0.1)
-        except (OSError, BenchError):
+            self._load(0.1)
+        except (OSError, BenchError, GeneratorError):
             return False
         return True
 
-    def measure(self, in_flight: int, seconds: float, *options: str) -> Measurement:
+    def measure(
+        self,
+        in_flight: int,
+        seconds: float,
+        *,
+        rate: float = 0.0,
+        connections: int | None = None,
+        request: bytes | None = None,
+    ) -> Measurement:
         """Put load on the system, and measure it.
 
         Args:
             in_flight: number of calls to keep in flight.
             seconds: duration of the load.
-            options: further options of scripts/load.py.
+            rate: calls to make per second instead of keeping some in flight.
+            connections: number of connections; the load generator knows what suits the protocol.
+            request: the bytes of a call, if not the system's own.
 
         Raises:
             BenchError: if the load generator fails.
         """
-        self._load(in_flight, 1.0, *options)
-        before_s = self._cpu_s_per_process()
-        calls_a_second, p50_ms, p99_ms, calls, failed = self._load(in_flight, seconds, *options)
+        how: dict[str, Any] = {"in_flight": in_flight, "rate": rate, "connections": connections, "request": request}
+        try:
+            self._load(WARM_UP_S, **how)
+            before_s = self._cpu_s_per_process()
+            load = self._load(seconds, **how)
+        except GeneratorError as error:
+            raise BenchError(f"{self.system.title}: {error}") from None
+        calls = max(load.calls, 1)
         each_us = tuple(
-            (after_s - before) / max(calls, 1) * 1e6
+            (after_s - before) / calls * 1e6
             for before, after_s in zip(before_s, self._cpu_s_per_process(), strict=True)
         )
-        return Measurement(calls_a_second, p50_ms, p99_ms, sum(each_us), each_us[0], self._memory_mib(), failed)
+        return Measurement(
+            load.calls_a_second,
+            load.items_a_second,
+            load.p50_ms,
+            load.p99_ms,
+            sum(each_us),
+            each_us[0],
+            load.cpu_s / calls * 1e6,
+            self._memory_mib(),
+            load.failed,
+        )
 
-    def _load(self, in_flight: int, seconds: float, *options: str) -> tuple[float, float, float, int, int]:
-        if self.system.protocol == HTTP:
-            return _run_wrk(self.system, in_flight, seconds)
-        return _run_load_generator(self.system, in_flight, seconds, *options)
+    def _load(self, seconds: float, *, request: bytes | None = None, in_flight: int = 1, **how: Any) -> Load:
+        system = self.system
+        if system.script_options is not None:
+            return _run_script(system, system.script_options, in_flight, seconds)
+        return generator.run(
+            system.address,
+            system.request if request is None else request,
+            seconds,
+            in_flight=in_flight,
+            contains=system.contains,
+            **how,
+        )
 
     def _process_tree(self) -> Iterator[psutil.Process]:
         for process in self._processes:
@@ -196,41 +224,30 @@ class RunningSystem:
         psutil.wait_procs(left, timeout=STOP_S)
 
 
-_JSON = {"Content-Type": "application/json"}
-
-
 def _clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "WORKER_", "APP_SETTINGS"))}
 
 
-def _run_load_generator(
-    system: System, in_flight: int, seconds: float, *options: str
-) -> tuple[float, float, float, int, int]:
-    program = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address, "--procedure", system.procedure]
+def _run_script(system: System, options: tuple[str, ...], in_flight: int, seconds: float) -> Load:
+    """Run scripts/load.py, which can use keys; the load generator cannot."""
+    program = [sys.executable, str(REPOSITORY / "scripts" / "load.py"), system.address]
     how = ["--in-flight", str(in_flight), "--seconds", str(seconds), "--warm-up", "0", "--json"]
-    command = [*program, *how, *system.options, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([*program, *how, *options], capture_output=True, text=True, check=False)
     if not done.stdout:
         raise BenchError(f"{system.title}: {done.stderr.strip()}")
     result = json.loads(done.stdout)
     failed = result["calls"] - result["outcomes"].get("OK", 0)
     latency = result["latency_ms"]
-    return result["calls_a_second"], latency["p50"], latency["p99"], result["calls"], failed
-
-
-def _run_wrk(system: System, in_flight: int, seconds: float) -> tuple[float, float, float, int, int]:
-    threads = str(min(2, in_flight))
-    command = ["wrk", "-t", threads, "-c", str(in_flight), "-d", f"{max(1, round(seconds))}s", "--latency"]
-    environment = {**os.environ, "BENCH_BODY": system.body}
-    done = subprocess.run(
-        [*command, "-s", str(_WRK_SCRIPT), system.address], env=environment, capture_output=True, text=True, check=False
+    return Load(
+        calls=result["calls"],
+        failed=failed,
+        calls_a_second=result["calls_a_second"],
+        items_a_second=0.0,
+        p50_ms=latency["p50"],
+        p99_ms=latency["p99"],
+        late_p99_ms=0.0,
+        cpu_s=0.0,
     )
-    found = re.search(r"RESULT (\{.*\})", done.stdout)
-    if found is None:
-        raise BenchError(f"wrk: {done.stdout}{done.stderr}")
-    result = json.loads(found.group(1))
-    calls, failed, took_s = result["calls"], result["failed"], result["us"] / 1e6
-    return (calls - failed) / took_s, result["p50_us"] / 1000, result["p99_us"] / 1000, calls, failed
 
 
 @contextmanager

@@ -1,27 +1,54 @@
-"""mosec: mosec_server.py --port 8501. BENCH_BATCH is the largest batch; a batch waits 1 ms."""
+"""mosec: mosec_server.py --port 8501. BENCH_MODEL names the model, BENCH_BATCH the largest batch.
 
+A batch waits 1 ms.
+"""
+
+import json
 import os
 from typing import Any
 
-from iris import Iris
-from mosec import Server, Worker
+import peer_models
+from mosec import Server, SSEWorker, Worker
 
 BATCH = int(os.environ["BENCH_BATCH"])
+MODEL = os.environ["BENCH_MODEL"]
 
 
-class IrisWorker(Worker):  # type: ignore[misc]
-    """The iris model as a mosec worker."""
+class ModelWorker(Worker):  # type: ignore[misc]
+    """The model as a mosec worker."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._iris = Iris()
+        self._model = peer_models.load()
 
     def forward(self, data: Any) -> Any:
         """Predict one row, or several rows with batches on."""
-        return self._iris.predict(data) if BATCH == 1 else self._iris.predict_batch(data)
+        return self._model.predict(data) if BATCH == 1 else self._model.predict_batch(data)
+
+
+class BytesWorker(ModelWorker):
+    """The same for a body that is no JSON."""
+
+    def deserialize(self, data: bytes) -> Any:
+        """Return the body."""
+        return data
+
+
+class StreamWorker(SSEWorker):  # type: ignore[misc]
+    """The same for a stream, as server-sent events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._model = peer_models.load()
+
+    def forward(self, data: Any) -> None:
+        """Send each item."""
+        for item in self._model.predict(data):
+            self.send_stream_event(json.dumps(item), index=0)
 
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(IrisWorker, num=2, max_batch_size=BATCH, max_wait_time=1)
+    worker = {"tensor": BytesWorker, "stream": StreamWorker}.get(MODEL, ModelWorker)
+    server.append_worker(worker, num=2, max_batch_size=BATCH, max_wait_time=1)
     server.run()
