@@ -106,13 +106,30 @@ def read_event(payload: bytes) -> ClientEvent:
     Raises:
         BadFrameError: if the bytes are not an event, or have no `message_id` that an answer could name.
     """
+    end = _plain_arguments_at(payload)
+    if end:
+        name = payload[_CALL_NAME_AT + 1 : end].decode("utf-8", "replace")
+        return ClientEvent(payload[_CALL_ID], None, 3, name, end)
+    return _read_any_event(payload)
+
+
+def arguments_at(payload: bytes) -> int:
+    """Return where the arguments of an event begin.
+
+    Raises:
+        BadFrameError: as in `read_event`.
+    """
+    return _plain_arguments_at(payload) or _read_any_event(payload).args_at
+
+
+def _plain_arguments_at(payload: bytes) -> int:
+    """Return where the arguments of a plain first event of a Python client begin; 0 if the event is any other."""
     if payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION] == _VERSION_3 and len(payload) > _CALL_NAME_AT:
         length = payload[_CALL_NAME_AT] ^ 0xA0  # length of a fixstr; any other type gives 32 or more
         end = _CALL_NAME_AT + 1 + length
         if length < 32 and end < len(payload):
-            name = payload[_CALL_NAME_AT + 1 : end].decode("utf-8", "replace")
-            return ClientEvent(payload[_CALL_ID], None, 3, name, end)
-    return _read_any_event(payload)
+            return end
+    return 0
 
 
 def plain_call_version_at(payload: bytes) -> int:

@@ -5,7 +5,7 @@ frame of its own, so that it is never copied.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cluster.wire.protocol import NUMBER_BYTES, ProtocolError
 
@@ -15,7 +15,7 @@ LARGE_BYTES = 16 * 1024
 _ROW = struct.Struct(f">{NUMBER_BYTES}sI")
 
 
-def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]], *between: bytes) -> list[bytes]:
+def write_pairs(kind: bytes, pairs: Sequence[tuple[bytes, bytes]], *between: bytes) -> list[bytes]:
     """Encode a message that carries pairs.
 
     Args:
@@ -26,6 +26,9 @@ def write_pairs(kind: bytes, pairs: Iterable[tuple[bytes, bytes]], *between: byt
     Returns:
         The frames: kind, `between`, the table of call numbers and sizes, the events.
     """
+    if len(pairs) == 1:
+        number, event = pairs[0]
+        return [kind, *between, _ROW.pack(number, len(event)), event]
     rows: list[bytes] = []
     table_at = 1 + len(between)
     frames = [kind, *between, b""]

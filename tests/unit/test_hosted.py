@@ -157,7 +157,7 @@ def test_the_counts_of_a_models_versions_are_added_up_and_outlast_the_versions(p
         one = counters.host(load_from_disk(package.entry).description)
         one.on_calls_started(2)
         one.on_model_called(2, 0.1)
-        one.on_calls_ended({"ok": 2})
+        one.on_calls_ended("ok", 2)
     counters.remove(("constant", Version(1, 0)))
     found = {
         sample.name: sample.value

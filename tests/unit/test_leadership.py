@@ -10,6 +10,13 @@ from worker.loop.leadership import LEADER_TIMEOUT_S, Leadership
 WAIT_S = 10.0
 
 
+class Begun:
+    """What a leader runs."""
+
+    def __init__(self) -> None:
+        self.started_s: float | None = time.monotonic()
+
+
 class Followers:
     """Threads that record who leads, and then call `do`."""
 
@@ -52,7 +59,7 @@ def test_a_leader_that_runs_a_job_for_too_long_loses_the_lead() -> None:
 
     def do(leadership: Leadership, term: int) -> None:
         if term == 0:
-            leadership.start_job()
+            leadership.start_job(Begun())
             go_on.wait(WAIT_S)
             still_leads.put(leadership.end_job(term))
         go_on.wait(WAIT_S)
@@ -70,9 +77,9 @@ def test_a_leader_that_runs_a_job_for_too_long_loses_the_lead() -> None:
 
 def test_a_leader_whose_job_ends_in_time_goes_on_leading() -> None:
     leadership = Leadership()
-    leadership.start_job()
+    leadership.start_job(Begun())
     leadership.check_leader(time.monotonic())
     assert leadership.end_job(0)
     leadership.check_leader(time.monotonic() + 1)
-    leadership.start_job()
+    leadership.start_job(Begun())
     assert leadership.end_job(0)

@@ -42,7 +42,7 @@ class Bench:
         calls = []
         for number, args in enumerate(batch):
             payload = b"\x93" + msgpack.packb({"message_id": b"id", "v": 3}) + msgpack.packb(name) + args
-            calls.append(Call(b"%08d" % number, events.read_event(payload), payload))
+            calls.append(Call(b"%08d" % number, payload, events.arguments_at(payload)))
         described = [(model, procedure.name) for model in self.hosted.descriptions for procedure in model.procedures]
         (work_name,) = [model.pinned(one) for model, one in described if one == name]
         make_jobs = self.hosted.job_factory(work_name.encode())

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from cluster.wire.events import ClientEvent
-
 Answer = tuple[bytes, bytes]
 """(kind of message, event). REPLY: the procedure was executed. REFUSE: it was not, or was stopped."""
 
@@ -31,10 +29,10 @@ class Call:
 
     Attributes:
         number: the broker's name for it.
-        event: the head of the client's event.
         payload: the client's event as it came.
+        args_at: where its arguments begin.
     """
 
     number: bytes
-    event: ClientEvent
     payload: bytes
+    args_at: int

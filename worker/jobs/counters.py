@@ -1,6 +1,6 @@
 """Counts what a worker does, in plain numbers. `worker.http.metrics` turns them into Prometheus metrics."""
 
-from collections.abc import Mapping
+from collections import deque
 from threading import Lock
 
 from cluster.histogram import Histogram
@@ -16,10 +16,16 @@ ERROR = "error"
 OUTCOMES = (OK, INVALID_INPUT, ERROR)
 
 
+_STARTED = "started"
+_CALLED = "called"
+
+
 class ModelCounters:
     """The counts of one version of a model. A model with several slots counts in several threads.
 
-    Attributes:
+    What happens is only noted at first, so that an answer does not wait until it is counted. `settle` counts it.
+
+    Attributes, as they are after `settle`:
         outcomes: how many calls have ended, by outcome.
         duration: how long the model took, in seconds, observed once for each row.
         batch_size: how many rows the model got at once.
@@ -28,7 +34,9 @@ class ModelCounters:
 
     def __init__(self, model: ModelDescription) -> None:
         self.model = model
-        self.lock = Lock()
+        self._lock = Lock()
+        # What has happened and is not counted yet: an outcome or another word, how many, and seconds if they matter.
+        self._noted: deque[tuple[str, int, float]] = deque()
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self.duration = Histogram(_SECONDS)
         self.batch_size = Histogram(_ROWS)
@@ -36,7 +44,8 @@ class ModelCounters:
 
     def add(self, other: "ModelCounters") -> None:
         """Add the counts of another version of the model."""
-        with other.lock:
+        other.settle()
+        with other._lock:
             for outcome, count in other.outcomes.items():
                 self.outcomes[outcome] += count
             self.duration.add(other.duration)
@@ -44,27 +53,35 @@ class ModelCounters:
             self.in_progress += other.in_progress
 
     def on_calls_started(self, calls: int) -> None:
-        """Count calls that the worker begins to answer."""
-        with self.lock:
-            self.in_progress += calls
+        """Note calls that the worker begins to answer."""
+        self._noted.append((_STARTED, calls, 0.0))
 
     def on_model_called(self, rows: int, seconds: float) -> None:
-        """Count one call of the model: how many rows it got, and how long it took in seconds."""
-        with self.lock:
-            self.duration.observe(seconds, rows)
-            self.batch_size.observe(rows)
+        """Note one call of the model: how many rows it got, and how long it took in seconds."""
+        self._noted.append((_CALLED, rows, seconds))
 
     def on_calls_dropped(self, calls: int) -> None:
-        """Count calls that the worker stops answering without an outcome, such as cancelled ones."""
-        with self.lock:
-            self.in_progress -= calls
+        """Note calls that the worker stops answering without an outcome, such as cancelled ones."""
+        self._noted.append((_STARTED, -calls, 0.0))
 
-    def on_calls_ended(self, outcomes: Mapping[str, int]) -> None:
-        """Count calls that have ended, by outcome."""
-        with self.lock:
-            for outcome, count in outcomes.items():
-                self.outcomes[outcome] += count
-                self.in_progress -= count
+    def on_calls_ended(self, outcome: str, calls: int) -> None:
+        """Note calls that have ended."""
+        self._noted.append((outcome, calls, 0.0))
+
+    def settle(self) -> None:
+        """Count what has been noted. For any thread."""
+        noted = self._noted
+        with self._lock:
+            while noted:
+                what, count, seconds = noted.popleft()
+                if what is _STARTED:
+                    self.in_progress += count
+                elif what is _CALLED:
+                    self.duration.observe(seconds, count)
+                    self.batch_size.observe(count)
+                else:
+                    self.outcomes[what] += count
+                    self.in_progress -= count
 
 
 class WorkerCounters:

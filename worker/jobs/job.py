@@ -5,9 +5,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from cluster.wire.protocol import ModelDescription
 from worker.jobs import errors
 from worker.jobs.calls import Answer, Call, Registration
+from worker.jobs.prediction import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Job(ABC):
     Attributes:
         registration: the registration in which the calls came.
         procedure: the name of the procedure.
-        model: the model's description.
+        prediction: predicts with the job's model.
         calls: in the order in which they came.
         started_s: when the present run began, in monotonic seconds; None before it began.
         took_s: how long the last run took, in seconds.
@@ -29,11 +29,11 @@ class Job(ABC):
     """
 
     def __init__(
-        self, registration: Registration, procedure: str, model: ModelDescription, calls: Sequence[Call]
+        self, registration: Registration, procedure: str, prediction: Prediction, calls: Sequence[Call]
     ) -> None:
         self.registration = registration
         self.procedure = procedure
-        self.model = model
+        self.prediction = prediction
         self.calls = calls
         self.started_s: float | None = None
         self.took_s = 0.0
@@ -41,13 +41,13 @@ class Job(ABC):
 
     def run(self) -> None:
         """Do the work, or a part of it."""
-        self.started_s = time.monotonic()
+        self.started_s = started_s = time.monotonic()
         try:
             self._run()
         except Exception as error:  # a fault of the worker's own must cost these calls, and not the thread
             log.exception("the worker failed to answer calls of %s", self.procedure)
             self._fail(errors.internal_error(error))
-        self.took_s = time.monotonic() - self.started_s
+        self.took_s = time.monotonic() - started_s
 
     @property
     @abstractmethod

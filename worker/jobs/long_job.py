@@ -36,9 +36,8 @@ class LongJob(Job):
     def __init__(
         self, registration: Registration, procedure: str, prediction: Prediction, call: Call, source: Source
     ) -> None:
-        super().__init__(registration, procedure, prediction.model.description, [call])
+        super().__init__(registration, procedure, prediction, [call])
         self._call = call
-        self._prediction = prediction
         self._source = source
         self._outputs: Outputs | None = None
         self._final: Answer | None = None  # set when everything has been computed
@@ -53,7 +52,7 @@ class LongJob(Job):
             self._cancel()
             return
         if self._outputs is None:
-            self._prediction.counters.on_calls_started(1)
+            self.prediction.counters.on_calls_started(1)
             self._outputs = self._source(self._call)
         until_s = time.monotonic() + TURN_S
         try:
@@ -62,28 +61,28 @@ class LongJob(Job):
                 if time.monotonic() >= until_s:
                     return
         except StopIteration:
-            self._prediction.counters.on_calls_ended({OK: 1})
+            self.prediction.counters.on_calls_ended(OK, 1)
             self._final = protocol.REPLY, self._success()
         except FailedError as failed:
             prefix = self._error_prefix(failed.index) if failed.index is not None else ""
-            event, outcome = self._prediction.error_event(failed.error, prefix)
-            self._prediction.counters.on_calls_ended({outcome: 1})
+            event, outcome = self.prediction.error_event(failed.error, prefix)
+            self.prediction.counters.on_calls_ended(outcome, 1)
             self._final = protocol.REPLY, event
         except BadArgumentsError as error:
-            self._prediction.counters.on_calls_dropped(1)
+            self.prediction.counters.on_calls_dropped(1)
             self._final = bad_request(self.procedure, error)
 
     def _cancel(self) -> None:
         if self._outputs is not None:
-            self._prediction.counters.on_calls_dropped(1)
+            self.prediction.counters.on_calls_dropped(1)
             self._outputs.close()
         self._final = CANCELLED
 
     def _fail(self, answer: Answer) -> None:
-        counters = self._prediction.counters
+        counters = self.prediction.counters
         if self._outputs is None:
             counters.on_calls_started(1)
-        counters.on_calls_ended({ERROR: 1})
+        counters.on_calls_ended(ERROR, 1)
         self._final = answer
 
     @property

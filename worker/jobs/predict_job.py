@@ -17,8 +17,7 @@ class PredictJob(Job):
     def __init__(
         self, registration: Registration, procedure: str, prediction: Prediction, calls: Sequence[Call]
     ) -> None:
-        super().__init__(registration, procedure, prediction.model.description, calls)
-        self._prediction = prediction
+        super().__init__(registration, procedure, prediction, calls)
         self._answers: list[Answer] = []
 
     @property
@@ -45,7 +44,7 @@ class PredictJob(Job):
         self._answers = [by_number.get(call.number, CANCELLED) for call in self.calls]
 
     def _answer(self, calls: Sequence[Call]) -> list[Answer]:
-        argument = self._prediction.argument
+        argument = self.prediction.argument
         rows = []
         accepted = []
         refused: list[Answer | None] = []
@@ -56,10 +55,10 @@ class PredictJob(Job):
                 refused.append(None)
             except BadArgumentsError as error:
                 refused.append(bad_request(self.procedure, error))
-        predicted = iter(self._prediction.answers(rows, lambda: map(argument, accepted)) if rows else [])
+        predicted = iter(self.prediction.answers(rows, lambda: map(argument, accepted)) if rows else [])
         return [answer or (protocol.REPLY, next(predicted)) for answer in refused]
 
     def _fail(self, answer: Answer) -> None:
-        self._prediction.counters.on_calls_started(len(self.calls))
-        self._prediction.counters.on_calls_ended({ERROR: len(self.calls)})
+        self.prediction.counters.on_calls_started(len(self.calls))
+        self.prediction.counters.on_calls_ended(ERROR, len(self.calls))
         self._answers = [answer] * len(self.calls)

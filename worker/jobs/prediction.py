@@ -4,7 +4,6 @@ import logging
 import re
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -46,7 +45,13 @@ class FailedError(Exception):
 
 
 class Prediction:
-    """What the jobs of all procedures of one model have in common."""
+    """What the jobs of all procedures of one model have in common.
+
+    Attributes:
+        model: the loaded model.
+        key: its name and version.
+        counters: count its calls.
+    """
 
     def __init__(self, model: LoadedModel, counters: ModelCounters, *, expose_tracebacks: bool) -> None:
         """Build.
@@ -57,6 +62,7 @@ class Prediction:
             expose_tracebacks: whether an ERR carries the traceback to the caller.
         """
         self.model = model
+        self.key = model.description.key
         self.counters = counters
         self._expose_tracebacks = expose_tracebacks
         self._logged_s = float("-inf")
@@ -69,7 +75,7 @@ class Prediction:
         Raises:
             BadArgumentsError: if the arguments cannot be read, or are not exactly one.
         """
-        arguments = read_arguments(call.payload, call.event.args_at)
+        arguments = read_arguments(call.payload, call.args_at)
         if len(arguments) != 1:
             raise wrong_argument_count(len(arguments))
         return arguments[0]
@@ -81,25 +87,26 @@ class Prediction:
             rows: at least one. The model may change the list and the rows.
             decode_again: returns the rows as they were sent.
         """
-        count = len(rows)
-        self.counters.on_calls_started(count)
+        counters = self.counters
+        right = len(rows)
+        counters.on_calls_started(right)
         outputs = self._outputs(rows, decode_again)
         pack = Packer().pack
         answers: list[bytes] = []
-        outcomes: Counter[str] = Counter()
         for output in outputs:
             wrong = output if isinstance(output, BaseException) else None
             if wrong is None:
                 try:
                     answers.append(ok_event(pack(output)))
+                    continue
                 except Exception as error:  # a client could not read the output, or it is too large
                     wrong = error
-            if wrong is not None:
-                answer, outcome = self.error_event(wrong)
-                outcomes[outcome] += 1
-                answers.append(answer)
-        outcomes[OK] = count - outcomes.total()
-        self.counters.on_calls_ended(outcomes)
+            answer, outcome = self.error_event(wrong)
+            answers.append(answer)
+            counters.on_calls_ended(outcome, 1)
+            right -= 1
+        if right:
+            counters.on_calls_ended(OK, right)
         return answers
 
     # -- calls of many rows -----------------------------------------------------------------------------------------
@@ -111,7 +118,7 @@ class Prediction:
             BadArgumentsError: if the call's only argument is not an array of rows.
             FailedError: at the first row that the model refuses, after the outputs of the rows before it.
         """
-        batches = read_batches(call.payload, call.event.args_at, self.model.description.max_batch_size)
+        batches = read_batches(call.payload, call.args_at, self.model.description.max_batch_size)
         call.payload = b""  # the batches keep it as long as they need it
         done = 0
         for batch in batches:

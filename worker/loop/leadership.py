@@ -7,13 +7,20 @@ whatever a model does, unless the model holds the interpreter's lock.
 """
 
 import threading
-import time
 from collections.abc import Callable
+from typing import Protocol
 
 from cluster.runtime.threads import ServerThread
 
 LEADER_TIMEOUT_S = 0.02
 """Longest time in seconds that the leader may run a job before another thread leads."""
+
+
+class Runnable(Protocol):
+    """What the leader runs: a job."""
+
+    started_s: float | None
+    """When it began to run, in monotonic seconds; None before."""
 
 
 class Leadership:
@@ -30,7 +37,7 @@ class Leadership:
         self._lead: Callable[[int], None] = lambda term: None
         self._threads = 0
         self._term = 0  # grows with each change of the leader
-        self._job_started_s: float | None = None  # of the job that the leader runs
+        self._job: Runnable | None = None  # that the leader runs, and that should be quick
 
     def start(self, threads: int, lead: Callable[[int], None]) -> None:
         """Start the threads and promote one of them.
@@ -60,25 +67,26 @@ class Leadership:
         with self._lock:
             self._promote()
 
-    def start_job(self) -> None:
+    def start_job(self, job: Runnable) -> None:
         """Note that the leader begins a job which should be quick."""
-        self._job_started_s = time.monotonic()
+        self._job = job
 
     def end_job(self, term: int) -> bool:
         """Note that the job of that term's leader has ended. Returns whether the thread still leads."""
         with self._lock:
             if term != self._term:
                 return False
-            self._job_started_s = None
+            self._job = None
             return True
 
     def check_leader(self, now_s: float) -> None:
         """Make a follower the leader if the leader has run a job for too long. For a thread that never leads."""
         with self._lock:
-            if self._job_started_s is not None and now_s - self._job_started_s >= LEADER_TIMEOUT_S:
+            started_s = self._job.started_s if self._job is not None else None
+            if started_s is not None and now_s - started_s >= LEADER_TIMEOUT_S:
                 self._promote()
 
     def _promote(self) -> None:
         self._term += 1
-        self._job_started_s = None
+        self._job = None
         self._promotions.release()

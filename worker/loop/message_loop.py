@@ -6,7 +6,7 @@ drive it with a fake one.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cluster.wire import events, protocol
 from cluster.wire.pairs import read_pairs, write_pairs
@@ -15,6 +15,7 @@ from worker.jobs.errors import NOT_HOSTED
 from worker.jobs.hosted_models import HostedModels
 from worker.jobs.job import Job
 from worker.jobs.long_job import StreamJob
+from worker.jobs.model_queue import ModelQueue
 from worker.loop.connection import Connection
 from worker.loop.leadership import Leadership
 from worker.loop.load_orders import LoadOrders
@@ -64,6 +65,7 @@ class MessageLoop:
         self._leadership = leadership
         self._drain_timeout_s = drain_timeout_s
         self._clock = clock
+        self._ready: dict[ModelQueue, None] = {}  # the queues that may have a job to run
         self._has_run: deque[Job] = deque()  # jobs that have run in another thread than the leader
         self._streams: dict[bytes, StreamJob] = {}  # of this registration, by call number
         self._stop_requests = 0
@@ -102,42 +104,55 @@ class MessageLoop:
         Raises:
             RefusedError: if the broker refuses this worker.
         """
-        connection, session, queues = self._connection, self._session, self._hosted.queues
-        loader = self._orders.loader
+        session, loader = self._session, self._orders.loader
         while True:
             while self._has_run:
                 self._on_run_ended(self._has_run.popleft())
             if loader.unfinished:
                 self._orders.host_loaded()
-            for queue in tuple(queues.values()):  # one job of each model, then the messages that came meanwhile
-                job = queue.take()
-                if job is None:
-                    continue
-                self.running.add(job)
-                if not queue.is_quick:
-                    self._leadership.promote_new_leader()
-                    job.run()
-                    return job
-                self._leadership.start_job()
-                job.run()
-                if not self._leadership.end_job(term):
-                    return job
-                self._on_run_ended(job)
-            connection.wait(0 if any(queue.has_work for queue in queues.values()) else POLL_MS)
-            messages = connection.receive()
-            now_s = self.turned_s = self._clock()
-            if messages:  # before the time-outs: a pause of this process is not a silence of the broker
-                session.last_received_s = now_s
-                registration = session.registration
-                for frames in messages:
-                    self._handle(frames[0], frames[1:])
-                    if session.registration is not registration:
-                        break  # the remaining messages are for the registration that has ended
+            if (job := self._run_jobs(term)) is not None:
+                return job
+            self._connection.wait(0 if self._ready else POLL_MS)
+            now_s = self._receive()
             if self._stop_requests and self._has_ended(now_s):
                 return None
             if session.is_registered and now_s - session.last_received_s >= protocol.SILENCE_S:
                 self._register(f"nothing received from the broker for {protocol.SILENCE_S:g} s", now_s)
             session.send_due(now_s)
+
+    def _run_jobs(self, term: int) -> Job | None:
+        """Run one job of each model that has work; return a job if another thread became the leader meanwhile."""
+        for queue in tuple(self._ready):
+            job = queue.take()
+            if not queue.has_work:
+                del self._ready[queue]
+            if job is None:
+                continue
+            self.running.add(job)
+            if not queue.is_quick:
+                self._leadership.promote_new_leader()
+                job.run()
+                return job
+            self._leadership.start_job(job)
+            job.run()
+            if not self._leadership.end_job(term):
+                return job
+            self._on_run_ended(job)
+        return None
+
+    def _receive(self) -> float:
+        """Handle the messages that have come; return the time."""
+        session = self._session
+        messages = self._connection.receive()
+        now_s = self.turned_s = self._clock()
+        if messages:  # before the time-outs: a pause of this process is not a silence of the broker
+            session.last_received_s = now_s
+            registration = session.registration
+            for frames in messages:
+                self._handle(frames[0], frames[1:])
+                if session.registration is not registration:
+                    break  # the remaining messages are for the registration that has ended
+        return now_s
 
     def _register(self, reason: str, now_s: float) -> None:
         self._session.register(reason, now_s)
@@ -175,20 +190,25 @@ class MessageLoop:
             raise RefusedError(f"the broker at {self._connection.address} refuses this worker: {reason}")
 
     def _queue_calls(self, work_name: bytes, parts: list[bytes]) -> None:
-        calls = [Call(number, events.read_event(payload), payload) for number, payload in read_pairs(parts)]
-        numbers = [call.number for call in calls]
+        calls = [Call(number, payload, events.arguments_at(payload)) for number, payload in read_pairs(parts)]
         registration = self._session.registration
-        registration.unanswered.update(numbers)
+        unanswered = registration.unanswered
+        for call in calls:
+            unanswered.add(call.number)
         make_jobs = self._hosted.job_factory(work_name)
         if make_jobs is None:  # not expected: the broker sends only what READY and LOADED named
             kind, error = NOT_HOSTED
-            self._forget(numbers)
-            self._connection.send(write_pairs(kind, [(number, error) for number in numbers]))
+            self._forget(calls)
+            self._connection.send(write_pairs(kind, [(call.number, error) for call in calls]))
             return
         for job in make_jobs(registration, calls):
             if isinstance(job, StreamJob):
                 self._streams[job.calls[0].number] = job
-            self._hosted.queues[job.model.key].put(job)
+            self._put(job, self._hosted.queues[job.prediction.key])
+
+    def _put(self, job: Job, queue: ModelQueue) -> None:
+        queue.put(job)
+        self._ready[queue] = None
 
     def _add_slots(self, number: bytes, slots: bytes) -> None:
         stream = self._streams.get(number)
@@ -208,10 +228,13 @@ class MessageLoop:
     def _on_run_ended(self, job: Job) -> None:
         self.running.remove(job)
         job.is_queued = False
-        queue = self._hosted.queues.get(job.model.key)
+        queue = self._hosted.queues.get(job.prediction.key)
         if queue is not None:  # None if the model was unloaded meanwhile
             queue.on_run_ended(job)
+            if queue.has_work:
+                self._ready[queue] = None
         self._advance(job)
+        job.prediction.counters.settle()  # after the answers have left, so that they do not wait for it
 
     def _advance(self, job: Job) -> None:
         """Send the answers that a job has, and queue it again if it has more work, unless it is queued or runs."""
@@ -219,22 +242,27 @@ class MessageLoop:
             return
         if job.registration is self._session.registration:
             self._send_answers(job)
-        queue = self._hosted.queues.get(job.model.key)
-        if job.has_more_work and queue is not None:
-            queue.put(job)
+        if job.has_more_work:
+            queue = self._hosted.queues.get(job.prediction.key)
+            if queue is not None:
+                self._put(job, queue)
 
     def _send_answers(self, job: Job) -> None:
         answers = job.take_answers()
         if job.is_answered:
-            self._forget([call.number for call in job.calls])
+            self._forget(job.calls)
+        if len(answers) == 1:
+            number, (kind, event) = answers[0]
+            self._connection.send(write_pairs(kind, [(number, event)]))
+            return
         for kind in (protocol.REPLY, protocol.REFUSE):
             pairs = [(number, event) for number, (answer_kind, event) in answers if answer_kind is kind]
             if pairs:
                 self._connection.send(write_pairs(kind, pairs))
 
-    def _forget(self, numbers: list[bytes]) -> None:
+    def _forget(self, calls: Sequence[Call]) -> None:
         registration = self._session.registration
-        registration.unanswered.difference_update(numbers)
-        registration.cancelled.difference_update(numbers)
-        for number in numbers:
-            self._streams.pop(number, None)
+        for call in calls:
+            registration.unanswered.discard(call.number)
+            registration.cancelled.discard(call.number)
+            self._streams.pop(call.number, None)

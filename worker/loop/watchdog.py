@@ -47,7 +47,7 @@ class Watchdog:
             self.arm(longest_timeout_s)
         for job in running:
             started_s = job.started_s
-            if started_s is not None and now_s - started_s > job.model.timeout_s + GRACE_S:
+            if started_s is not None and now_s - started_s > job.prediction.model.description.timeout_s + GRACE_S:
                 log.critical("%s has been stuck for %.1f s; terminating", job.procedure, now_s - started_s)
                 logs.flush()
                 signal.alarm(TRACEBACK_TIMEOUT_S)  # ends the process if the reader of stderr does not read
