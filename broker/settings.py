@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broker.core.scheduling.admission import QueueLimits
 from broker.core.state.access import Patterns
 from broker.core.state.services import ServerRules
+from cluster.runtime.busy_poll import DEFAULT_US, MAX_US
 from cluster.runtime.settings import Endpoint, HostPort, local_endpoint
 from cluster.wire.protocol import MAX_CAPACITY, MAX_TIMEOUT_S, MIN_TIMEOUT_S
 
@@ -73,6 +74,12 @@ class BrokerSettings(BaseSettings):
     )
     drain_timeout_s: float = Field(
         20.0, ge=0, description="how long a stopping broker waits for its open calls, in seconds"
+    )
+    busy_poll_us: int = Field(
+        DEFAULT_US,
+        ge=0,
+        le=MAX_US,
+        description="how long a busy broker polls before it sleeps, in microseconds; 0 to sleep at once",
     )
     expected_models: str = Field(
         "",

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cluster.runtime.busy_poll import DEFAULT_US, MAX_US
 from cluster.runtime.settings import Endpoint, HostPort, split_host_port
 
 _MODULES = re.compile(r"\s*(\*|[^\W\d]\w*(\.[^\W\d]\w*)*)\s*")
@@ -36,7 +37,12 @@ class WorkerSettings(BaseSettings):
     drain_timeout_s: float = Field(
         20.0, ge=0, description="how long a stopping worker waits for the calls it has, in seconds"
     )
-
+    busy_poll_us: int = Field(
+        DEFAULT_US,
+        ge=0,
+        le=MAX_US,
+        description="how long a busy worker polls before it sleeps, in microseconds; 0 to sleep at once",
+    )
     models: str = Field("", description="qualified names of the models to host, comma-separated, of the configured")
 
     loadable: Annotated[str, AfterValidator(_modules)] = Field(

@@ -23,6 +23,8 @@ from broker.io.plan_writer import PlanWriter
 from broker.io.security import Security
 from broker.io.sockets import OpenRouter, open_router
 from broker.settings import BrokerSettings
+from cluster.runtime import busy_poll
+from cluster.runtime.busy_poll import BusyPoll
 from cluster.runtime.waker import Waker
 from zmtp.errors import StalledError, UnreachableError
 from zmtp.router import Router
@@ -86,6 +88,7 @@ class Loop:
         self._settings = settings
         self._clock = clock
         self._selector = DefaultSelector()
+        self._busy_poll = BusyPoll(self._selector.select, busy_poll.limit_us(settings.busy_poll_us))
         clients = with_connections(CLIENTS, connections.clients)
         workers = with_connections(WORKERS, connections.workers)
         for_clients, for_workers = security.mechanism(CLIENT_SOCKET), security.mechanism(WORKER_SOCKET)
@@ -208,7 +211,7 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for messages, handle them, and send what the core has to send."""
-        ready = self._selector.select(self._max_wait_s())
+        ready = self._busy_poll.wait(self._max_wait_s())
         turn_s = self._clock()
         # The sockets before the timers: after a pause of the broker, the messages of that time count first.
         handled = newly = self._receive(ready, turn_s)

@@ -57,7 +57,7 @@ class FakeConnection:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def wait(self, timeout_ms: int) -> None:
+    def wait(self, timeout_ms: int, *, may_poll: bool) -> None:
         if timeout_ms == 0:  # the loop has a job to run first
             return
         if not self.script:

@@ -11,7 +11,8 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from cluster.runtime import forks
+from cluster.runtime import busy_poll, forks
+from cluster.runtime.busy_poll import BusyPoll
 from cluster.runtime.waker import Waker
 from worker.loop.liveness import Liveness
 from zmtp import Mechanism, Null, PeerError, Session, encode_message
@@ -45,8 +46,13 @@ class Connection(Protocol):
     def receive(self) -> list[list[bytes]]:
         """The messages that have arrived, each as its frames; perhaps not all of them."""
 
-    def wait(self, timeout_ms: int) -> None:
-        """Wait for a message, for `wake` or for a signal, at most that many milliseconds."""
+    def wait(self, timeout_ms: int, *, may_poll: bool) -> None:
+        """Wait for a message, for `wake` or for a signal, at most that many milliseconds.
+
+        Args:
+            timeout_ms: the limit.
+            may_poll: whether the process has nothing else to do, so that it may poll before it sleeps.
+        """
 
     def wake(self) -> None:
         """End a wait."""
@@ -55,13 +61,16 @@ class Connection(Protocol):
 class BrokerConnection:
     """A DEALER. A `Connection`. It connects again by itself when it has lost the broker."""
 
-    def __init__(self, address: str, keys: CurveKeys | None = None, broker_key: bytes = b"") -> None:
+    def __init__(
+        self, address: str, keys: CurveKeys | None = None, broker_key: bytes = b"", *, busy_poll_us: int = 0
+    ) -> None:
         """Build; `connect` connects.
 
         Args:
             address: the broker's ZeroMQ endpoint for workers.
             keys: the long-term keys of this worker, if the broker requires keys.
             broker_key: the long-term public key of the broker, 32 bytes.
+            busy_poll_us: how long to poll before sleeping, in microseconds.
         """
         self.address = address
         self._endpoint: Endpoint = parse_endpoint(address)
@@ -74,6 +83,7 @@ class BrokerConnection:
         self._connect_at_s = 0.0
         self._is_readable = False
         self._poller = select.poll()
+        self._busy_poll = BusyPoll(self._poll, busy_poll.limit_us(busy_poll_us))
         self._waker = Waker()
         self._poller.register(self._waker, select.POLLIN)
         self._watched = 0  # events for which the poller watches the data connection
@@ -196,15 +206,15 @@ class BrokerConnection:
     def _flush(self, data: ZmtpConnection) -> None:
         self._watch(select.POLLIN if data.flush() else select.POLLIN | select.POLLOUT)
 
-    def wait(self, timeout_ms: int) -> None:
-        """Wait for a message, for `wake` or for a signal, at most that many milliseconds."""
+    def wait(self, timeout_ms: int, *, may_poll: bool) -> None:
+        """Wait for a message, for `wake` or for a signal; see `Connection`."""
         if self._data is None:
             left_s = self._connect_at_s - time.monotonic()
             if left_s <= 0:
                 self._dial()
             else:
                 timeout_ms = min(timeout_ms, 1 + int(left_s * _MS))
-        for descriptor, events in self._poller.poll(timeout_ms):
+        for descriptor, events in self._busy_poll.wait(timeout_ms / _MS, may_poll=may_poll):
             if descriptor == self._waker.fileno():
                 self._waker.clear()
                 continue
@@ -215,6 +225,9 @@ class BrokerConnection:
                 self._flush(data)
             if events & ~select.POLLOUT:
                 self._is_readable = True
+
+    def _poll(self, timeout_s: float) -> list[tuple[int, int]]:
+        return self._poller.poll(timeout_s * _MS)
 
     def wake(self) -> None:
         """End a wait. For any thread."""

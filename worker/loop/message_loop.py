@@ -112,7 +112,7 @@ class MessageLoop:
                 self._orders.host_loaded()
             if (job := self._run_jobs(term)) is not None:
                 return job
-            self._connection.wait(0 if self._ready else POLL_MS)
+            self._connection.wait(0 if self._ready else POLL_MS, may_poll=not self.running)
             now_s = self._receive()
             if self._stop_requests and self._has_ended(now_s):
                 return None

@@ -56,7 +56,7 @@ class Server:
         """
         self._settings = settings
         self._hosted = HostedModels(counters, expose_tracebacks=settings.expose_tracebacks)
-        self._connection = BrokerConnection(settings.broker, *_keys(settings))
+        self._connection = BrokerConnection(settings.broker, *_keys(settings), busy_poll_us=settings.busy_poll_us)
         self._session = BrokerSession(self._connection, counters, self._describe)
         self._leadership = Leadership()
         self._orders = LoadOrders(self._connection, self._session, self._hosted, self._leadership, loadable)
