@@ -29,8 +29,7 @@ MAX_MESSAGE_ID_BYTES = 256
 # Nearly all first events come from stock Python clients and start with the same bytes: array of 3, map of 2,
 # "message_id", bin of 32 bytes, ..., "v", 3.
 _CALL_HEAD = b"\x93\x82\xaamessage_id\xc4\x20"
-_CALL_ID = slice(13, 47)
-_CALL_VERSION = slice(47, 50)
+_CALL_ID_AT, _CALL_VERSION_AT = 13, 47
 _VERSION_3 = b"\xa1v\x03"
 _CALL_NAME_AT = 50
 
@@ -109,7 +108,7 @@ def read_event(payload: bytes) -> ClientEvent:
     end = _plain_arguments_at(payload)
     if end:
         name = payload[_CALL_NAME_AT + 1 : end].decode("utf-8", "replace")
-        return ClientEvent(payload[_CALL_ID], None, 3, name, end)
+        return ClientEvent(payload[_CALL_ID_AT:_CALL_VERSION_AT], None, 3, name, end)
     return _read_any_event(payload)
 
 
@@ -124,7 +123,11 @@ def arguments_at(payload: bytes) -> int:
 
 def _plain_arguments_at(payload: bytes) -> int:
     """Return where the arguments of a plain first event of a Python client begin; 0 if the event is any other."""
-    if payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION] == _VERSION_3 and len(payload) > _CALL_NAME_AT:
+    if (
+        payload.startswith(_CALL_HEAD)
+        and payload[_CALL_VERSION_AT:_CALL_NAME_AT] == _VERSION_3
+        and len(payload) > _CALL_NAME_AT
+    ):
         length = payload[_CALL_NAME_AT] ^ 0xA0  # length of a fixstr; any other type gives 32 or more
         end = _CALL_NAME_AT + 1 + length
         if length < 32 and end < len(payload):
@@ -137,8 +140,8 @@ def plain_call_version_at(payload: bytes) -> int:
 
     Such an event has the header `{"message_id": 32 bytes, "v": 3}`.
     """
-    is_plain = payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION] == _VERSION_3
-    return _CALL_VERSION.start if is_plain else 0
+    is_plain = payload.startswith(_CALL_HEAD) and payload[_CALL_VERSION_AT:_CALL_NAME_AT] == _VERSION_3
+    return _CALL_VERSION_AT if is_plain else 0
 
 
 def _read_any_event(payload: bytes) -> ClientEvent:

@@ -13,7 +13,8 @@ MAX_TEXT_LENGTH = 16 * 1024
 
 # Controls, which move a terminal's cursor or change its state, separators of lines, marks that reverse the direction of
 # the text around them, and halves of surrogate pairs. A text may have tabs and newlines.
-_UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_SURROGATES = f"{chr(0xD800)}-{chr(0xDFFF)}"  # mypyc takes no literal of them
+_UNSAFE = f"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069{_SURROGATES}"
 _UNSAFE_IN_TEXT = re.compile(f"[{_UNSAFE}]")
 _UNSAFE_IN_LINE = re.compile(f"[{_UNSAFE}\t\n]")
 

@@ -40,14 +40,6 @@ _ERROR = object()
 """Stands for an answer that is an error."""
 
 
-class _Question(NamedTuple):
-    """What a server was asked: by which introduction, what takes the value of the answer, and how long that may be."""
-
-    asked_by: Introduction
-    answered: Callable[[object], None]
-    most_bytes: int
-
-
 @dataclass
 class Introduction:
     """What a server has said of itself so far.
@@ -99,6 +91,14 @@ class Introduction:
             left -= len(doc)
             methods.append(Method(name, doc if left >= 0 else "", self.args.get(name, [])))
         return methods
+
+
+class _Question(NamedTuple):
+    """What a server was asked: by which introduction, what takes the value of the answer, and how long that may be."""
+
+    asked_by: Introduction
+    answered: Callable[[object], None]
+    most_bytes: int
 
 
 class Introductions:
