@@ -12,6 +12,11 @@ endif
 ifdef PYTHON
 export PYTHON
 endif
+# COMPILED=1: with the core compiled (scripts/compile_core.py).
+ifdef COMPILED
+export COMPILED
+COMPILER_INSTALLED := $(VENV)/.installed-compiled
+endif
 # A folder of one's own with models.py, and perhaps with requirements.txt: scripts/app_folder.py.
 ifdef APP
 export APP
@@ -29,13 +34,14 @@ $(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); secon
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs compose try test test-model test-faults bench-tools bench bench-clients bench-keys bench-peers docs simulate mutants lint format
+.PHONY: help up down restart status logs compose try test test-model test-faults test-compiled bench-tools bench bench-clients bench-keys bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
 	@echo "              SECURE=1: with keys, made at the first time (docs/security.md)"
 	@echo "              APP=path/to/folder: with the models of its models.py (README, Host your own model)"
+	@echo "              COMPILED=1: with the core compiled, which needs a C compiler; a third more calls under load"
 	@echo "make status   show the state of each process"
 	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
 	@echo "make restart  restart the workers one at a time; no call is lost"
@@ -45,6 +51,7 @@ help:
 	@echo "make test-model NAME=...: run the tests of models/NAME"
 	@echo "make test     run the tests (ARGS=... for pytest; NIGHTLY=1: also the long forms)"
 	@echo "make test-faults: run the tests of docs/reliability.md, and print their figures"
+	@echo "make test-compiled: compile the core, and run its tests"
 	@echo "make bench    compare this cluster with plain ZeroRPC servers (docs/performance.md)"
 	@echo "make bench-peers: compare it with other model servers too, each in its own virtual environment"
 	@echo "make bench-clients: compare the clients: the stock one, and those of clients/python"
@@ -77,7 +84,11 @@ $(APP_INSTALLED): $(APP_REQUIREMENTS) $(VENV)/.installed
 	@touch $@
 endif
 
-up: $(VENV)/.installed $(APP_INSTALLED)
+$(VENV)/.installed-compiled: requirements-compiled.txt $(VENV)/.installed
+	@scripts/make_venv $(VENV) requirements-compiled.txt
+	@touch $@
+
+up: $(VENV)/.installed $(APP_INSTALLED) $(COMPILER_INSTALLED)
 	@$(PY) -m scripts.up
 
 # Commands for a running cluster install nothing, so that they work whatever requirements.txt has become.
@@ -100,6 +111,12 @@ test: $(VENV)/.installed-dev
 
 test-faults: $(VENV)/.installed-dev
 	$(call pytest,fault and)
+
+# The tests of the core and of ZMTP, with both compiled. The mutants are the plain ones: each would be compiled alone.
+test-compiled: $(VENV)/.installed-dev
+	CLUSTER_COMPILED="$$($(PY) -m scripts.compile_core)" $(PY) -m pytest -n 6 \
+	-m "not replaces_methods and not nightly and not alone" --ignore tests/simulation/test_mutants.py \
+	$(ARGS) tests/unit tests/zmtp tests/simulation
 
 bench-tools: $(VENV)/.installed-bench
 

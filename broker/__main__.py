@@ -15,7 +15,7 @@ from broker.io.plan_writer import PlanWriter
 from broker.io.security import Security, exposed
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
-from cluster.runtime import logs, standard_input
+from cluster.runtime import compiled, logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
@@ -60,6 +60,8 @@ def main() -> None:
     http.start()
     security.watch(loop)
     _warn_if_exposed(settings, security)
+    if compiled.is_used():
+        log.info("the core is compiled")
     log.info("clients at %s, workers at %s, HTTP at %s", settings.frontend, settings.backend, settings.http)
     try:
         loop.run()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import zerorpc
 
+from cluster.runtime import compiled
 from cluster.runtime.local_http import read_page
 from cluster.runtime.settings import connect_address
-from scripts import interrupts, leftovers, ports, secure, supervision, waiting
+from scripts import compile_core, interrupts, leftovers, ports, secure, supervision, waiting
 from scripts.calling import new_client
 from scripts.cluster_settings import ClusterSettings, check_open_files, cluster_settings, fail, make_folder
 from scripts.supervision import LogMark
@@ -28,6 +29,8 @@ def main() -> None:
     interrupts.explain(_what_runs)
     if os.environ.get("SECURE") not in (None, "", "0") or secure.is_in_use():
         secure.use_keys()
+    if os.environ.get("COMPILED") not in (None, "", "0"):
+        os.environ[compiled.VARIABLE] = str(compile_core.compile_core())
     settings = cluster_settings()
     mark = LogMark()
     running = sum(process["group"] == "worker" for process in supervision.processes())

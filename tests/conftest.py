@@ -4,6 +4,10 @@ import os
 
 from hypothesis import settings
 
+from cluster.runtime import compiled
+
+compiled.use()
+
 # In CI the same examples each time: what fails there fails for its change, and not by chance.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)

@@ -9,3 +9,7 @@ The folders, lowest first; none imports a folder that comes after it:
 
 `__main__` puts them together; `settings` has the environment variables, `config` the models of each environment.
 """
+
+from cluster.runtime import compiled
+
+compiled.use()

@@ -23,7 +23,7 @@ _VERSION_3 = b"\xa1v\x03"
 # Most answers come from stock Python servers and start with the same bytes: array of 3, map of 3, "message_id", bin of
 # 32 bytes, ..., "v", 3, "response_to", str of 25 bytes, the instance.
 _ANSWER_HEAD = b"\x93\x83" + _MESSAGE_ID + b"\xc4\x20"
-_ANSWER_ADDRESS = slice(47, 63)  # without the instance
+_ANSWER_ADDRESS_AT, _ANSWER_ADDRESS_END = 47, 63  # without the instance
 _ADDRESS = _VERSION_3 + _RESPONSE_TO + _ID_HEAD
 _ANSWER_ID_AT = 62
 _ANSWER_NAME_AT = _ANSWER_ID_AT + _ID_BYTES
@@ -92,7 +92,7 @@ def read_server_event(payload: bytes) -> ServerEvent:
     Raises:
         BadFrameError: if the bytes are not an event of a conversation.
     """
-    if payload.startswith(_ANSWER_HEAD) and payload[_ANSWER_ADDRESS] == _ADDRESS:
+    if payload.startswith(_ANSWER_HEAD) and payload[_ANSWER_ADDRESS_AT:_ANSWER_ADDRESS_END] == _ADDRESS:
         length = payload[_ANSWER_NAME_AT] ^ 0xA0 if len(payload) > _ANSWER_NAME_AT else 32
         end = _ANSWER_NAME_AT + 1 + length
         name = _EVENT_NAMES.get(payload[_ANSWER_NAME_AT:end])

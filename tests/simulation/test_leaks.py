@@ -73,6 +73,7 @@ def test_no_table_grows_with_calls_connections_and_restarts() -> None:
     assert not grows(sizes), sizes
 
 
+@pytest.mark.replaces_methods
 def test_one_number_kept_for_each_restart_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     add = Registry.add
 

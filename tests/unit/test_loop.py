@@ -231,6 +231,7 @@ def test_a_message_that_raises_costs_no_other_message(
     assert "planted" in caplog.text
 
 
+@pytest.mark.replaces_methods
 @pytest.mark.parametrize("step", ["tick", "dispatch"])
 def test_a_step_of_the_core_that_raises_does_not_end_the_loop(
     bench: Bench, step: str, monkeypatch: pytest.MonkeyPatch
@@ -247,6 +248,7 @@ def test_a_step_of_the_core_that_raises_does_not_end_the_loop(
     assert bench.answered(A) == 1
 
 
+@pytest.mark.replaces_methods
 def test_a_pool_that_cannot_be_dispatched_does_not_hold_up_the_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def last_events(bench: Bench) -> Counter[tuple[bytes, bytes]]:
     return found
 
 
+@pytest.mark.replaces_methods
 @pytest.mark.fault(62)
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[f"{owner.__name__}.{name}" for owner, name in STEPS])

@@ -199,8 +199,8 @@ class ClientHandler:
         except BadArgumentsError as error:
             refusal = errors.bad_request(str(error))
             outcome, body = refusal.outcome, events.encode_error_body(event.version, refusal.name, refusal.text)
-        except ProcedureError as error:
-            outcome, body = counters.ERROR, events.encode_error_body(event.version, error.name, error.text)
+        except ProcedureError as failed:
+            outcome, body = counters.ERROR, events.encode_error_body(event.version, failed.name, failed.text)
         self._calls.answer(client.identity, event, procedure, outcome, body)
 
     # -- later events ---------------------------------------------------------------------------------------------
