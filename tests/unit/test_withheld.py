@@ -39,14 +39,12 @@ def test_readyz_asks_in_slices() -> None:
     for number in range(200):
         world.join_with(b"w%d" % number, *MODELS)
     world.ask("unload_model", "m7", "1.0")
-    longest_s = 0.0
+    slices = 0
 
     def ask(question: Callable[[], Answer], /) -> Answer:
-        nonlocal longest_s
-        begun_s = time.perf_counter()
-        answer = question()
-        longest_s = max(longest_s, time.perf_counter() - begun_s)
-        return answer
+        nonlocal slices
+        slices += 1
+        return question()
 
     assert readiness(world.core, ask, []).withheld == ["m7 1.0"]
-    assert longest_s < 0.01
+    assert slices >= 5
