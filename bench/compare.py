@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -54,26 +54,27 @@ def measure_cases(cases: Sequence[Case], rounds: int, seconds: float, workload: 
     """Measure each case in each round.
 
     Systems that can idle run at the same time and take turns at each load, so that the measurements to compare are only
-    seconds apart. Each round starts with another system.
+    seconds apart. Each round starts with another system. Every other system runs alone, once for all rounds.
 
     Raises:
         BenchError: if a system does not start, or a measurement fails.
     """
     measurements: dict[Case, list[Measurement]] = defaultdict(list)
+    systems = list(dict.fromkeys(case.system for case in cases))
+    idling = [system for system in systems if system.can_idle]
+    starts = [([i], idling) for i in range(rounds)] if idling else []
+    starts += [(list(range(rounds)), [system]) for system in systems if not system.can_idle]
     with tqdm(total=rounds * len(cases), unit="measurement", desc=workload) as progress:
-        for i in range(rounds):
-            for group in _concurrent_groups(list(dict.fromkeys(case.system for case in cases))):
-                with ExitStack() as stack:
-                    under_test = {system: stack.enter_context(running(system)) for system in group}
-                    own = sorted((case for case in cases if case.system in under_test), key=_in_flight)
-                    for _, in_turn in groupby(own, _in_flight):
-                        turns = list(in_turn)
-                        first = i % len(turns)
-                        for case in turns[first:] + turns[:first]:
-                            progress.set_postfix_str(f"{case.system.title}, {case.in_flight} in flight")
-                            measured = under_test[case.system].measure(case.in_flight, seconds, rate=case.rate)
-                            measurements[case].append(measured)
-                            progress.update()
+        for numbers, group in starts:
+            with ExitStack() as stack:
+                under_test = {system: stack.enter_context(running(system)) for system in group}
+                own = sorted((case for case in cases if case.system in under_test), key=_in_flight)
+                for i in numbers:
+                    for case in _in_turn(own, i):
+                        progress.set_postfix_str(f"{case.system.title}, {case.in_flight} in flight")
+                        measured = under_test[case.system].measure(case.in_flight, seconds, rate=case.rate)
+                        measurements[case].append(measured)
+                        progress.update()
     return [
         Point(
             workload,
@@ -92,11 +93,12 @@ def _in_flight(case: Case) -> int:
     return case.in_flight
 
 
-def _concurrent_groups(systems: list[System]) -> list[list[System]]:
-    """Return the systems in groups that run at the same time."""
-    idling = [system for system in systems if system.can_idle]
-    alone = [[system] for system in systems if not system.can_idle]
-    return [idling, *alone] if idling else alone
+def _in_turn(cases: list[Case], number: int) -> Iterator[Case]:
+    """Yield the cases of a round: load after load, each with another system first."""
+    for _, of_load in groupby(cases, _in_flight):
+        turns = list(of_load)
+        first = number % len(turns)
+        yield from turns[first:] + turns[:first]
 
 
 def _median(measurements: list[Measurement]) -> Measurement:

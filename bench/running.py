@@ -26,7 +26,7 @@ START_S = 90.0
 STOP_S = 10.0
 """How long the processes of a system may take to stop, in seconds."""
 
-WARM_UP_S = 1.0
+WARM_UP_S = 0.5
 """Load before each measurement, in seconds."""
 
 
