@@ -18,7 +18,7 @@ def compute() -> str:
     return _DONE
 
 
-def mean(tensor: bytes) -> float:
+def mean(tensor: bytes | bytearray) -> float:
     """Return the mean of a tensor of 32-bit floats."""
     return float(np.frombuffer(tensor, dtype=np.float32).mean())
 

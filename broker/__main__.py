@@ -15,7 +15,7 @@ from broker.io.plan_writer import PlanWriter
 from broker.io.security import Security, exposed
 from broker.io.state_file import StateFile
 from broker.settings import BrokerSettings
-from cluster.runtime import compiled, logs, standard_input
+from cluster.runtime import allocator, compiled, logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings
@@ -27,7 +27,7 @@ log = logging.getLogger("broker")
 def main() -> None:
     """Run a broker until SIGTERM or SIGINT; a second one ends it at once."""
     process.use_batch_scheduling()
-    process.tune_malloc()
+    allocator.keep_memory()
     standard_input.close()
     try:
         logs.configure()

@@ -4,7 +4,7 @@ import atexit
 import logging
 import os
 
-from cluster.runtime import logs, standard_input
+from cluster.runtime import allocator, logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings, split_host_port
@@ -28,6 +28,7 @@ log = logging.getLogger("worker")
 
 def main() -> None:
     """Run a worker until SIGTERM or SIGINT. A second signal ends it at once."""
+    allocator.keep_memory()
     counters = WorkerCounters()
     try:
         logs.configure()

@@ -42,7 +42,7 @@ class Tensor:
 
     def predict(self, data: Any) -> float:
         """Take the bytes as they are, or as base64 in JSON."""
-        return work.mean(data if isinstance(data, bytes) else base64.b64decode(data["data"]))
+        return work.mean(data if isinstance(data, (bytes, bytearray)) else base64.b64decode(data["data"]))
 
 
 class Slow:

@@ -21,6 +21,7 @@ SMALL_BYTES = 256
 
 
 _READ_BYTES = 64 * 1024
+_ARRAY_OF_1 = 0x91
 
 
 class NotAScalar:
@@ -98,6 +99,11 @@ def _is_scalar(first: int) -> bool:
     return not (0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8 or 0xDC <= first <= 0xDF)  # ext, fixext, array, map
 
 
+def _holds_one_scalar(data: bytes | memoryview) -> bool:
+    """Whether the value is an array of one scalar, such as a large binary: then no header can declare much."""
+    return data[0] == _ARRAY_OF_1 and _is_scalar(data[1])
+
+
 def unpack(
     data: bytes | memoryview,
     *,
@@ -109,7 +115,7 @@ def unpack(
     Raises:
         UNPACK_ERRORS: if the bytes are anything else.
     """
-    if len(data) > SMALL_BYTES:
+    if len(data) > SMALL_BYTES and not _holds_one_scalar(data):
         unpacker = msgpack.Unpacker(max_buffer_size=len(data))
         unpacker.feed(data)
         try:
