@@ -246,7 +246,7 @@ def test_a_batch_that_raises_after_it_changed_its_rows_is_predicted_from_the_row
     answers = bench.call_batch("rowchanger_predict", [msgpack.packb([row]) for row in rows])
     assert [value for _, _, (value,) in answers] == rows
     (job,) = bench.jobs("rowchanger_predict_batch", [msgpack.packb([rows])])
-    assert bench.all_of(job) == [(protocol.REPLY, "OK", [rows])], "in batches of 64"
+    assert bench.all_of(job) == [(protocol.REPLY, "OK", [rows])], "in batches of 128"
     items = bench.all_of(bench.stream("rowchanger_predict_stream", rows))
     assert [value for _, name, value in items if name == "STREAM"] == rows
 
@@ -332,8 +332,8 @@ def test_arguments_that_cannot_be_read_fail_alone() -> None:
 
 def test_a_list_of_rows_is_answered_with_the_list_of_their_outputs() -> None:
     bench = Bench("GathererOnly")
-    (job,) = bench.jobs("gatherer_predict_batch", [msgpack.packb([[0] * 130])])
-    assert bench.all_of(job) == [(protocol.REPLY, "OK", [[64] * 128 + [2] * 2])], "the model's batches have 64 rows"
+    (job,) = bench.jobs("gatherer_predict_batch", [msgpack.packb([[0] * 258])])
+    assert bench.all_of(job) == [(protocol.REPLY, "OK", [[128] * 256 + [2] * 2])], "the model's batches have 128 rows"
     assert bench.predictions("gatherer") == {"ok": 1, "invalid_input": 0, "error": 0}, "it is one call"
     (job,) = bench.jobs("gatherer_predict_batch", [msgpack.packb([[]])])
     assert bench.all_of(job) == [(protocol.REPLY, "OK", [[]])]
@@ -416,11 +416,11 @@ def test_a_stream_of_a_model_with_batches_computes_at_most_a_batch_ahead() -> No
     bench = Bench("GathererOnly")
     stream = bench.stream("gatherer_predict_stream", [0] * 1000)
     stream.run()
-    assert bench.rows("gatherer") == 64
+    assert bench.rows("gatherer") == 128
     assert len(bench.taken(stream)) == 1
-    stream.add_slots(63)
+    stream.add_slots(127)
     assert not stream.has_more_work, "the job has computed that many"
-    assert len(bench.taken(stream)) == 63
+    assert len(bench.taken(stream)) == 127
     stream.add_slots(1)
     assert stream.has_more_work
 

@@ -19,7 +19,7 @@ from worker.models.gevent_checks import check_process
 from worker.models.json_schema import to_json_schema
 from worker.models.loaded_model import BatchResultError, LoadedModel
 
-DEFAULT_MAX_BATCH_SIZE = 64
+DEFAULT_MAX_BATCH_SIZE = 128
 """Most calls of a batch, for a model that has `predict_batch`."""
 
 
