@@ -34,7 +34,7 @@ $(PY) -m pytest -m "$(1) $(if $(NIGHTLY),,not nightly and) alone" $(ARGS); secon
 if [ $$second = 5 ]; then exit $$first; else exit $$second; fi
 endef
 
-.PHONY: help up down restart status logs compose try test test-model test-faults test-compiled bench-tools bench bench-clients bench-keys bench-peers docs simulate mutants lint format
+.PHONY: help up down restart status logs compose try test test-model test-faults test-compiled bench-tools bench bench-clients bench-keys bench-compiled bench-peers docs simulate mutants lint format
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +56,7 @@ help:
 	@echo "make bench-peers: compare it with other model servers too, each in its own virtual environment"
 	@echo "make bench-clients: compare the clients: the stock one, and those of clients/python"
 	@echo "make bench-keys: compare the cluster with keys to the cluster without"
+	@echo "make bench-compiled: compare the cluster with its core compiled to the plain one"
 	@echo "make bench-tools: install the requirements of scripts/load.py, the load generator"
 	@echo "make docs     write a page and a typed Python client for the running service"
 	@echo "make simulate SEEDS=100 STEPS=5000: run the routing core through long simulated worlds"
@@ -125,6 +126,9 @@ bench: $(VENV)/.installed-bench
 
 bench-keys: $(VENV)/.installed-bench
 	@$(PY) -m bench.keys $(ARGS)
+
+bench-compiled: $(VENV)/.installed-bench $(VENV)/.installed-compiled
+	@$(PY) -m bench.compiled $(ARGS)
 
 bench-clients: $(VENV)/.installed-bench
 	$(PY) -m bench.clients $(ARGS)

@@ -49,24 +49,7 @@ def systems(folder: Path) -> list[System]:
 
 def table(results: dict[str, Any]) -> str:
     """Return the table: figures, and in brackets their ratios to the cluster without keys."""
-    points = {(one["system"], one["in_flight"]): one["measured"] for one in results["compare"]}
-    lines = [
-        "| calls in flight | "
-        + " | ".join(
-            f"{column}, {title}"
-            for column in ("calls/s", "server CPU, µs per call", "p99, ms")
-            for title in (OPEN, KEYED)
-        )
-        + " |",
-        "|---|" + "---|" * 6,
-    ]
-    for in_flight in IN_FLIGHT:
-        plain, keyed = points[OPEN, in_flight], points[KEYED, in_flight]
-        cells = [str(in_flight)]
-        for name, form in (("calls_a_second", ",.0f"), ("cpu_us", ".1f"), ("p99_ms", ".2f")):
-            cells += [f"{plain[name]:{form}}", f"{keyed[name]:{form}} ({keyed[name] / plain[name]:.2f})"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return one_table.pair_table(results["compare"], OPEN, KEYED)
 
 
 def measure(rounds: int, seconds: float) -> dict[str, Any]:

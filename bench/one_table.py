@@ -13,6 +13,28 @@ from bench.machine import describe_machine
 from bench.running import BenchError
 
 
+def pair_table(points: list[dict[str, Any]], first: str, second: str) -> str:
+    """Return the table of two systems: figures, and in brackets the ratios of the second to the first.
+
+    Args:
+        points: the results (`bench.compare.Point`).
+        first: the key of a system, which is its name in the table.
+        second: likewise, of the system that is compared with it.
+    """
+    by_load = {(one["system"], one["in_flight"]): one["measured"] for one in points}
+    columns = [
+        f"{column}, {key}" for column in ("calls/s", "server CPU, µs per call", "p99, ms") for key in (first, second)
+    ]
+    lines = [f"| calls in flight | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for in_flight in dict.fromkeys(one["in_flight"] for one in points):
+        one, other = by_load[first, in_flight], by_load[second, in_flight]
+        cells = [str(in_flight)]
+        for name, form in (("calls_a_second", ",.0f"), ("cpu_us", ".1f"), ("p99_ms", ".2f")):
+            cells += [f"{one[name]:{form}}", f"{other[name]:{form}} ({other[name] / one[name]:.2f})"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def run(
     about: str | None,
     part: str,

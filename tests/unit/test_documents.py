@@ -3,7 +3,7 @@
 import json
 import re
 
-from bench import clients, keys, report
+from bench import clients, compiled, keys, report
 from broker.core.state.counters import BAD_FRAMES
 from scripts import metrics_reference
 from tests.processes import REPOSITORY
@@ -32,13 +32,24 @@ def test_every_reason_for_a_bad_frame_is_counted_from_the_start() -> None:
 
 def test_the_tables_of_performance_are_those_of_the_results() -> None:
     text, results = report.DOCUMENT.read_text(), report.Results()
-    for table in (report.target_table(results), report.comparison_table(results), report.growth_tables(results)):
+    peers = (report.workload_tables(results), report.half_rate_table(results))
+    for table in (
+        report.target_table(results),
+        report.comparison_table(results),
+        report.growth_tables(results),
+        *peers,
+    ):
         assert table in text, "update it: python -m bench.report"
 
 
 def test_the_table_of_keys_is_that_of_its_results() -> None:
     results = json.loads(keys.RESULTS.read_text())
     assert keys.table(results) in report.DOCUMENT.read_text(), "measure again: make bench-keys"
+
+
+def test_the_tables_of_the_compiled_core_are_those_of_its_results() -> None:
+    results = json.loads(compiled.RESULTS.read_text())
+    assert compiled.table(results) in report.DOCUMENT.read_text(), "measure again: make bench-compiled"
 
 
 def test_the_table_of_clients_is_that_of_its_results() -> None:

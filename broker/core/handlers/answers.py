@@ -35,7 +35,7 @@ class Answers:
         if call.is_over:
             self._counters.late_replies += 1
             if name != events.STREAM:
-                self._release(call)
+                self._release(call, now_s)
             return True
         if size > protocol.MAX_RESULT_BYTES:
             self.refuse(call, name, errors.result_too_large(size, protocol.MAX_RESULT_BYTES), now_s)
@@ -57,13 +57,13 @@ class Answers:
             self._calls.send_event(call, event)
             self._calls.on_item(call, now_s)
         else:
-            self._release(call)
+            self._release(call, now_s)
             self._calls.end(call, outcome, now_s, event)
 
     def refuse(self, call: Call, name: str | None, failure: Failure, now_s: float) -> None:
         """End a call with an error because its client cannot take the event of this name."""
         if name != events.STREAM:
-            self._release(call)
+            self._release(call, now_s)
         elif call.client is None:
             return  # the worker has a CANCEL already
         else:
@@ -73,8 +73,8 @@ class Answers:
         else:
             self._calls.fail(call, *failure, now_s)
 
-    def _release(self, call: Call) -> None:
-        pool = self._calls.release(call)
+    def _release(self, call: Call, now_s: float) -> None:
+        pool = self._calls.release(call, now_s)
         if pool is not None:
             self._scheduler.mark_dirty(pool)
 

@@ -1,5 +1,7 @@
 """The scheduler: which waiting call goes to which worker, and what becomes of the calls of a lost worker."""
 
+from math import ceil
+
 from broker.core import errors
 from broker.core.errors import Failure
 from broker.core.state import counters
@@ -131,7 +133,7 @@ class Scheduler:
                 self._dirty[pool] = None
                 next_s = pool.last_small_s + SMALL_CALLS_S
                 break
-            batch = self._next_batch(queue, replica.max_batch_size, now_s, further_turns)
+            batch = self._next_batch(queue, _most_for(replica, queue), now_s, further_turns)
             if batch:
                 if _is_small(batch[0]):
                     pool.last_small_s = now_s
@@ -255,7 +257,7 @@ class Scheduler:
         """Retry or fail a call that its server has dropped; the server itself continues."""
         assert call.batch is not None
         server = call.batch.replica.worker
-        pool = self._calls.release(call)
+        pool = self._calls.release(call, now_s)
         if pool is not None:
             self._dirty[pool] = None
         if call.is_with_worker:
@@ -324,6 +326,17 @@ class Scheduler:
         if other is not None:
             self._calls.retarget(call, other)
         return call.target
+
+
+def _most_for(replica: Replica, queue: FairQueue[Call]) -> int:
+    """Return how many waiting calls the replica should get at most: its part, if others are idle as well."""
+    most, waiting = replica.max_batch_size, queue.calls - len(queue.retries)
+    if most == 1 or waiting == 1:
+        return most
+    idle = replica.pool.idle_beside(replica)
+    if idle <= 1:
+        return most
+    return min(most, ceil(waiting / replica.pool.run_times.parts(waiting, idle)))
 
 
 def _is_small(call: Call) -> bool:

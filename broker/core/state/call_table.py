@@ -125,7 +125,7 @@ class CallTable:
         """
         worker, count = replica.worker, len(calls)
         is_large = calls[0].size > LARGE_BYTES
-        batch = Batch(replica, capacity, count, is_large=is_large)
+        batch = Batch(replica, capacity, count, now_s, is_large=is_large)
         if is_large:
             replica.large_batches += 1
         if replica.pool.is_for_streams:
@@ -209,7 +209,7 @@ class CallTable:
         if call.client is not None:
             self._forget(call)
 
-    def release(self, call: Call) -> WorkerPool | None:
+    def release(self, call: Call, now_s: float) -> WorkerPool | None:
         """Record that the worker has answered a call; return the pool that has more capacity because of it, if any."""
         batch = call.batch
         assert batch is not None
@@ -225,6 +225,8 @@ class CallTable:
         pool = replica.pool
         if pool.is_for_streams:
             self.shares[pool].remove(call.owner)
+        elif batch.calls and not call.target.is_list:
+            pool.run_times.observe(batch.calls, now_s - batch.dispatched_s)
         pool.change_free(replica, batch.capacity)
         return pool
 

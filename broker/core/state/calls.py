@@ -93,18 +93,32 @@ class Batch:
         replica: the replica that got them.
         capacity: the share of the replica's capacity that they take, in batches.
         unanswered: calls that the worker has not answered yet.
+        calls: how many it had at first, if the worker had nothing else of this pool; otherwise 0.
+        dispatched_s: monotonic time of its dispatch.
         is_large: whether it is one large call.
         heard_s: of a call at a stock server, monotonic time of the server's last event for it, or of its dispatch.
         beat_s: likewise, of its last heartbeat, or of its dispatch.
         server_version: the ZeroRPC protocol version of that server.
     """
 
-    __slots__ = ("beat_s", "capacity", "heard_s", "is_large", "replica", "server_version", "unanswered")
+    __slots__ = (
+        "beat_s",
+        "calls",
+        "capacity",
+        "dispatched_s",
+        "heard_s",
+        "is_large",
+        "replica",
+        "server_version",
+        "unanswered",
+    )
 
-    def __init__(self, replica: Replica, capacity: int, unanswered: int, *, is_large: bool) -> None:
+    def __init__(self, replica: Replica, capacity: int, unanswered: int, now_s: float, *, is_large: bool) -> None:
         self.replica = replica
         self.capacity = capacity
         self.unanswered = unanswered
+        self.calls = unanswered if replica.free == replica.capacity else 0
+        self.dispatched_s = now_s
         self.is_large = is_large
         self.heard_s = self.beat_s = 0.0
         self.server_version = 3

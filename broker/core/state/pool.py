@@ -6,6 +6,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Literal
 
+from broker.core.state.run_times import RunTimes
 from cluster.wire.protocol import ModelDescription, WorkerDescription
 
 _IDLE_CHECK_S = 1.0
@@ -30,6 +31,7 @@ class WorkerPool:
         gathering_since_s: monotonic time since which waiting calls wait for a larger batch; None if none do.
         last_small_s: monotonic time of the last batch of calls that are not large.
         stream_bytes: bytes of the first events of its open streams.
+        run_times: how long its batches take.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class WorkerPool:
         "last_small_s",
         "model",
         "replicas",
+        "run_times",
         "stream_bytes",
         "unserved_since_s",
     )
@@ -54,6 +57,7 @@ class WorkerPool:
         self.gathering_since_s: float | None = None
         self.last_small_s = float("-inf")
         self.stream_bytes = 0
+        self.run_times = RunTimes()
         # By n: the replicas with n free batches, the last changed last. Only for numbers that have occurred.
         self._by_free: dict[int, dict[Replica, None]] = {}
         self._highest = 0  # the most free batches of a replica
@@ -153,6 +157,10 @@ class WorkerPool:
         """Return the replica with the most free capacity whose worker is not quiet; the quiet one if there is none."""
         able = (one for one in self.replicas if one.free > 0 and not one.worker.is_quiet)
         return max(able, key=_free, default=quiet)
+
+    def idle_beside(self, replica: Replica) -> int:
+        """Return how many replicas are idle, of those with the capacity of this one; 0 if it is not idle itself."""
+        return len(self._by_free[replica.free]) if replica.free == replica.capacity else 0
 
     def least_busy_for_retry(self, *, others_wait: bool) -> Replica | None:
         """Return the replica that is to run a retry alone: the one with the fewest batches in flight.
