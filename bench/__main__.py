@@ -26,9 +26,10 @@ def main() -> None:
     options = _options()
     try:
         if options.only is not None or options.workload is not None or options.in_flight is not None:
-            for workload in workloads.ALL:
+            for workload in (*workloads.ALL, *workloads.KINDS):
                 if workload.key in (options.workload or [workloads.ROW.key]):
-                    chosen = _chosen(_systems(workload, with_peers=True), options.only)
+                    with_peers = workload not in workloads.KINDS
+                    chosen = _chosen(_systems(workload, with_peers=with_peers), options.only)
                     in_flights = options.in_flight or workload.in_flight
                     _show(compare(chosen, in_flights, options.rounds, options.seconds, workload.key))
             return
@@ -64,9 +65,12 @@ def _options() -> argparse.Namespace:
     )
     some = parser.add_argument_group("measure a part, and leave the document unchanged")
     some.add_argument("--only", nargs="*", metavar="KEY", help="these systems")
-    some.add_argument("--workload", nargs="*", choices=[workload.key for workload in workloads.ALL], help="these")
+    some.add_argument("--workload", nargs="*", choices=_WORKLOADS, help="these workloads")
     some.add_argument("--in-flight", nargs="*", type=int, metavar="N", help="with these numbers of calls in flight")
     return parser.parse_args()
+
+
+_WORKLOADS = [workload.key for workload in (*workloads.ALL, *workloads.KINDS)]
 
 
 def _systems(workload: Workload, *, with_peers: bool) -> list[System]:

@@ -86,3 +86,9 @@ STREAM = Workload(
 SLOW = Workload("slow", "a model that computes 5 ms", (1, 4, 16, 64), "slow_predict", 0, f"{_MODELS}:SlowOnly", "done")
 
 ALL = (ROW, ROWS, TENSOR, STREAM, SLOW)
+
+KINDS = tuple(
+    Workload(name, f"the model {name}", (1, 4, 16, 64), f"{name}_predict", 0, f"{_MODELS}:KindsOnly", "")
+    for name in ("constant", "linear", "slow_batch", "mixed")
+)
+"""Four kinds of models with batches, only for this cluster: how calls should be divided over its workers differs."""

@@ -1,5 +1,6 @@
 """Models of the benchmark: one that sleeps, to measure how throughput grows with workers, and others (`bench.work`)."""
 
+import random
 import time
 from typing import Any, ClassVar
 
@@ -66,6 +67,58 @@ class Slow(Sleeper):
         return work.compute()
 
 
+class Batched(Sleeper):
+    """A model of batches, whose costs the derived classes set.
+
+    Attributes:
+        batch_ms: what a batch takes, whatever is in it, in milliseconds of computing.
+        row_ms: what each row takes beside it; of each row, one of these at random.
+    """
+
+    batch_ms: ClassVar[float]
+    row_ms: ClassVar[tuple[float, ...]]
+
+    def __init__(self) -> None:
+        self._chance = random.Random(1)
+
+    def predict(self, data: Any) -> Any:
+        """Compute for one row."""
+        return self.predict_batch([data])[0]
+
+    def predict_batch(self, rows: list[Any]) -> list[Any]:
+        """Compute for some rows."""
+        work.compute(self.batch_ms + sum(self._chance.choice(self.row_ms) for _ in rows))
+        return rows
+
+
+class Constant(Batched):
+    """A batch takes the same time whatever is in it."""
+
+    qualified_name = display_name = "constant"
+    batch_ms, row_ms = 1.0, (0.0,)
+
+
+class Linear(Batched):
+    """Each row takes its time."""
+
+    qualified_name = display_name = "linear"
+    batch_ms, row_ms = 0.0, (1.0,)
+
+
+class SlowBatch(Batched):
+    """A batch takes long, whatever is in it."""
+
+    qualified_name = display_name = "slow_batch"
+    batch_ms, row_ms = 20.0, (0.0,)
+
+
+class Mixed(Batched):
+    """Few rows take long."""
+
+    qualified_name = display_name = "mixed"
+    batch_ms, row_ms = 0.2, (0.1, 0.1, 0.1, 5.0)
+
+
 class EchoOnly:
     """A configuration with only `Echo`."""
 
@@ -88,3 +141,11 @@ class SlowOnly:
     """A configuration with only `Slow`."""
 
     models: ClassVar[list[dict[str, Any]]] = [{"module_name": __name__, "class_name": "Slow"}]
+
+
+class KindsOnly:
+    """A configuration with the four kinds of `Batched`."""
+
+    models: ClassVar[list[dict[str, Any]]] = [
+        {"module_name": __name__, "class_name": name} for name in ("Constant", "Linear", "SlowBatch", "Mixed")
+    ]
