@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tqdm import tqdm
 
 from bench import generator
 from bench.generator import GeneratorError, Load
@@ -149,6 +150,8 @@ class RunningSystem:
             load = self._load(seconds, **how)
         except GeneratorError as error:
             raise BenchError(f"{self.system.title}: {error}") from None
+        if load.failure:
+            tqdm.write(f"{self.system.title}: {load.failed} of {load.calls} calls failed: {load.failure}", sys.stderr)
         calls = max(load.calls, 1)
         each_us = tuple(
             (after_s - before) / calls * 1e6
@@ -247,6 +250,7 @@ def _run_script(system: System, options: tuple[str, ...], in_flight: int, second
         p99_ms=latency["p99"],
         late_p99_ms=0.0,
         cpu_s=0.0,
+        failure="",
     )
 
 

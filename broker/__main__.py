@@ -62,6 +62,8 @@ def main() -> None:
     _warn_if_exposed(settings, security)
     if compiled.is_used():
         log.info("the core is compiled")
+    elif compiled.objection():
+        log.warning("the core is not compiled: %s (run make down, then make up COMPILED=1)", compiled.objection())
     log.info("clients at %s, workers at %s, HTTP at %s", settings.frontend, settings.backend, settings.http)
     try:
         loop.run()

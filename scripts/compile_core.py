@@ -2,19 +2,23 @@
 
     python -m scripts.compile_core        prints the folder of the modules, after it has made them if need be
 
-The folder's name contains a hash of everything that the modules are made from, so a changed file is compiled again.
+The folder's name is a hash of everything that the compiler sees, so a changed file is compiled again.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from cluster.runtime import compiled
 from scripts.cluster_settings import REPOSITORY, fail
 
 _SOURCES = (
@@ -32,10 +36,16 @@ _SOURCES = (
 pydantic validates, which mypyc cannot compile; those of `broker.core.deployment` are not on the way of a call."""
 
 _LEFT_OUT = ("__init__.py", "plan.py")
-"""Files that are not compiled: a plan is made from a file before that is checked."""
+"""Files that are not compiled. A plan comes from a file, and may have wrong types until it has been checked."""
 
 _PACKAGES = ("zmtp", "broker", "cluster")
 """What the compiler has to see."""
+
+_TOOLS = (REPOSITORY / "pyproject.toml", Path(__file__).resolve())
+"""What else decides how it compiles."""
+
+_KEPT_S = 7 * 86_400.0
+"""How long the modules of other code are kept, in seconds: a cluster that runs may start another process with them."""
 
 _FOLDER = REPOSITORY / "build" / "compiled"
 _OPTIMIZATION = {"MYPYC_OPT_LEVEL": "2"}
@@ -47,7 +57,8 @@ def compile_core() -> Path:
     It takes a minute or two, unless the modules are there.
     """
     sources = sorted(path for pattern in _SOURCES for path in REPOSITORY.glob(pattern) if path.name not in _LEFT_OUT)
-    folder = _FOLDER / _hash(sources)
+    seen = sorted(path for package in _PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+    folder = _FOLDER / _hash([*seen, *_TOOLS])
     if folder.exists():
         return folder
     if shutil.which("cc") is None or not Path(sysconfig.get_path("include"), "Python.h").exists():
@@ -68,9 +79,18 @@ def compile_core() -> Path:
                 target = made / path.relative_to(work)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
-        if not folder.exists():  # another command may have made it meanwhile
+        (made / compiled.MANIFEST).write_text(json.dumps(compiled.hashes(seen), indent=1))
+        with suppress(OSError):  # another command may have made it meanwhile
             made.rename(folder)
+    _remove_old(folder)
     return folder
+
+
+def _remove_old(newest: Path) -> None:
+    """Remove what was compiled from other code. A process that runs it has it in memory already."""
+    for folder in _FOLDER.iterdir():
+        if folder != newest and time.time() - folder.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_mypyc(work: Path, sources: list[str]) -> None:
@@ -88,12 +108,10 @@ def _run_mypyc(work: Path, sources: list[str]) -> None:
         fail("mypyc could not compile the core:\n" + "\n".join(output))
 
 
-def _hash(sources: list[Path]) -> str:
-    """Return a hash of the sources, of this Python, and of the compiler."""
-    digest = hashlib.sha256(f"{sys.version} {version('mypy')} {sysconfig.get_platform()}".encode())
-    for path in sources:
-        digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+def _hash(files: list[Path]) -> str:
+    """Return a hash of the files, of this Python, and of the compiler."""
+    versions = [sys.version, sysconfig.get_platform(), version("mypy"), version("setuptools")]
+    return hashlib.sha256(json.dumps([versions, compiled.hashes(files)]).encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from contextlib import suppress
 from typing import Any
 
+import psutil
 from supervisor.xmlrpc import Faults
 
+from cluster.runtime import compiled
 from cluster.runtime.supervisor import supervisor_at
 from scripts.cluster_settings import LOGS, REPOSITORY, SOCKET, ClusterSettings, fail
 
@@ -46,6 +49,15 @@ def processes() -> list[dict[str, Any]]:
     except (OSError, xmlrpc.client.Error):
         return []
     return [one for one in found if one["group"] in _GROUPS]
+
+
+def is_compiled() -> bool:
+    """Whether the running cluster was started with `COMPILED=1`."""
+    for one in processes():
+        with suppress(psutil.Error):
+            if compiled.VARIABLE in psutil.Process(one["pid"]).environ():
+                return True
+    return False
 
 
 def restart(name: str) -> None:

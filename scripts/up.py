@@ -27,18 +27,22 @@ _FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_
 def main() -> None:
     """Start, wait, predict, print."""
     interrupts.explain(_what_runs)
-    if os.environ.get("SECURE") not in (None, "", "0") or secure.is_in_use():
+    if _is_wanted("SECURE") or secure.is_in_use():
         secure.use_keys()
-    if os.environ.get("COMPILED") not in (None, "", "0"):
-        os.environ[compiled.VARIABLE] = str(compile_core.compile_core())
     settings = cluster_settings()
     mark = LogMark()
     running = sum(process["group"] == "worker" for process in supervision.processes())
     if running:
+        is_compiled = supervision.is_compiled()
+        if _is_wanted("COMPILED") != is_compiled:
+            how = "with" if is_compiled else "without"
+            fail(f"the cluster runs already, {how} the compiled core: run make down first")
         if "WORKERS" in os.environ and running != settings.workers:
             fail(f"the cluster runs already, with {running} worker(s), not {settings.workers}: run make down first")
         print("the cluster is running already; to change a setting, run make down first")
     else:
+        if _is_wanted("COMPILED"):
+            os.environ[compiled.VARIABLE] = str(compile_core.compile_core())
         if left := leftovers.find():
             fail(f"supervisord has died, and {leftovers.describe(left)} still serve: run make down first")
         check_open_files(settings)
@@ -53,6 +57,10 @@ def main() -> None:
     if remark:
         print(f"note:       {remark} (scripts/models.py list says how to bring it back)")
     _show(settings)
+
+
+def _is_wanted(variable: str) -> bool:
+    return os.environ.get(variable) not in (None, "", "0")
 
 
 def _what_runs() -> str:

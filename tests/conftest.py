@@ -7,6 +7,7 @@ from hypothesis import settings
 from cluster.runtime import compiled
 
 compiled.use()
+assert not compiled.objection(), compiled.objection()
 
 # In CI the same examples each time: what fails there fails for its change, and not by chance.
 settings.register_profile("ci", derandomize=True, deadline=None)

@@ -4,7 +4,7 @@ import atexit
 import logging
 import os
 
-from cluster.runtime import allocator, logs, standard_input
+from cluster.runtime import allocator, compiled, logs, standard_input
 from cluster.runtime.config_error import exit_config_error
 from cluster.runtime.http_server import HttpServer
 from cluster.runtime.settings import ConfigError, load_settings, split_host_port
@@ -46,6 +46,8 @@ def main() -> None:
         http = HttpServer("WORKER_HTTP", settings.http, pages(server, WorkerMetrics(counters), own_metrics.as_text))
     except ConfigError as error:
         exit_config_error(error)
+    if compiled.objection():
+        log.warning("the core is not compiled: %s (run make down, then make up COMPILED=1)", compiled.objection())
     signals = StopSignals(server.signal_fd, lambda: _stop(server))
     http.start()
     try:

@@ -38,6 +38,7 @@ class Load:
         p50_ms, p99_ms: latency, in milliseconds.
         late_p99_ms: how much later than due the calls of an open loop were sent, in milliseconds.
         cpu_s: CPU time of the load generator, in seconds.
+        failure: what the first call got that failed; empty if none did.
     """
 
     calls: int
@@ -48,6 +49,7 @@ class Load:
     p99_ms: float
     late_p99_ms: float
     cpu_s: float
+    failure: str
 
 
 def zerorpc_request(procedure: str, argument: object) -> bytes:
@@ -105,10 +107,10 @@ def run(
         target = ("http" if is_http else "zerorpc", str(parts.hostname), str(parts.port))
         how = (str(connections), str(in_flight), f"{rate:.3f}", f"{seconds:.3f}", file.name)
         command = (str(_build()), *target, *how, *((contains,) if contains else ()))
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise GeneratorError(done.stderr.strip())
-    return Load(**json.loads(done.stdout))
+    return Load(**json.loads(done.stdout), failure=done.stderr.strip())
 
 
 @cache

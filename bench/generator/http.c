@@ -37,7 +37,7 @@ static bool join_chunks(uint8_t *bytes, size_t have, size_t *used, size_t *joine
             if (!line_end)
                 return false;
             size_t size = strtoul((char *)bytes + at, NULL, 16), from = (size_t)(line_end - bytes) + 2;
-            if (have < from + size + 2)
+            if (size > have || have < from + size + 2)
                 return false;
             at = from + size + 2;
             if (!size)

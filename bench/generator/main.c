@@ -141,6 +141,8 @@ static void watch(struct connection *connection, bool awaits_room, int operation
         die("epoll_ctl: %s", strerror(errno));
 }
 
+static bool send_out(struct connection *connection);
+
 static void dial(struct connection *connection) {
     const int yes = 1;
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -162,6 +164,7 @@ static void lose(struct connection *connection) {
         connection->is_busy = false;
         dial(connection);
         on_error(connection, connection->call, (const uint8_t *)text, sizeof text - 1);
+        send_out(connection); /* the next call; if that fails, an event says so */
     } else {
         dial(connection);
     }

@@ -11,6 +11,7 @@ enum { MORE = 1, LONG = 2, COMMAND = 4 };
 
 #define GREETING_SIZE 64
 #define ID_SIZE 32
+#define MAX_CONTEXT 16 /* of a PING, in bytes */
 
 /* Slots that a stock Python client announces for the items of a stream (zerorpc `BufferedChannel`). */
 #define STREAM_SLOTS 100
@@ -107,6 +108,8 @@ static bool on_event(struct connection *connection, const uint8_t *event, size_t
         on_answer(connection, number, name, (size_t)(end - name));
     } else if (is_named(name, end, "STREAM")) {
         unsigned items = on_item(number);
+        if (!items)
+            return true; /* of a call that has failed */
         if (items == 1)
             announce_slots(connection, number, STREAM_SLOTS);
         else if (items % (STREAM_SLOTS / 2) == 0)
@@ -121,7 +124,7 @@ static bool on_event(struct connection *connection, const uint8_t *event, size_t
 static void on_command(struct connection *connection, const uint8_t *body, size_t size) {
     if (size >= 6 && !memcmp(body, "\x05READY", 6)) {
         connection->is_ready = true;
-    } else if (size >= 7 && !memcmp(body, "\x04PING", 5)) {
+    } else if (size >= 7 && size <= 7 + MAX_CONTEXT && !memcmp(body, "\x04PING", 5)) {
         const size_t context = size - 7; /* after the time to live */
         const uint8_t head[7] = {COMMAND, (uint8_t)(5 + context), 4, 'P', 'O', 'N', 'G'};
         buffer_append(&connection->out, head, sizeof head);

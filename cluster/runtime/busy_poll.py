@@ -19,7 +19,8 @@ DEFAULT_US = 300
 MAX_US = 100_000
 """Largest setting for it."""
 
-_QUOTA_FILES = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))  # cgroup version 2, and 1
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 class BusyPoll(Generic[Ready]):
@@ -68,8 +69,8 @@ def limit_us(setting: int) -> int:
     """Return for how long this process should poll, in microseconds.
 
     Args:
-        setting: what the settings say. It is 0 in effect if the process has one CPU alone, which others need, or if its
-            container has a quota of CPU time, which polling would use up.
+        setting: what the settings say. The result is 0 if the process may use only one CPU, because other processes
+            need that, or if it has a quota of CPU time, because polling would use that up.
     """
     return setting if _cpus() > 1 and not _has_quota() else 0
 
@@ -79,9 +80,18 @@ def _cpus() -> int:
 
 
 def _has_quota() -> bool:
-    for path in _QUOTA_FILES:
+    """Whether this process's control group, or one around it, has a quota (cgroups(7), version 2 and 1)."""
+    files = [_CGROUPS / "cpu.max", _CGROUPS / "cpu" / "cpu.cfs_quota_us"]
+    with suppress(OSError):
+        for line in _OWN_CGROUP.read_text().splitlines():
+            number, _, path = line.split(":", 2)
+            own = _CGROUPS / path.lstrip("/")
+            if number == "0":
+                files += [group / "cpu.max" for group in (own, *own.parents) if group.is_relative_to(_CGROUPS)]
+    for file in files:
         with suppress(OSError):
-            return path.read_text().split()[0] not in ("max", "-1")
+            if file.read_text().split()[0] not in ("max", "-1"):
+                return True
     return False
 
 

@@ -98,21 +98,30 @@ def test_a_limit_of_0_turns_polling_off(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "quota", "limit_us"),
+    ("cpus", "where", "quota", "limit_us"),
     [
-        (2, "max 100000\n", LIMIT_US),
-        (2, None, LIMIT_US),
-        (2, "-1\n", LIMIT_US),
-        (2, "150000 100000\n", 0),
-        (2, "50000\n", 0),
-        (1, "max 100000\n", 0),
+        (2, "", "max 100000\n", LIMIT_US),
+        (2, "", None, LIMIT_US),
+        (2, "cpu", "-1\n", LIMIT_US),
+        (2, "", "150000 100000\n", 0),
+        (2, "a/b", "150000 100000\n", 0),
+        (2, "a", "150000 100000\n", 0),
+        (2, "c", "150000 100000\n", LIMIT_US),
+        (2, "cpu", "50000\n", 0),
+        (1, "", "max 100000\n", 0),
     ],
 )
 def test_polling_needs_a_cpu_that_nobody_else_needs(
-    cpus: int, quota: str | None, limit_us: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpus: int, where: str, quota: str | None, limit_us: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    groups = tmp_path / "cgroup"
+    folder = groups / where
+    folder.mkdir(parents=True)
+    (groups / "a" / "b").mkdir(parents=True, exist_ok=True)
     if quota is not None:
-        (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(busy_poll, "_QUOTA_FILES", (tmp_path / "absent", tmp_path / "cpu.max"))
+        (folder / ("cpu.cfs_quota_us" if where == "cpu" else "cpu.max")).write_text(quota)
+    (tmp_path / "own").write_text("1:name=systemd:/a\n0::/a/b\n")
+    monkeypatch.setattr(busy_poll, "_CGROUPS", groups)
+    monkeypatch.setattr(busy_poll, "_OWN_CGROUP", tmp_path / "own")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cpus)), raising=False)
     assert busy_poll.limit_us(LIMIT_US) == limit_us

@@ -110,9 +110,10 @@ class MessageLoop:
                 self._on_run_ended(self._has_run.popleft())
             if loader.unfinished:
                 self._orders.host_loaded()
+                self._ready |= dict.fromkeys(queue for queue in self._hosted.queues.values() if queue.has_work)
             if (job := self._run_jobs(term)) is not None:
                 return job
-            self._connection.wait(0 if self._ready else POLL_MS, may_poll=not self.running)
+            self._connection.wait(0 if self._ready else POLL_MS, may_poll=not self.running and not loader.unfinished)
             now_s = self._receive()
             if self._stop_requests and self._has_ended(now_s):
                 return None

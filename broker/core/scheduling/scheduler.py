@@ -110,11 +110,12 @@ class Scheduler:
         next_s = _NEVER_S
         others_wait = queue.calls > len(queue.retries)
         reserved = self._dispatch_retries(pool, queue, now_s, others_wait=others_wait) if queue.retries else None
+        part: int | None = None  # calls for each of several idle workers, once the waiting calls have been divided
         while pool.free and queue.calls > len(queue.retries):
             replica = pool.least_loaded(now_s, reserved)
             if replica is None:
                 break
-            if replica.batch_wait_s and queue.calls < replica.max_batch_size:
+            if replica.batch_wait_s and part is None and queue.calls < replica.max_batch_size:
                 if pool.gathering_since_s is None:
                     pool.gathering_since_s = now_s
                 due_s = pool.gathering_since_s + replica.batch_wait_s
@@ -133,7 +134,10 @@ class Scheduler:
                 self._dirty[pool] = None
                 next_s = pool.last_small_s + SMALL_CALLS_S
                 break
-            batch = self._next_batch(queue, _most_for(replica, queue), now_s, further_turns)
+            if part is None:
+                part = _part(replica, queue)
+            most = replica.max_batch_size if part is None else min(part, replica.max_batch_size)
+            batch = self._next_batch(queue, most, now_s, further_turns)
             if batch:
                 if _is_small(batch[0]):
                     pool.last_small_s = now_s
@@ -328,15 +332,14 @@ class Scheduler:
         return call.target
 
 
-def _most_for(replica: Replica, queue: FairQueue[Call]) -> int:
-    """Return how many waiting calls the replica should get at most: its part, if others are idle as well."""
-    most, waiting = replica.max_batch_size, queue.calls - len(queue.retries)
-    if most == 1 or waiting == 1:
-        return most
+def _part(replica: Replica, queue: FairQueue[Call]) -> int | None:
+    """Return how many of the waiting calls each of several idle workers should get; None if one should get them all."""
+    waiting = queue.calls - len(queue.retries)
+    if replica.max_batch_size == 1 or waiting == 1:
+        return None
     idle = replica.pool.idle_beside(replica)
-    if idle <= 1:
-        return most
-    return min(most, ceil(waiting / replica.pool.run_times.parts(waiting, idle)))
+    parts = replica.pool.run_times.parts(waiting, idle) if idle > 1 else 1
+    return ceil(waiting / parts) if parts > 1 else None
 
 
 def _is_small(call: Call) -> bool:

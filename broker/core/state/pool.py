@@ -159,8 +159,10 @@ class WorkerPool:
         return max(able, key=_free, default=quiet)
 
     def idle_beside(self, replica: Replica) -> int:
-        """Return how many replicas are idle, of those with the capacity of this one; 0 if it is not idle itself."""
-        return len(self._by_free[replica.free]) if replica.free == replica.capacity else 0
+        """Return how many replicas are idle, of some with as much free capacity as this one; 0 if it is not idle."""
+        if replica.free != replica.capacity:
+            return 0
+        return sum(one.free == one.capacity for one in islice(self._by_free[replica.free], _COMPARED))
 
     def least_busy_for_retry(self, *, others_wait: bool) -> Replica | None:
         """Return the replica that is to run a retry alone: the one with the fewest batches in flight.

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from math import sqrt
 
-_WEIGHT = 0.125
-"""Weight of the last batch in the means."""
+_WEIGHT_OF_FASTER, _WEIGHT_OF_SLOWER = 0.25, 0.05
+"""Weights of a new observation. What is slow once (a first call, a pause of the machine) says little."""
+
+_MOST_SLOWER = 4.0
+"""An observation counts as at most this many times what is known."""
+
+_FORGOTTEN_AFTER = 1000
+"""A size that has not occurred in so many batches is forgotten, and a division shows it, or another one, again."""
 
 _LEAST_FIXED_S = 0.0001
 """Least time that a batch takes whatever is in it, in seconds: two messages and a turn of the worker's loop."""
@@ -14,33 +20,38 @@ _LEAST_FIXED_S = 0.0001
 class RunTimes:
     """The run times of the batches of one pool, from their dispatch to their answers.
 
-    A batch of n calls takes about `fixed + n * each`. What is learned of a size stays: a mean for each power of two.
+    A batch of n calls takes about `fixed + n * each`. For each power of two, one size stands for those up to the next.
     """
 
-    __slots__ = ("_means",)
+    __slots__ = ("_batches", "_known")
 
     def __init__(self) -> None:
-        self._means: dict[int, tuple[float, float]] = {}  # by the bits of the size: calls, seconds
+        self._known: dict[int, tuple[float, float, int]] = {}  # by the bits of the size: calls, seconds, last batch
+        self._batches = 0
 
     def observe(self, calls: int, seconds: float) -> None:
         """Learn from a batch whose worker had nothing else to do."""
+        self._batches += 1
         bits = calls.bit_length()
-        known = self._means.get(bits)
+        known = self._known.get(bits)
         if known is None:
-            self._means[bits] = (calls, seconds)
-        else:
-            mean_calls, mean_s = known
-            self._means[bits] = (
-                mean_calls + _WEIGHT * (calls - mean_calls),
-                mean_s + _WEIGHT * (seconds - mean_s),
-            )
+            self._known[bits] = (calls, seconds, self._batches)
+            return
+        known_calls, known_s, _ = known
+        change_s = min(seconds, _MOST_SLOWER * known_s) - known_s
+        weight = _WEIGHT_OF_FASTER if change_s < 0 else _WEIGHT_OF_SLOWER
+        self._known[bits] = (
+            known_calls + _WEIGHT_OF_FASTER * (calls - known_calls),
+            known_s + weight * change_s,
+            self._batches,
+        )
 
     def parts(self, calls: int, workers: int) -> int:
         """Return over how many workers that many calls should be divided.
 
-        More parts end sooner, and each costs the fixed time of a batch once more. With p parts, the calls end after
-        `fixed + calls * each / p`. The p that is chosen is less than the best for the sum of that and of
-        `p * fixed`, so that batches stay large where it matters little.
+        With p parts, the calls end after `fixed + calls * each / p`, and the workers spend `p * fixed` beside the calls
+        themselves. The sum of the two is least for p = sqrt(calls * each / fixed). This function returns that p divided
+        by the square root of 2, because a division that gains little costs CPU time that others may need.
 
         Args:
             calls: at least one.
@@ -49,18 +60,24 @@ class RunTimes:
         most = min(calls, workers)
         if most == 1:
             return 1
-        if len(self._means) < 2:
-            return 2  # of one size alone, nobody can tell what a batch costs and what a call
+        self._forget_old()
+        if len(self._known) < 2:
+            return 2  # to learn another size: only two sizes tell `fixed` from `each`
         fixed_s, each_s = self.fit()
         return max(1, min(most, round(sqrt(each_s * calls / (2 * fixed_s)))))
 
+    def _forget_old(self) -> None:
+        oldest = self._batches - _FORGOTTEN_AFTER
+        if any(last < oldest for _, _, last in self._known.values()):
+            self._known = {bits: known for bits, known in self._known.items() if known[2] >= oldest}
+
     def fit(self) -> tuple[float, float]:
-        """Return the time of a batch and the time of each call in it, in seconds: least squares over the means."""
-        means = self._means.values()
-        count = len(means)
-        center = sum(calls for calls, _ in means) / count
-        center_s = sum(seconds for _, seconds in means) / count
-        spread = sum((calls - center) ** 2 for calls, _ in means)
-        joint = sum((calls - center) * (seconds - center_s) for calls, seconds in means)
+        """Return `fixed` and `each`, in seconds: the line of least squares through two known sizes or more."""
+        known = self._known.values()
+        count = len(known)
+        center = sum(calls for calls, _, _ in known) / count
+        center_s = sum(seconds for _, seconds, _ in known) / count
+        spread = sum((calls - center) ** 2 for calls, _, _ in known)
+        joint = sum((calls - center) * (seconds - center_s) for calls, seconds, _ in known)
         each_s = max(0.0, joint / spread)
         return max(_LEAST_FIXED_S, center_s - each_s * center), each_s
