@@ -34,7 +34,7 @@ def main() -> None:
     running = sum(process["group"] == "worker" for process in supervision.processes())
     if running:
         is_compiled = supervision.is_compiled()
-        if _is_wanted("COMPILED") != is_compiled:
+        if "COMPILED" in os.environ and _is_wanted("COMPILED") != is_compiled:
             how = "with" if is_compiled else "without"
             fail(f"the cluster runs already, {how} the compiled core: run make down first")
         if "WORKERS" in os.environ and running != settings.workers:

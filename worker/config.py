@@ -6,7 +6,7 @@ class outside this file. An entry has `module_name` and `class_name`, and may ha
     slots           how many calls or batches of the model run at once in one worker (default 1)
     retry           whether a call may run once more on another worker after its worker has died (default True)
     timeout_s       how long a call may run, in seconds (default 300); a worker that is stuck in one is replaced
-    max_batch_size  most calls of a batch (default 64 for a model with predict_batch, else 1)
+    max_batch_size  most calls of a batch (default 128 for a model with predict_batch, else 1)
     batch_wait_ms   how long a call may wait for others to make a batch with, in milliseconds (default 0)
     batches_ahead   how many batches may wait at a worker while it runs others (default 0)
     max_streams     how many streams of the model may be open at one worker (default 1000)

@@ -114,6 +114,17 @@ def test_calls_may_be_told_to_wait_for_company(world: World) -> None:
     assert world.next_dispatch_s == float("inf")
 
 
+def test_calls_that_have_waited_for_company_do_not_wait_again_when_they_are_divided(world: World) -> None:
+    for worker in (W1, W2):
+        world.join(worker, max_batch_size=8, batch_wait_ms=20.0)
+    call_all(world, 1, 2, 3, 4)
+    assert world.next_dispatch_s == world.now_s + 0.02
+    world.now_s += 0.02
+    world.flush()
+    assert sorted(batches_of(world, W1) + batches_of(world, W2)) == [[1, 2], [3, 4]]
+    assert world.next_dispatch_s == float("inf")
+
+
 def test_each_call_of_a_dead_workers_batch_is_tried_again_alone(world: World) -> None:
     world.join(W1, max_batch_size=8)
     call_all(world, "runs", "a", "poison", "b")

@@ -57,12 +57,53 @@ def test_a_model_that_becomes_faster_is_learned_again() -> None:
     assert times.parts(16, workers=2) == 1
 
 
+def test_one_slow_batch_says_little() -> None:
+    times = RunTimes()
+    times.observe(1, 2.0)  # the first call warms the model up
+    for _ in range(30):
+        times.observe(1, 0.0012)
+        times.observe(16, 0.0162)
+    times.observe(16, 300.0)
+    assert times.parts(16, workers=2) == 2
+
+
+def test_a_size_that_does_not_occur_any_more_is_forgotten() -> None:
+    times = RunTimes()
+    times.observe(1, 2.0)
+    for _ in range(1001):
+        times.observe(16, 0.0162)
+    assert times.parts(16, workers=4) == 2, "to learn another size"
+    times.observe(8, 0.0082)
+    assert times.parts(16, workers=4) == 4
+
+
 def test_while_one_size_is_known_calls_are_divided_to_learn_another() -> None:
     times = RunTimes()
     assert times.parts(16, workers=4) == 2
     times.observe(8, 0.001)
     assert times.parts(16, workers=4) == 2
     assert times.parts(1, workers=4) == 1
+
+
+def test_the_parts_of_a_division_are_equal(bench: Bench) -> None:
+    for number in range(4):
+        bench.join(b"w%d" % number, max_batch_size=64)
+    bench.turn()
+    for number in range(8):
+        bench.call(A, b"%d" % number)
+    bench.turn()
+    in_flight = [worker.in_flight for worker in bench.core.registry.workers.values()]
+    assert sorted(in_flight) == [0, 0, 4, 4], "nothing is known yet, so the calls are divided in two"
+
+
+def test_only_idle_workers_count(bench: Bench) -> None:
+    bench.join(W1, max_batch_size=64, slots=1)
+    bench.join(W2, max_batch_size=64, slots=2)
+    bench.turn()
+    (pool,) = (pool for pool in bench.core.registry.workers[W1].replicas if not pool.is_for_streams)
+    small, large = pool.replicas
+    pool.change_free(large, -1)  # it has as much free capacity as the other, and is not idle
+    assert (pool.idle_beside(small), pool.idle_beside(large)) == (1, 0)
 
 
 @pytest.mark.parametrize(("each_s", "given"), [(0.001, [4, 4]), (0.0, [0, 8])])

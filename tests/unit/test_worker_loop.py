@@ -1,7 +1,8 @@
 """The worker's message loop over a fake connection: messages in, messages out, without sockets, threads or waiting."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import msgpack
 import pytest
@@ -13,6 +14,7 @@ from cluster.wire.protocol import WorkerDescription
 from worker.jobs.calls import Registration
 from worker.jobs.counters import WorkerCounters
 from worker.jobs.hosted_models import HostedModels
+from worker.jobs.job import Job
 from worker.loop.leadership import Leadership
 from worker.loop.load_orders import LoadOrders
 from worker.loop.loader import LoadResult
@@ -359,6 +361,21 @@ def test_a_loaded_model_is_hosted_and_reported(echo: Loop, monkeypatch: pytest.M
     assert (loaded[:2], read_model_description(loaded[2]).qualified_name) == ([protocol.LOADED, b"1"], "counter")
     assert failed == [protocol.FAILED, b"2", b"no weights"]
     assert [name for _, _, name, _ in answers(sent)] == [events.OK]
+
+
+def test_a_reload_with_more_slots_runs_what_has_waited(echo: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (queue,) = echo.hosted.queues.values()
+    queue._running.add(cast(Job, object()))  # a job of a former registration, say, that takes long
+    (model,) = ModelManager(configured_entries({"APP_SETTINGS": "tests.services.configs:EchoOnly"})).load()
+    wider = replace(model, description=replace(model.description, slots=2))
+    loader = FakeLoader()
+    monkeypatch.setattr(echo.orders, "loader", loader)
+    monkeypatch.setattr(echo.leadership, "grow_to", lambda threads: None)
+    before = echo.run(WELCOME, work("echo_predict", 1))
+    assert answers(before) == []
+    echo.loop._stop_requests = 0
+    loader._results.append(LoadResult(echo.session.registration, b"1", wider))
+    assert [name for _, _, name, _ in answers(echo.run([protocol.PING]))] == [events.OK]
 
 
 def test_an_unloaded_model_is_reported_and_its_calls_are_refused(echo: Loop) -> None:
