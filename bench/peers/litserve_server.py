@@ -50,7 +50,7 @@ class StreamAPI(ModelAPI):
         """Yield the items."""
         yield from self._model.predict(x)
 
-    def encode_response(self, output: Iterator[Any]) -> Iterator[str]:
+    def encode_response(self, output: Any) -> Any:  # LitServe gives FastAPI the type as that of the response
         """Yield one line of JSON for each item."""
         for item in output:
             yield json.dumps(item) + "\n"
