@@ -72,6 +72,7 @@ PURE_STANDARD_LIBRARY = {
     "functools",
     "itertools",
     "json",
+    "math",
     "operator",
     "re",
     "struct",
