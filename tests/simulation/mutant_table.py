@@ -310,7 +310,7 @@ MUTANTS = (
         "a late answer frees no capacity",
         ANSWERS,
         "Answers.is_dropped",
-        "if name != events.STREAM:\n    self._release(call)",
+        "if name != events.STREAM:\n    self._release(call, now_s)",
         "",
     ),
     Mutant("an item of a stream ends it", ANSWERS, "Answers.pass_on", "name == events.STREAM", "False"),
