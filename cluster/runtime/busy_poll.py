@@ -1,7 +1,7 @@
 """Busy polling: a process whose last wait was short polls for a while before it sleeps.
 
-To wake a sleeping process takes some 25 µs on a virtual machine, and it finds cold caches: what it does then takes twice
-as long and more (docs/performance.md). An idle process only sleeps.
+To wake a sleeping process takes some 25 µs on a virtual machine, and it finds cold caches: what it does then takes
+twice as long and more (docs/performance.md). An idle process only sleeps.
 """
 
 import os
