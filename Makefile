@@ -41,7 +41,7 @@ help:
 	@echo "make up       start the broker and WORKERS (2) workers, and make one prediction"
 	@echo "              SECURE=1: with keys, made at the first time (docs/security.md)"
 	@echo "              APP=path/to/folder: with the models of its models.py (README, Host your own model)"
-	@echo "              COMPILED=1: with the core compiled, which needs a C compiler; a third more calls under load"
+	@echo "              COMPILED=1: with the core compiled, which needs a C compiler (docs/operations.md)"
 	@echo "make status   show the state of each process"
 	@echo "make logs     show the last lines of their logs (FOLLOW=1: follow them)"
 	@echo "make restart  restart the workers one at a time; no call is lost"

@@ -13,12 +13,11 @@ import zerorpc
 
 from cluster.runtime import compiled
 from tests.integration.made import Made
-from tests.integration.test_hosts import PREDICTION
+from tests.integration.test_hosts import FLOWER, PREDICTION, call
 from tests.needs import unless
 from tests.processes import REPOSITORY
 
 COMPILATION_S = 900
-FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
 
 @pytest.fixture
@@ -55,14 +54,10 @@ def test_the_compiled_core_serves(make: Made, folder: Path) -> None:
     assert PREDICTION in make("up", COMPILED="1")
     log = (make.run_folder / "logs" / "broker.log").read_text()
     assert "the core is compiled" in log
-    client = zerorpc.Client(make.frontend, timeout=20)
-    try:
-        for name, arguments in (("iris_model_predict", (FLOWER,)), ("iris_model_predict_batch", ([FLOWER],))):
-            assert "setosa" in str(client(name, *arguments))
-        with pytest.raises(zerorpc.RemoteError, match="NameError"):
-            client("no_such_procedure")
-    finally:
-        client.close()
+    assert call(make, "iris_model_predict", FLOWER) == {"species": "setosa"}
+    assert call(make, "iris_model_predict_batch", [FLOWER]) == [{"species": "setosa"}]
+    with pytest.raises(zerorpc.RemoteError, match="NameError"):
+        call(make, "no_such_procedure")
     assert "the cluster is running already" in make("up", COMPILED="1")
     assert "runs already, with the compiled core: run make down first" in make("up", code=1, COMPILED="0")
 

@@ -9,12 +9,11 @@ import pytest
 
 from bench import generator
 from bench.generator import GeneratorError, http_request, zerorpc_request
+from bench.workloads import FLOWER
 from tests.needs import unless
 from tests.processes import Cluster, cluster
 
 pytestmark = pytest.mark.one_process
-
-FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
 
 @pytest.fixture(scope="module", autouse=True)
